@@ -1,0 +1,60 @@
+//! What a replica holds of each origin, per namespace: a version vector over batches.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+
+use crate::{Origin, Seq};
+
+/// Maps each origin to the highest batch held without a gap. An origin that is not named is at 0.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frontier(BTreeMap<Origin, Seq>);
+
+impl Frontier {
+    /// Up to where `origin` is held.
+    #[must_use]
+    pub fn of(&self, origin: &Origin) -> Seq {
+        self.0.get(origin).copied().unwrap_or(Seq(0))
+    }
+
+    /// Raises `origin` to `seq`; never lowers it. Says whether that changed anything.
+    pub fn raise(&mut self, origin: Origin, seq: Seq) -> bool {
+        if seq <= self.of(&origin) {
+            return false;
+        }
+        self.0.insert(origin, seq);
+        true
+    }
+
+    /// The origins with their positions, in order.
+    pub fn iter(&self) -> btree_map::Iter<'_, Origin, Seq> {
+        self.0.iter()
+    }
+
+    /// True when this holds everything that `other` holds.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|(origin, seq)| self.of(origin) >= *seq)
+    }
+
+    /// How many origins it names.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when it names no origin.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(Origin, Seq)> for Frontier {
+    fn from_iter<I: IntoIterator<Item = (Origin, Seq)>>(entries: I) -> Self {
+        let mut frontier = Self::default();
+        for (origin, seq) in entries {
+            frontier.raise(origin, seq);
+        }
+        frontier
+    }
+}

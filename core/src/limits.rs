@@ -1,0 +1,40 @@
+//! Every bound of this crate, in one place. Past a bound comes a clear error, never a silent cut.
+
+/// Longest namespace, in bytes of UTF-8.
+pub const NAMESPACE_BYTES_MAX: usize = 128;
+/// Longest document key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Deepest nesting of a JSON value or of a path, in containers.
+pub const DEPTH_MAX: usize = 64;
+/// Most edits in one write.
+pub const EDITS_PER_WRITE_MAX: usize = 10_000;
+/// Most bytes of changes in one batch; a write that makes more is refused.
+pub const BATCH_BYTES_MAX: usize = 2 << 20;
+/// Most operations that one change may hold, counted before anything is expanded.
+pub const CHANGE_OPS_MAX: u64 = 100_000;
+/// Largest frame between two replicas, in bytes.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+/// Deltas are packed into frames of about this many bytes.
+pub const FRAME_BYTES_TARGET: usize = 128 << 10;
+/// Delta bytes handed to one link and not yet taken by its stream; past it the link's cursors wait.
+pub const LINK_WINDOW_BYTES: usize = 1 << 20;
+/// Bytes of remote batches held back until their causes are here; past it they are dropped and asked for again.
+pub const HELD_BACK_BYTES_MAX: usize = 16 << 20;
+/// Most origins that one frontier may name.
+pub const ORIGINS_MAX: usize = 16_384;
+/// Most namespaces in one replica.
+pub const NAMESPACES_MAX: usize = 16_384;
+/// Bytes of persist effects under way before the replica asks its driver to hold back input.
+pub const UNPERSISTED_BYTES_MAX: usize = 16 << 20;
+/// Most requests inside the replica (waiting for a document, or for their batch to be durable).
+pub const REQUESTS_MAX: usize = 16_384;
+/// Documents that stay loaded between requests.
+pub const LOADED_DOCUMENTS_MAX: usize = 4_096;
+/// Bytes of recent log records kept in memory, from which links that keep up are served.
+pub const RECENT_LOG_BYTES_MAX: usize = 8 << 20;
+/// Bytes of log read from the store at once, for a link that has fallen behind.
+pub const LOG_READ_BYTES_MAX: usize = 512 << 10;
+/// Most documents in one page of a listing.
+pub const PAGE_DOCUMENTS_MAX: usize = 1_000;
+/// Bytes of changes that wait to be folded into document states before writes are held back.
+pub const UNFOLDED_BYTES_MAX: usize = 64 << 20;
