@@ -137,10 +137,18 @@ fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
         return Err(NameError::Empty { what });
     }
     if name.len() > max {
-        return Err(NameError::TooLong { what, max, len: name.len() });
+        return Err(NameError::TooLong {
+            what,
+            max,
+            len: name.len(),
+        });
     }
     match name.chars().find(|c| c.is_control()) {
-        Some(character) => Err(NameError::Character { what, character, why: "control characters are not printable" }),
+        Some(character) => Err(NameError::Character {
+            what,
+            character,
+            why: "control characters are not printable",
+        }),
         None => Ok(()),
     }
 }
@@ -209,7 +217,11 @@ impl Namespace {
         check(what, name, limits::NAMESPACE_BYTES_MAX)?;
         if name.contains('/') {
             let why = "it separates the namespace from the key";
-            return Err(NameError::Character { what, character: '/', why });
+            return Err(NameError::Character {
+                what,
+                character: '/',
+                why,
+            });
         }
         Ok(Self(name.into()))
     }
@@ -223,6 +235,13 @@ impl Key {
     pub fn new(name: &str) -> Result<Self, NameError> {
         check("key", name, limits::KEY_BYTES_MAX)?;
         Ok(Self(name.into()))
+    }
+}
+
+impl Key {
+    /// Not after any key that begins with `prefix`: where a range of keys starts.
+    pub(crate) fn floor(prefix: &str) -> Self {
+        Self(prefix.into())
     }
 }
 
@@ -241,7 +260,10 @@ impl DocumentId {
     /// # Errors
     /// When either part is not a valid name.
     pub fn new(namespace: &str, key: &str) -> Result<Self, NameError> {
-        Ok(Self { namespace: Namespace::new(namespace)?, key: Key::new(key)? })
+        Ok(Self {
+            namespace: Namespace::new(namespace)?,
+            key: Key::new(key)?,
+        })
     }
 }
 

@@ -65,8 +65,15 @@ impl Commit {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let log: usize = self.log.iter().map(|record| record.bytes.len() + 16).sum();
-        let documents: usize = self.documents.iter().map(|(_, stored)| stored.state.len() + 64).sum();
-        let checkpoint = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
+        let documents: usize = self
+            .documents
+            .iter()
+            .map(|(_, stored)| stored.state.len() + 64)
+            .sum();
+        let checkpoint = self
+            .checkpoint
+            .as_ref()
+            .map_or(0, |checkpoint| checkpoint.state.len());
         log + documents + checkpoint + 32
     }
 }

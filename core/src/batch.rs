@@ -1,0 +1,290 @@
+//! Batches: what one write changed, as it stands in the log and travels between replicas.
+//!
+//! ```text
+//! packet    = format:u8  origins:[origin]  namespaces:[text]  batches:[batch]
+//! batch     = namespace:index  origin:index  seq  time_ms  causes:[origin:index seq]  writes:[write]
+//! write     = key:text  changes:[bytes]
+//! ```
+//! Origins and namespaces are named once per packet. A log record is a packet of one batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::{Key, Namespace, Origin, Seq, limits};
+
+const FORMAT: u8 = 1;
+
+/// One origin's next step in one namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// Where.
+    pub namespace: Namespace,
+    /// Whose.
+    pub origin: Origin,
+    /// Which step.
+    pub seq: Seq,
+    /// Wall clock of the writer, in milliseconds since 1970. For people and lag figures; never decides anything.
+    pub time_ms: u64,
+    /// What the writer had seen of other origins since its batch before this one. With that batch, these
+    /// are what must be here before this batch may be.
+    pub causes: Vec<(Origin, Seq)>,
+    /// Changes by document.
+    pub writes: Vec<DocumentWrite>,
+}
+
+/// One document's part of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DocumentWrite {
+    /// The document.
+    pub key: Key,
+    /// Encoded, uncompressed CRDT changes in causal order.
+    pub changes: Vec<Bytes>,
+}
+
+impl Batch {
+    /// About how many bytes it takes encoded.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let writes: usize = self
+            .writes
+            .iter()
+            .map(|write| {
+                write.key.as_str().len()
+                    + 4
+                    + write.changes.iter().map(|c| c.len() + 3).sum::<usize>()
+            })
+            .sum();
+        24 + self.causes.len() * 8 + writes
+    }
+}
+
+/// Encodes batches into one packet.
+pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -> Bytes {
+    let mut origins = Table::default();
+    let mut namespaces = Table::default();
+    let mut body = Writer::default();
+    let mut count = 0_usize;
+    for batch in batches {
+        count += 1;
+        body.count(namespaces.index(&batch.namespace));
+        body.count(origins.index(&batch.origin));
+        body.number(batch.seq.0);
+        body.number(batch.time_ms);
+        body.count(batch.causes.len());
+        for (origin, seq) in &batch.causes {
+            body.count(origins.index(origin));
+            body.number(seq.0);
+        }
+        body.count(batch.writes.len());
+        for write in &batch.writes {
+            body.bytes(write.key.as_str().as_bytes());
+            body.count(write.changes.len());
+            for change in &write.changes {
+                body.bytes(change);
+            }
+        }
+    }
+    let mut head = Writer::default();
+    head.u8(FORMAT);
+    head.count(origins.items.len());
+    origins.items.iter().for_each(|origin| head.origin(origin));
+    head.count(namespaces.items.len());
+    namespaces
+        .items
+        .iter()
+        .for_each(|namespace| head.bytes(namespace.as_str().as_bytes()));
+    head.count(count);
+    let mut packet = Vec::with_capacity(head.len() + body.len());
+    packet.extend_from_slice(&head.finish());
+    packet.extend_from_slice(&body.finish());
+    packet.into()
+}
+
+/// Decodes a packet.
+pub(crate) fn decode(packet: Bytes) -> Result<Vec<Arc<Batch>>, DecodeError> {
+    let mut reader = Reader::new(packet);
+    match reader.u8("packet format")? {
+        FORMAT => {}
+        other => {
+            return Err(DecodeError::Unknown {
+                what: "packet format",
+                value: other.into(),
+            });
+        }
+    }
+    let count = reader.count("origins", limits::ORIGINS_MAX)?;
+    let origins = (0..count)
+        .map(|_| reader.origin())
+        .collect::<Result<Vec<_>, _>>()?;
+    let count = reader.count("namespaces", limits::NAMESPACES_MAX)?;
+    let namespaces = (0..count)
+        .map(|_| reader.namespace())
+        .collect::<Result<Vec<_>, _>>()?;
+    let count = reader.count("batches", limits::FRAME_BYTES_MAX)?;
+    let mut batches = Vec::new();
+    for _ in 0..count {
+        batches.push(Arc::new(decode_batch(&mut reader, &origins, &namespaces)?));
+    }
+    reader.finish()?;
+    Ok(batches)
+}
+
+fn decode_batch(
+    reader: &mut Reader,
+    origins: &[Origin],
+    namespaces: &[Namespace],
+) -> Result<Batch, DecodeError> {
+    let namespace = pick(reader, "namespace index", namespaces)?.clone();
+    let origin = *pick(reader, "origin index", origins)?;
+    let seq = reader.seq()?;
+    let time_ms = reader.number("time")?;
+    let count = reader.count("causes", limits::ORIGINS_MAX)?;
+    let mut causes = Vec::new();
+    for _ in 0..count {
+        causes.push((*pick(reader, "cause", origins)?, reader.seq()?));
+    }
+    let count = reader.count("writes", limits::FRAME_BYTES_MAX)?;
+    let mut writes = Vec::new();
+    for _ in 0..count {
+        let key = reader.key()?;
+        let count = reader.count("changes", limits::FRAME_BYTES_MAX)?;
+        let mut changes = Vec::new();
+        for _ in 0..count {
+            changes.push(reader.bytes("change", limits::BATCH_BYTES_MAX)?);
+        }
+        writes.push(DocumentWrite { key, changes });
+    }
+    Ok(Batch {
+        namespace,
+        origin,
+        seq,
+        time_ms,
+        causes,
+        writes,
+    })
+}
+
+fn pick<'a, T>(
+    reader: &mut Reader,
+    what: &'static str,
+    items: &'a [T],
+) -> Result<&'a T, DecodeError> {
+    let value = reader.number(what)?;
+    let item = usize::try_from(value)
+        .ok()
+        .and_then(|index| items.get(index));
+    item.ok_or(DecodeError::Unknown { what, value })
+}
+
+struct Table<T> {
+    items: Vec<T>,
+    indices: BTreeMap<T, usize>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            indices: BTreeMap::new(),
+        }
+    }
+}
+
+impl<T: Ord + Clone> Table<T> {
+    fn index(&mut self, item: &T) -> usize {
+        if let Some(index) = self.indices.get(item) {
+            return *index;
+        }
+        let index = self.items.len();
+        self.items.push(item.clone());
+        self.indices.insert(item.clone(), index);
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Incarnation, ReplicaId};
+
+    fn origin() -> impl Strategy<Value = Origin> {
+        (0_u8..4, 0_u64..3).prop_map(|(r, i)| Origin {
+            replica: ReplicaId([r; 16]),
+            incarnation: Incarnation(i),
+        })
+    }
+
+    fn batch() -> impl Strategy<Value = Batch> {
+        let write = (
+            "[a-z/]{1,20}",
+            prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4),
+        )
+            .prop_map(|(key, changes)| DocumentWrite {
+                key: Key::new(&key).unwrap(),
+                changes: changes.into_iter().map(Bytes::from).collect(),
+            });
+        let cause = (origin(), 1_u64..1 << 40).prop_map(|(o, s)| (o, Seq(s)));
+        (
+            "[a-z]{1,8}",
+            origin(),
+            1_u64..1 << 40,
+            any::<u64>(),
+            prop::collection::vec(cause, 0..4),
+            prop::collection::vec(write, 0..4),
+        )
+            .prop_map(|(namespace, origin, seq, time_ms, causes, writes)| Batch {
+                namespace: Namespace::new(&namespace).unwrap(),
+                origin,
+                seq: Seq(seq),
+                time_ms,
+                causes,
+                writes,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(batches in prop::collection::vec(batch(), 0..6)) {
+            let read = decode(encode(&batches)).unwrap();
+            prop_assert_eq!(read.iter().map(|b| (**b).clone()).collect::<Vec<_>>(), batches);
+        }
+
+        #[test]
+        fn a_damaged_packet_is_refused_or_read_but_never_panics(
+            batches in prop::collection::vec(batch(), 1..4), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>(),
+        ) {
+            let mut bytes = encode(&batches).to_vec();
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = with }
+            let _ = decode(bytes.into());
+        }
+
+        #[test]
+        fn every_cut_is_noticed(batches in prop::collection::vec(batch(), 1..3), at in any::<prop::sample::Index>()) {
+            let bytes = encode(&batches);
+            let at = at.index(bytes.len());
+            prop_assert!(decode(bytes.slice(..at)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_count_is_not_believed_before_its_bytes_are_there() {
+        let mut writer = Writer::default();
+        writer.u8(FORMAT);
+        writer.number(limits::ORIGINS_MAX as u64);
+        assert!(matches!(
+            decode(writer.finish()),
+            Err(DecodeError::CutShort {
+                what: "origins",
+                ..
+            })
+        ));
+    }
+}

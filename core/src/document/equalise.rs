@@ -1,0 +1,466 @@
+//! Making a place equal to a JSON value by writing only what differs, so that a PUT merges like the edits
+//! that a person would have made.
+
+use automerge::transaction::Transactable;
+use automerge::{ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value as Stored};
+use serde_json::{Map, Value};
+
+use super::genesis::Kind;
+use super::pen::{Pen, Place};
+use super::reading::{self, ROOT_TOMBSTONE, tombstone};
+use crate::{EditError, Path, limits};
+
+/// Past this many comparisons the middle of two lists is replaced element by element.
+const LIST_COMPARISONS_MAX: usize = 250_000;
+
+pub(super) fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn scalar_of(value: &Value) -> Option<ScalarValue> {
+    Some(match value {
+        Value::Null => ScalarValue::Null,
+        Value::Bool(flag) => ScalarValue::Boolean(*flag),
+        Value::String(text) => ScalarValue::Str(text.as_str().into()),
+        Value::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
+            (Some(n), _, _) => ScalarValue::Int(n),
+            (_, Some(n), _) => ScalarValue::Uint(n),
+            (_, _, Some(n)) => ScalarValue::F64(n),
+            (None, None, None) => ScalarValue::Null,
+        },
+        Value::Array(_) | Value::Object(_) => return None,
+    })
+}
+
+fn check_key(name: &str, at: &Path) -> Result<(), EditError> {
+    if name.starts_with('\0') {
+        return Err(EditError::Reserved {
+            path: at.to_string(),
+        });
+    }
+    if at.parts().len() > limits::DEPTH_MAX {
+        return Err(EditError::TooDeep {
+            path: at.to_string(),
+        });
+    }
+    Ok(())
+}
+
+impl Pen<'_> {
+    /// Makes the whole document equal to an object.
+    pub(super) fn replace_document(&mut self, value: &Value) -> Result<(), EditError> {
+        let Value::Object(entries) = value else {
+            return Err(EditError::NotAnObject {
+                found: json_kind(value),
+            });
+        };
+        self.unbury_root()?;
+        self.equalise_map(&ROOT, entries, &Path::default())?;
+        // An empty document that was never written has no change that says that it is there.
+        if !reading::present(self.doc) {
+            self.doc.put(ROOT, ROOT_TOMBSTONE, true)?;
+            self.doc.delete(ROOT, ROOT_TOMBSTONE)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the document as it is seen here.
+    pub(super) fn delete_document(&mut self) -> Result<(), EditError> {
+        if !reading::present(self.doc) {
+            return Ok(());
+        }
+        self.clear_map(&ROOT)?;
+        self.doc.put(ROOT, ROOT_TOMBSTONE, true)?;
+        Ok(())
+    }
+
+    /// Sets what stands at a place.
+    pub(super) fn set(&mut self, place: &Place, value: &Value, at: &Path) -> Result<(), EditError> {
+        match place {
+            Place::Entry { map, name } => self.set_entry(map, name, value, at),
+            Place::Element { list, index } => self.set_element(list, *index, value, at),
+        }
+    }
+
+    /// Takes away what stands at a place. A container is emptied, so that what others put into it at the
+    /// same time survives.
+    pub(super) fn remove(&mut self, place: &Place) -> Result<(), EditError> {
+        match place {
+            Place::Element { list, index } => Ok(self.doc.delete(list, *index)?),
+            Place::Entry { map, name } => self.remove_entry(map, name),
+        }
+    }
+
+    fn remove_entry(&mut self, map: &ObjId, name: &str) -> Result<(), EditError> {
+        match self
+            .doc
+            .get(map, name)?
+            .map(|(value, id)| (value.into_owned(), id))
+        {
+            None => Ok(()),
+            Some((Stored::Scalar(_), _)) => Ok(self.doc.delete(map, name)?),
+            Some((Stored::Object(kind), id)) => {
+                self.clear(&id, kind)?;
+                if self.doc.get(map, tombstone(name))?.is_none() {
+                    self.doc.put(map, tombstone(name), true)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn clear(&mut self, object: &ObjId, kind: ObjType) -> Result<(), EditError> {
+        match kind {
+            ObjType::Map | ObjType::Table => self.clear_map(object),
+            ObjType::List => (0..self.doc.length(object))
+                .rev()
+                .try_for_each(|index| Ok(self.doc.delete(object, index)?)),
+            ObjType::Text => {
+                let len = self.doc.length(object);
+                let deleted = isize::try_from(len)
+                    .map_err(|_| EditError::Internal("a text too long".to_owned()))?;
+                if len > 0 {
+                    Ok(self.doc.splice_text(object, 0, deleted, "")?)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    fn clear_map(&mut self, map: &ObjId) -> Result<(), EditError> {
+        for name in self.names(map) {
+            self.remove_entry(map, &name)?;
+        }
+        Ok(())
+    }
+
+    fn names(&self, map: &ObjId) -> Vec<String> {
+        self.doc
+            .keys(map)
+            .filter(|name| !name.starts_with('\0'))
+            .collect()
+    }
+
+    fn equalise_map(
+        &mut self,
+        map: &ObjId,
+        entries: &Map<String, Value>,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        for name in self.names(map) {
+            if !entries.contains_key(&name) {
+                self.remove_entry(map, &name)?;
+            }
+        }
+        for (name, value) in entries {
+            self.set_entry(map, name, value, &at.child(name))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_entry(
+        &mut self,
+        map: &ObjId,
+        name: &str,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        check_key(name, at)?;
+        let found = self
+            .doc
+            .get(map, name)?
+            .map(|(value, id)| (value.into_owned(), id));
+        let place = Place::Entry {
+            map: map.clone(),
+            name: name.to_owned(),
+        };
+        match (&found, value) {
+            (Some((Stored::Object(ObjType::Map), id)), Value::Object(entries)) => {
+                self.unbury(map, name)?;
+                self.equalise_map(id, entries, at)
+            }
+            (Some((Stored::Object(ObjType::List), id)), Value::Array(elements)) => {
+                self.unbury(map, name)?;
+                self.equalise_list(id, elements, at)
+            }
+            (Some((Stored::Object(ObjType::Text), id)), Value::String(text)) => {
+                self.unbury(map, name)?;
+                if self.doc.text(id)? == *text {
+                    Ok(())
+                } else {
+                    Ok(self.doc.update_text(id, text)?)
+                }
+            }
+            (_, Value::Object(_) | Value::Array(_)) => {
+                if found.is_some() {
+                    self.doc.delete(map, name)?;
+                }
+                self.unbury(map, name)?;
+                let kind = if value.is_object() {
+                    Kind::Map
+                } else {
+                    Kind::List
+                };
+                let id = self.create(map, name, kind)?;
+                self.fill(&id, value, at)
+            }
+            (Some((Stored::Scalar(old), _)), _) => {
+                self.set_scalar(&place, Some(old.as_ref()), value, at)
+            }
+            _ => {
+                self.unbury(map, name)?;
+                self.set_scalar(&place, None, value, at)
+            }
+        }
+    }
+
+    fn set_scalar(
+        &mut self,
+        place: &Place,
+        old: Option<&ScalarValue>,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        let Some(new) = scalar_of(value) else {
+            return Err(EditError::Internal("a container is no scalar".to_owned()));
+        };
+        let conflicted = |doc: &automerge::AutoCommit| match place {
+            Place::Entry { map, name } => doc.get_all(map, name.as_str()).map(|all| all.len() > 1),
+            Place::Element { list, index } => doc.get_all(list, *index).map(|all| all.len() > 1),
+        };
+        match (old, &new) {
+            // Writing the same again is an edit only where it settles a conflict.
+            (Some(old), new) if old == new && !conflicted(self.doc)? => Ok(()),
+            // A number over a counter means the difference, so that others' increments still count.
+            (Some(ScalarValue::Counter(counter)), ScalarValue::Int(n)) => {
+                let overflow = || EditError::Overflow {
+                    path: at.to_string(),
+                };
+                let by = n.checked_sub(i64::from(counter)).ok_or_else(overflow)?;
+                match place {
+                    _ if by == 0 => Ok(()),
+                    Place::Entry { map, name } => Ok(self.doc.increment(map, name.as_str(), by)?),
+                    Place::Element { list, index } => Ok(self.doc.increment(list, *index, by)?),
+                }
+            }
+            _ => match place {
+                Place::Entry { map, name } => Ok(self.doc.put(map, name.as_str(), new)?),
+                Place::Element { list, index } => Ok(self.doc.put(list, *index, new)?),
+            },
+        }
+    }
+
+    fn set_element(
+        &mut self,
+        list: &ObjId,
+        index: usize,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        let found = self
+            .doc
+            .get(list, index)?
+            .map(|(value, id)| (value.into_owned(), id));
+        let place = Place::Element {
+            list: list.clone(),
+            index,
+        };
+        match (found, value) {
+            (Some((Stored::Object(ObjType::Map), id)), Value::Object(entries)) => {
+                self.equalise_map(&id, entries, at)
+            }
+            (Some((Stored::Object(ObjType::List), id)), Value::Array(elements)) => {
+                self.equalise_list(&id, elements, at)
+            }
+            (Some((Stored::Object(ObjType::Text), id)), Value::String(text)) => {
+                Ok(self.doc.update_text(&id, text)?)
+            }
+            (_, Value::Object(_) | Value::Array(_)) => {
+                let kind = if value.is_object() {
+                    ObjType::Map
+                } else {
+                    ObjType::List
+                };
+                let id = self.doc.put_object(list, index, kind)?;
+                self.fill(&id, value, at)
+            }
+            (Some((Stored::Scalar(old), _)), _) => {
+                self.set_scalar(&place, Some(old.as_ref()), value, at)
+            }
+            _ => self.set_scalar(&place, None, value, at),
+        }
+    }
+
+    /// Puts content into a container that was just made.
+    fn fill(&mut self, object: &ObjId, value: &Value, at: &Path) -> Result<(), EditError> {
+        match value {
+            Value::Object(entries) => entries
+                .iter()
+                .try_for_each(|(name, value)| self.set_entry(object, name, value, &at.child(name))),
+            Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
+                self.insert(object, index, value, &at.child(&index.to_string()))
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Inserts into a list.
+    pub(super) fn insert(
+        &mut self,
+        list: &ObjId,
+        index: usize,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        check_key("", at)?;
+        if let Some(scalar) = scalar_of(value) {
+            return Ok(self.doc.insert(list, index, scalar)?);
+        }
+        let kind = if value.is_object() {
+            ObjType::Map
+        } else {
+            ObjType::List
+        };
+        let id = self.doc.insert_object(list, index, kind)?;
+        self.fill_new(&id, value, at)
+    }
+
+    /// Fills an element that nobody else can know yet, so its insides need no shared identity.
+    fn fill_new(&mut self, object: &ObjId, value: &Value, at: &Path) -> Result<(), EditError> {
+        match value {
+            Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
+                self.insert(object, index, value, &at.child(&index.to_string()))
+            }),
+            Value::Object(entries) => entries.iter().try_for_each(|(name, value)| {
+                let at = at.child(name);
+                check_key(name, &at)?;
+                if let Some(scalar) = scalar_of(value) {
+                    return Ok(self.doc.put(object, name.as_str(), scalar)?);
+                }
+                let kind = if value.is_object() {
+                    ObjType::Map
+                } else {
+                    ObjType::List
+                };
+                let id = self.doc.put_object(object, name.as_str(), kind)?;
+                self.fill_new(&id, value, &at)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps every element that is equal on both sides in order (longest common subsequence), turns what
+    /// stands between into what should stand there, and deletes or inserts the rest.
+    fn equalise_list(
+        &mut self,
+        list: &ObjId,
+        wanted: &[Value],
+        at: &Path,
+    ) -> Result<(), EditError> {
+        let Value::Array(here) = reading::container(self.doc, list, ObjType::List) else {
+            return Err(EditError::Internal(
+                "a list does not read as an array".to_owned(),
+            ));
+        };
+        let mut index = 0;
+        for (old, new) in runs(&here, wanted) {
+            let shared = old.min(new.len());
+            for value in &new[..shared] {
+                let at = at.child(&index.to_string());
+                if self.element_differs(list, index, value)? {
+                    self.set_element(list, index, value, &at)?;
+                }
+                index += 1;
+            }
+            for _ in shared..old {
+                self.doc.delete(list, index)?;
+            }
+            for value in &new[shared..] {
+                self.insert(list, index, value, &at.child(&index.to_string()))?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn element_differs(
+        &self,
+        list: &ObjId,
+        index: usize,
+        value: &Value,
+    ) -> Result<bool, EditError> {
+        let place = Place::Element {
+            list: list.clone(),
+            index,
+        };
+        Ok(match self.at(&place)? {
+            Some((Stored::Object(kind), id)) => reading::container(self.doc, &id, kind) != *value,
+            _ => true,
+        })
+    }
+}
+
+/// Splits two lists into runs: so many old elements become these new ones. An equal element is a run of its
+/// own, one to one.
+fn runs<'v>(old: &[Value], new: &'v [Value]) -> Vec<(usize, &'v [Value])> {
+    let prefix = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let suffix = old[prefix..]
+        .iter()
+        .rev()
+        .zip(new[prefix..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let (a, b) = (
+        &old[prefix..old.len() - suffix],
+        &new[prefix..new.len() - suffix],
+    );
+    let mut runs: Vec<_> = (0..prefix).map(|i| (1, &new[i..=i])).collect();
+    if a.len().saturating_mul(b.len()) > LIST_COMPARISONS_MAX {
+        runs.push((a.len(), b));
+    } else {
+        let (mut i, mut j) = (0, 0);
+        for (x, y) in common(a, b) {
+            runs.push((x - i, &b[j..y]));
+            runs.push((1, &b[y..=y]));
+            (i, j) = (x + 1, y + 1);
+        }
+        runs.push((a.len() - i, &b[j..]));
+    }
+    runs.extend((new.len() - suffix..new.len()).map(|i| (1, &new[i..=i])));
+    runs
+}
+
+/// Index pairs of a longest common subsequence.
+fn common(a: &[Value], b: &[Value]) -> Vec<(usize, usize)> {
+    let width = b.len() + 1;
+    let mut best = vec![0_u32; (a.len() + 1) * width];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            best[i * width + j] = if a[i] == b[j] {
+                best[(i + 1) * width + j + 1] + 1
+            } else {
+                best[(i + 1) * width + j].max(best[i * width + j + 1])
+            };
+        }
+    }
+    let (mut i, mut j, mut pairs) = (0, 0, Vec::new());
+    while i < a.len() && j < b.len() {
+        if a[i] == b[j] {
+            pairs.push((i, j));
+            (i, j) = (i + 1, j + 1);
+        } else if best[(i + 1) * width + j] >= best[i * width + j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    pairs
+}

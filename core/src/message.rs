@@ -1,0 +1,259 @@
+//! What replicas say to each other over a link.
+//!
+//! ```text
+//! frame    = kind:u8 body
+//! hello    = protocol  name:text  datacenter:text  incarnation:8  heard:u8
+//! frontier = whole:u8  sections:[namespace:text  entries:[origin seq]]
+//! delta    = packet (see batch)
+//! want     = entries:[namespace:text  origin  after+1 | 0 for stop]
+//! ```
+//! Any of them may be lost, doubled or late: each can be acted on alone.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch::{self, Batch};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::{Incarnation, Namespace, Origin, Seq, limits};
+
+/// The version of the whole exchange; both ends must speak the same.
+pub(crate) const PROTOCOL: u64 = 1;
+
+const NAME_BYTES_MAX: usize = 256;
+
+/// Says who speaks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u64,
+    pub(crate) name: String,
+    pub(crate) datacenter: String,
+    pub(crate) incarnation: Incarnation,
+    /// Whether the speaker has heard the other's hello on this link; if not, the other says it again.
+    pub(crate) heard: bool,
+}
+
+/// Asks for an origin's batches, or for no more of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Want {
+    pub(crate) namespace: Namespace,
+    pub(crate) origin: Origin,
+    /// From the batch after this one on; none: stop.
+    pub(crate) after: Option<Seq>,
+}
+
+/// Positions in one namespace.
+pub(crate) type Section = (Namespace, Vec<(Origin, Seq)>);
+
+/// One frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Message {
+    Hello(Hello),
+    /// What the speaker holds durably; `whole` when this closes a statement of everything it holds.
+    Frontier {
+        whole: bool,
+        sections: Vec<Section>,
+    },
+    Delta(Vec<Arc<Batch>>),
+    Want(Vec<Want>),
+}
+
+impl Message {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut writer = Writer::default();
+        match self {
+            Self::Hello(hello) => {
+                writer.u8(1);
+                writer.number(hello.protocol);
+                writer.bytes(hello.name.as_bytes());
+                writer.bytes(hello.datacenter.as_bytes());
+                writer.number(hello.incarnation.0);
+                writer.u8(hello.heard.into());
+            }
+            Self::Frontier { whole, sections } => {
+                writer.u8(2);
+                writer.u8((*whole).into());
+                writer.count(sections.len());
+                for (namespace, entries) in sections {
+                    writer.bytes(namespace.as_str().as_bytes());
+                    writer.count(entries.len());
+                    for (origin, seq) in entries {
+                        writer.origin(origin);
+                        writer.number(seq.0);
+                    }
+                }
+            }
+            Self::Delta(batches) => {
+                let packet =
+                    batch::encode(batches.iter().map(|batch| &**batch).collect::<Vec<_>>());
+                let mut frame = Vec::with_capacity(packet.len() + 1);
+                frame.push(3);
+                frame.extend_from_slice(&packet);
+                return frame.into();
+            }
+            Self::Want(wants) => {
+                writer.u8(4);
+                writer.count(wants.len());
+                for want in wants {
+                    writer.bytes(want.namespace.as_str().as_bytes());
+                    writer.origin(&want.origin);
+                    writer.number(want.after.map_or(0, |after| after.0 + 1));
+                }
+            }
+        }
+        writer.finish()
+    }
+
+    pub(crate) fn decode(frame: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(frame.clone());
+        let message = match reader.u8("message kind")? {
+            1 => Self::Hello(decode_hello(&mut reader)?),
+            2 => {
+                let whole = flag(&mut reader, "whole")?;
+                let count = reader.count("sections", limits::NAMESPACES_MAX)?;
+                let sections = (0..count)
+                    .map(|_| decode_section(&mut reader))
+                    .collect::<Result<_, _>>()?;
+                Self::Frontier { whole, sections }
+            }
+            3 => return batch::decode(frame.slice(1..)).map(Self::Delta),
+            4 => {
+                let count = reader.count("wants", limits::ORIGINS_MAX)?;
+                Self::Want(
+                    (0..count)
+                        .map(|_| decode_want(&mut reader))
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            other => {
+                return Err(DecodeError::Unknown {
+                    what: "message kind",
+                    value: other.into(),
+                });
+            }
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+fn decode_hello(reader: &mut Reader) -> Result<Hello, DecodeError> {
+    let protocol = reader.number("protocol")?;
+    if protocol != PROTOCOL {
+        return Err(DecodeError::Unknown {
+            what: "protocol version",
+            value: protocol,
+        });
+    }
+    Ok(Hello {
+        protocol,
+        name: reader.text("name", NAME_BYTES_MAX)?,
+        datacenter: reader.text("datacenter", NAME_BYTES_MAX)?,
+        incarnation: Incarnation(reader.number("incarnation")?),
+        heard: flag(reader, "heard")?,
+    })
+}
+
+fn decode_section(reader: &mut Reader) -> Result<Section, DecodeError> {
+    let namespace = reader.namespace()?;
+    let count = reader.count("positions", limits::ORIGINS_MAX)?;
+    let entries = (0..count)
+        .map(|_| Ok((reader.origin()?, reader.seq()?)))
+        .collect::<Result<_, DecodeError>>()?;
+    Ok((namespace, entries))
+}
+
+fn decode_want(reader: &mut Reader) -> Result<Want, DecodeError> {
+    let namespace = reader.namespace()?;
+    let origin = reader.origin()?;
+    let after = reader.number("after")?.checked_sub(1).map(Seq);
+    Ok(Want {
+        namespace,
+        origin,
+        after,
+    })
+}
+
+fn flag(reader: &mut Reader, what: &'static str) -> Result<bool, DecodeError> {
+    match reader.u8(what)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(DecodeError::Unknown {
+            what,
+            value: other.into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ReplicaId;
+
+    #[test]
+    fn every_message_survives_its_encoding() {
+        let origin = Origin {
+            replica: ReplicaId([7; 16]),
+            incarnation: Incarnation(u64::MAX),
+        };
+        let namespace = Namespace::new("carts").unwrap();
+        for message in [
+            Message::Hello(Hello {
+                protocol: PROTOCOL,
+                name: "eu-1".into(),
+                datacenter: "eu".into(),
+                incarnation: Incarnation(3),
+                heard: true,
+            }),
+            Message::Frontier {
+                whole: true,
+                sections: vec![(
+                    namespace.clone(),
+                    vec![(origin, Seq(1)), (origin, Seq(300))],
+                )],
+            },
+            Message::Delta(Vec::new()),
+            Message::Want(vec![
+                Want {
+                    namespace: namespace.clone(),
+                    origin,
+                    after: Some(Seq(0)),
+                },
+                Want {
+                    namespace,
+                    origin,
+                    after: None,
+                },
+            ]),
+        ] {
+            assert_eq!(Message::decode(message.encode()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_named() {
+        let hello = Hello {
+            protocol: 9,
+            name: String::new(),
+            datacenter: String::new(),
+            incarnation: Incarnation(0),
+            heard: false,
+        };
+        let error = Message::decode(Message::Hello(hello).encode()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "protocol version: 9 is not a known value"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Message::decode(bytes.into());
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! What the replica holds of every origin: frontiers, the order in which batches may be taken in, where
+//! they stand in the log, and the newest of them in memory.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, Seq, limits};
+
+/// Log positions are noted once per so many batches of an origin; between them a reader scans.
+const INDEX_EVERY: u64 = 128;
+
+/// What became of a batch that was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Offered {
+    /// Its turn: it goes into the log now.
+    Due,
+    /// Held already.
+    Known,
+    /// Waits for what must come before it.
+    HeldBack,
+    /// Something before it is missing, and it was dropped: ask for what comes after the given position.
+    Gap { after: Seq },
+}
+
+#[derive(Default)]
+pub(super) struct Space {
+    /// What is in the log, or on its way there.
+    pub(super) accepted: Frontier,
+    /// What a crash can't take back.
+    pub(super) durable: Frontier,
+    /// Others' origins that moved since our own last batch: the next batch's causes.
+    fresh: BTreeSet<Origin>,
+    held_back: BTreeMap<Origin, BTreeMap<Seq, Arc<Batch>>>,
+    index: BTreeMap<Origin, Vec<(Seq, Lsn)>>,
+}
+
+impl Space {
+    fn is_due(&self, batch: &Batch) -> bool {
+        batch.seq == self.accepted.of(&batch.origin).next()
+            && batch
+                .causes
+                .iter()
+                .all(|(origin, seq)| self.accepted.of(origin) >= *seq)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct History {
+    spaces: BTreeMap<Namespace, Space>,
+    pub(super) log_end: Lsn,
+    held_back_bytes: usize,
+    recent: Recent,
+}
+
+impl Default for Lsn {
+    fn default() -> Self {
+        Self(0)
+    }
+}
+
+impl History {
+    pub(super) fn spaces(&self) -> impl Iterator<Item = (&Namespace, &Space)> {
+        self.spaces.iter()
+    }
+
+    pub(super) fn space(&self, namespace: &Namespace) -> Option<&Space> {
+        self.spaces.get(namespace)
+    }
+
+    pub(super) fn accepted(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        self.spaces
+            .get(namespace)
+            .map_or(Seq(0), |space| space.accepted.of(origin))
+    }
+
+    pub(super) fn durable(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        self.spaces
+            .get(namespace)
+            .map_or(Seq(0), |space| space.durable.of(origin))
+    }
+
+    pub(super) fn held_back_bytes(&self) -> usize {
+        self.held_back_bytes
+    }
+
+    /// Whether a batch from elsewhere may be taken in now.
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>) -> Offered {
+        if self.spaces.len() >= limits::NAMESPACES_MAX
+            && !self.spaces.contains_key(&batch.namespace)
+        {
+            return Offered::Known;
+        }
+        let space = self.spaces.entry(batch.namespace.clone()).or_default();
+        let accepted = space.accepted.of(&batch.origin);
+        if batch.seq <= accepted {
+            return Offered::Known;
+        }
+        if space.is_due(batch) {
+            return Offered::Due;
+        }
+        let waiting = space.held_back.entry(batch.origin).or_default();
+        if waiting.contains_key(&batch.seq) {
+            return Offered::HeldBack;
+        }
+        let last = waiting.last_key_value().map_or(accepted, |(seq, _)| *seq);
+        let bytes = batch.bytes();
+        let contiguous = batch.seq == last.next();
+        if !contiguous || self.held_back_bytes + bytes > limits::HELD_BACK_BYTES_MAX {
+            if waiting.is_empty() {
+                space.held_back.remove(&batch.origin);
+            }
+            return Offered::Gap { after: last };
+        }
+        waiting.insert(batch.seq, batch.clone());
+        self.held_back_bytes += bytes;
+        Offered::HeldBack
+    }
+
+    /// Takes one batch out of waiting whose turn has come.
+    pub(super) fn next_due(&mut self, namespace: &Namespace) -> Option<Arc<Batch>> {
+        let space = self.spaces.get_mut(namespace)?;
+        let accepted = space.accepted.clone();
+        for (origin, waiting) in &mut space.held_back {
+            // What came by another way in the meantime waits for nothing.
+            while let Some(entry) = waiting.first_entry()
+                && *entry.key() <= accepted.of(origin)
+            {
+                self.held_back_bytes -= entry.remove().bytes();
+            }
+        }
+        space.held_back.retain(|_, waiting| !waiting.is_empty());
+        let ready = |batch: &Arc<Batch>| space.is_due(batch);
+        let (origin, seq) = space
+            .held_back
+            .iter()
+            .filter_map(|(origin, waiting)| Some((origin, waiting.first_key_value()?)))
+            .find(|(_, (_, batch))| ready(batch))
+            .map(|(origin, (seq, _))| (*origin, *seq))?;
+        let waiting = space.held_back.get_mut(&origin)?;
+        let batch = waiting.remove(&seq)?;
+        if waiting.is_empty() {
+            space.held_back.remove(&origin);
+        }
+        self.held_back_bytes -= batch.bytes();
+        Some(batch)
+    }
+
+    /// The next position of our own, and what we have seen of others since the last.
+    pub(super) fn next_own(
+        &mut self,
+        namespace: &Namespace,
+        own: &Origin,
+    ) -> (Seq, Vec<(Origin, Seq)>) {
+        let space = self.spaces.entry(namespace.clone()).or_default();
+        let fresh = std::mem::take(&mut space.fresh);
+        let causes = fresh
+            .into_iter()
+            .map(|origin| (origin, space.accepted.of(&origin)))
+            .collect();
+        (space.accepted.of(own).next(), causes)
+    }
+
+    /// Gives a batch its place in the log.
+    pub(super) fn accept(&mut self, batch: &Batch, own: &Origin) -> Lsn {
+        self.log_end = self.log_end.next();
+        self.note(batch, self.log_end, own);
+        self.log_end
+    }
+
+    fn note(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
+        let space = self.spaces.entry(batch.namespace.clone()).or_default();
+        space.accepted.raise(batch.origin, batch.seq);
+        if batch.origin != *own {
+            space.fresh.insert(batch.origin);
+        }
+        let index = space.index.entry(batch.origin).or_default();
+        if index
+            .last()
+            .is_none_or(|(seq, _)| batch.seq.0 >= seq.0 + INDEX_EVERY)
+        {
+            index.push((batch.seq, lsn));
+        }
+    }
+
+    /// Takes note of a record read from the log at start.
+    pub(super) fn replay(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
+        self.log_end = self.log_end.max(lsn);
+        self.note(batch, lsn, own);
+        let space = self.spaces.entry(batch.namespace.clone()).or_default();
+        space.durable.raise(batch.origin, batch.seq);
+    }
+
+    /// A batch is durable: from now on it may be shown and sent.
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
+        if let Some(space) = self.spaces.get_mut(&batch.namespace) {
+            space.durable.raise(batch.origin, batch.seq);
+        }
+        self.recent.push(batch.clone());
+    }
+
+    /// A durable batch that is still in memory.
+    pub(super) fn recent(
+        &self,
+        namespace: &Namespace,
+        origin: &Origin,
+        seq: Seq,
+    ) -> Option<&Arc<Batch>> {
+        self.recent.get(namespace, origin, seq)
+    }
+
+    /// The oldest batch of an origin that is still in memory.
+    pub(super) fn oldest_recent(&self, namespace: &Namespace, origin: &Origin) -> Option<Seq> {
+        let queue = self.recent.by_origin.get(&(namespace.clone(), *origin))?;
+        queue.front().map(|batch| batch.seq)
+    }
+
+    /// Where in the log to begin looking for a batch.
+    pub(super) fn find(&self, namespace: &Namespace, origin: &Origin, seq: Seq) -> Lsn {
+        let index = self
+            .spaces
+            .get(namespace)
+            .and_then(|space| space.index.get(origin));
+        let at = index.map(|index| (index, index.partition_point(|(noted, _)| *noted <= seq)));
+        at.and_then(|(index, at)| index.get(at.checked_sub(1)?))
+            .map_or(Lsn(1), |(_, lsn)| *lsn)
+    }
+
+    /// A new incarnation knows of everything here, the old one's batches included.
+    pub(super) fn renew(&mut self) {
+        for space in self.spaces.values_mut() {
+            space.fresh = space.accepted.iter().map(|(origin, _)| *origin).collect();
+        }
+    }
+
+    /// What is in the log up to its end, for a checkpoint.
+    pub(super) fn encode(&self) -> Bytes {
+        let mut writer = Writer::default();
+        writer.u8(1);
+        writer.number(self.log_end.0);
+        writer.count(self.spaces.len());
+        for (namespace, space) in &self.spaces {
+            writer.bytes(namespace.as_str().as_bytes());
+            writer.count(space.accepted.len());
+            for (origin, seq) in space.accepted.iter() {
+                writer.origin(origin);
+                writer.number(seq.0);
+                let index = space.index.get(origin).map_or(&[][..], Vec::as_slice);
+                writer.count(index.len());
+                for (seq, lsn) in index {
+                    writer.number(seq.0);
+                    writer.number(lsn.0);
+                }
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads back what [`Self::encode`] wrote. All of it is durable.
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        match reader.u8("checkpoint format")? {
+            1 => {}
+            other => {
+                return Err(DecodeError::Unknown {
+                    what: "checkpoint format",
+                    value: other.into(),
+                });
+            }
+        }
+        let mut history = Self {
+            log_end: Lsn(reader.number("log end")?),
+            ..Self::default()
+        };
+        for _ in 0..reader.count("namespaces", limits::NAMESPACES_MAX)? {
+            let namespace = reader.namespace()?;
+            let mut space = Space::default();
+            for _ in 0..reader.count("origins", limits::ORIGINS_MAX)? {
+                let origin = reader.origin()?;
+                let seq = reader.seq()?;
+                space.accepted.raise(origin, seq);
+                let count = reader.count("index entries", usize::MAX)?;
+                let index = space.index.entry(origin).or_default();
+                for _ in 0..count {
+                    index.push((reader.seq()?, Lsn(reader.number("lsn")?)));
+                }
+            }
+            space.durable = space.accepted.clone();
+            history.spaces.insert(namespace, space);
+        }
+        reader.finish()?;
+        Ok(history)
+    }
+}
+
+/// The newest durable batches, for links that keep up.
+#[derive(Default)]
+struct Recent {
+    order: VecDeque<Arc<Batch>>,
+    by_origin: BTreeMap<(Namespace, Origin), VecDeque<Arc<Batch>>>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, batch: Arc<Batch>) {
+        let queue = self
+            .by_origin
+            .entry((batch.namespace.clone(), batch.origin))
+            .or_default();
+        if queue
+            .back()
+            .is_some_and(|last| last.seq.next() != batch.seq)
+        {
+            return;
+        }
+        queue.push_back(batch.clone());
+        self.bytes += batch.bytes();
+        self.order.push_back(batch);
+        while self.bytes > limits::RECENT_LOG_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+            let name = (oldest.namespace.clone(), oldest.origin);
+            if let Some(queue) = self.by_origin.get_mut(&name) {
+                queue.pop_front();
+                if queue.is_empty() {
+                    self.by_origin.remove(&name);
+                }
+            }
+        }
+    }
+
+    fn get(&self, namespace: &Namespace, origin: &Origin, seq: Seq) -> Option<&Arc<Batch>> {
+        let queue = self.by_origin.get(&(namespace.clone(), *origin))?;
+        let first = queue.front()?.seq;
+        queue.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)
+    }
+}

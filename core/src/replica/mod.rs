@@ -1,0 +1,406 @@
+//! The replica: one state machine that holds documents, history and peer sessions together.
+//!
+//! Hand it an [`Input`] by [`Replica::handle`], then take [`Output`]s from [`Replica::poll`] until there are
+//! none, before the next input. Call it with [`Input::Tick`] at the time that [`Replica::wake_at`] names.
+//! While [`Replica::is_saturated`], give it only the answers to what it asked for.
+
+mod folding;
+mod history;
+mod peers;
+mod requests;
+mod sending;
+mod session;
+mod shelf;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::batch;
+use crate::codec::DecodeError;
+use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, Reply, RequestError, RequestId};
+use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId, limits};
+use history::{History, Offered};
+use peers::Peers;
+use requests::{Scan, Scans};
+use shelf::Shelf;
+pub use status::{Counters, PeerStatus, Status};
+
+/// Who a replica is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The id that its certificate's key gives it.
+    pub replica: ReplicaId,
+    /// Its name, unique in the cluster; for people.
+    pub name: String,
+    /// Its datacenter; for people.
+    pub datacenter: String,
+    /// Drawn at random at every start; becomes the next incarnation if the store turns out to have gone
+    /// back in time.
+    pub spare_incarnation: Incarnation,
+    /// A deliberate bug, for the test of the simulator.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+}
+
+/// Deliberate bugs, to prove that the simulator finds them.
+#[cfg(feature = "planted")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// Answers writers before their write is durable.
+    AcknowledgeBeforeSync,
+    /// Sends batches to peers before they are durable.
+    GossipBeforeSync,
+    /// Takes a batch although one before it is missing.
+    DropDeltaAtFrontier,
+    /// Takes a batch again that it holds already.
+    ApplyTwice,
+}
+
+/// A commit that has been handed out and is not known to be durable.
+struct Unsettled {
+    ticket: Ticket,
+    bytes: usize,
+    batch: Option<(Lsn, Arc<Batch>)>,
+    folded: Vec<DocumentId>,
+}
+
+/// What a fetch is for.
+enum Awaited {
+    Document(DocumentId),
+    Page(Scan),
+    Changes { id: RequestId, after: Lsn },
+    Backlog(ReplicaId),
+}
+
+/// One replica of everything.
+pub struct Replica {
+    config: Config,
+    origin: Origin,
+    history: History,
+    shelf: Shelf,
+    peers: Peers,
+    scans: Scans,
+    folding: folding::Folding,
+    /// The last ticket handed out, and the last that is durable.
+    issued: Ticket,
+    durable: Ticket,
+    unsettled: VecDeque<Unsettled>,
+    unsettled_bytes: usize,
+    held_replies: BTreeMap<Ticket, Vec<(RequestId, Result<Reply, RequestError>)>>,
+    requests_open: usize,
+    fetches: BTreeMap<FetchId, Awaited>,
+    fetch_count: u64,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+    failed: Option<String>,
+}
+
+impl Replica {
+    /// Begins with what the store holds. The driver then feeds the log from the given position on to
+    /// [`Self::replay`], then calls [`Self::begin`], before any input.
+    ///
+    /// # Errors
+    /// When the checkpoint can't be read.
+    pub fn recover(config: Config, recovery: Recovery) -> Result<(Self, Lsn), DecodeError> {
+        let (history, from) = match recovery.checkpoint {
+            None => (History::default(), Lsn(1)),
+            Some(checkpoint) => (History::decode(checkpoint.state)?, checkpoint.replay_from),
+        };
+        let origin = Origin {
+            replica: config.replica,
+            incarnation: recovery.incarnation,
+        };
+        let mut replica = Self {
+            config,
+            origin,
+            history,
+            shelf: Shelf::default(),
+            peers: Peers::default(),
+            scans: Scans::default(),
+            folding: folding::Folding::default(),
+            issued: Ticket(0),
+            durable: Ticket(0),
+            unsettled: VecDeque::new(),
+            unsettled_bytes: 0,
+            held_replies: BTreeMap::new(),
+            requests_open: 0,
+            fetches: BTreeMap::new(),
+            fetch_count: 0,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            failed: None,
+        };
+        replica.history.renew();
+        Ok((replica, from))
+    }
+
+    /// Takes in records of the log at start, in order.
+    ///
+    /// # Errors
+    /// When a record can't be read: the store is damaged.
+    pub fn replay(&mut self, records: Vec<LogRecord>) -> Result<(), DecodeError> {
+        for record in records {
+            for batch in batch::decode(record.bytes)? {
+                self.history.replay(&batch, record.lsn, &self.origin);
+                for write in &batch.writes {
+                    let id = DocumentId {
+                        namespace: batch.namespace.clone(),
+                        key: write.key.clone(),
+                    };
+                    self.shelf
+                        .add(&id, record.lsn, &write.changes, Ticket(0), false);
+                }
+            }
+        }
+        self.history.renew();
+        Ok(())
+    }
+
+    /// Ends the replay. Input may come from now on.
+    pub fn begin(&mut self, replayed_from: Lsn) {
+        self.resume_folding(replayed_from);
+    }
+
+    /// Under which origin it writes.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Request { id, request } => self.request(now, id, request),
+            Input::Persisted { through } => self.persisted(now, through),
+            Input::PersistFailed { error } => self.stop(&error),
+            Input::Fetched { id, result } => self.fetched(now, id, result),
+            Input::LinkUp { link, peer } => self.link_up(now, link, peer),
+            Input::LinkDown { link } => self.link_down(now, link),
+            Input::Sent { link, bytes } => self.sent(now, link, bytes),
+            Input::Frame { link, bytes } => self.frame(now, link, bytes),
+            Input::Tick => {
+                self.tick_peers(now);
+                self.tick_folding(now);
+            }
+        }
+    }
+
+    /// The next thing to do, in order; none when everything has been given out.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call with [`Input::Tick`] next, on the monotonic clock.
+    #[must_use]
+    pub fn wake_at(&self) -> u64 {
+        self.peers.wake_at().min(self.folding.wake_at())
+    }
+
+    /// True while so much is waiting for the store that more input must wait: only [`Input::Persisted`],
+    /// [`Input::PersistFailed`], [`Input::Fetched`] and [`Input::Tick`] then.
+    #[must_use]
+    pub fn is_saturated(&self) -> bool {
+        self.failed.is_none()
+            && (self.unsettled_bytes >= limits::UNPERSISTED_BYTES_MAX
+                || self.shelf.unfolded_bytes() >= limits::UNFOLDED_BYTES_MAX)
+    }
+
+    fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
+        self.fetch_count += 1;
+        let id = FetchId(self.fetch_count);
+        self.fetches.insert(id, awaited);
+        self.outputs.push_back(Output::Fetch { id, fetch });
+    }
+
+    fn fetched(&mut self, now: Now, id: FetchId, result: Result<Fetched, String>) {
+        let Some(awaited) = self.fetches.remove(&id) else {
+            return;
+        };
+        match (awaited, result) {
+            (awaited, Err(error)) => self.fetch_failed(awaited, &error),
+            (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
+                self.document_fetched(now, &id, stored)
+            }
+            (Awaited::Page(scan), Ok(Fetched::Page(stored))) => self.page_fetched(scan, stored),
+            (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
+                self.changes_fetched(id, after, records)
+            }
+            (Awaited::Backlog(peer), Ok(Fetched::Log(records))) => {
+                self.backlog_fetched(now, peer, records)
+            }
+            (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
+        }
+    }
+
+    /// Puts a batch whose turn it is into the log.
+    fn admit(&mut self, now: Now, batch: &Arc<Batch>, own: bool) -> Ticket {
+        let lsn = self.history.accept(batch, &self.origin);
+        let ticket = Ticket(self.issued.0 + 1);
+        for write in &batch.writes {
+            let id = DocumentId {
+                namespace: batch.namespace.clone(),
+                key: write.key.clone(),
+            };
+            self.shelf.add(&id, lsn, &write.changes, ticket, own);
+        }
+        let record = LogRecord {
+            lsn,
+            bytes: batch::encode([&**batch]),
+        };
+        self.persist(
+            Commit {
+                ticket,
+                log: vec![record],
+                documents: Vec::new(),
+                checkpoint: None,
+                incarnation: None,
+            },
+            Some((lsn, batch.clone())),
+        );
+        self.folding.written(now);
+        #[cfg(feature = "planted")]
+        if self.config.planted == Some(Planted::GossipBeforeSync) {
+            self.history.settle(batch);
+            self.push(now, batch);
+        }
+        ticket
+    }
+
+    fn persist(&mut self, commit: Commit, batch: Option<(Lsn, Arc<Batch>)>) {
+        self.issued = commit.ticket;
+        let bytes = commit.bytes();
+        self.unsettled_bytes += bytes;
+        let folded = commit.documents.iter().map(|(id, _)| id.clone()).collect();
+        self.unsettled.push_back(Unsettled {
+            ticket: commit.ticket,
+            bytes,
+            batch,
+            folded,
+        });
+        self.outputs.push_back(Output::Persist(commit));
+    }
+
+    /// Only here do answers, visibility and gossip come free.
+    fn persisted(&mut self, now: Now, through: Ticket) {
+        self.durable = self.durable.max(through.min(self.issued));
+        while let Some(settled) = self
+            .unsettled
+            .pop_front_if(|unsettled| unsettled.ticket <= through)
+        {
+            self.unsettled_bytes -= settled.bytes;
+            for id in settled.folded {
+                if let Some(stored) = self.shelf.end_fold(&id, settled.ticket) {
+                    self.scans.folded(&id, stored);
+                }
+            }
+            if let Some((lsn, batch)) = settled.batch {
+                self.history.settle(&batch);
+                self.arrived(now, &batch);
+                for change in self.changes_of(lsn, &batch).collect::<Vec<_>>() {
+                    self.outputs.push_back(Output::Changed(change));
+                }
+            }
+        }
+        while let Some(entry) = self
+            .held_replies
+            .first_entry()
+            .filter(|entry| *entry.key() <= through)
+        {
+            for (id, reply) in entry.remove() {
+                self.requests_open -= 1;
+                self.outputs.push_back(Output::Reply { id, reply });
+            }
+        }
+        self.pump_all(now);
+    }
+
+    /// True once the record at this position is known to be durable.
+    fn is_settled(&self, lsn: Lsn) -> bool {
+        self.unsettled
+            .iter()
+            .find_map(|unsettled| unsettled.batch.as_ref())
+            .is_none_or(|(first, _)| lsn < *first)
+    }
+
+    /// The store is of no more use: every caller is told, and nothing more is written or sent.
+    fn stop(&mut self, error: &str) {
+        self.failed = Some(error.to_owned());
+        let held = std::mem::take(&mut self.held_replies);
+        for (id, _) in held.into_values().flatten() {
+            self.requests_open -= 1;
+            self.outputs.push_back(Output::Reply {
+                id,
+                reply: Err(RequestError::Store(error.to_owned())),
+            });
+        }
+        for awaited in std::mem::take(&mut self.fetches).into_values() {
+            self.fetch_failed(awaited, error);
+        }
+    }
+
+    /// A batch from a peer.
+    fn receive(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>) {
+        self.counters.batches_received += 1;
+        let offered = self.history.offer(batch);
+        #[cfg(feature = "planted")]
+        let offered = match (offered, self.config.planted) {
+            (Offered::Known, Some(Planted::ApplyTwice)) => Offered::Due,
+            (Offered::Gap { .. }, Some(Planted::DropDeltaAtFrontier)) => Offered::Due,
+            (offered, _) => offered,
+        };
+        match offered {
+            Offered::Due => {
+                self.admit(now, batch, false);
+                while let Some(next) = self.history.next_due(&batch.namespace) {
+                    self.admit(now, &next, false);
+                }
+            }
+            Offered::Known => self.counters.batches_duplicate += 1,
+            Offered::HeldBack => {}
+            Offered::Gap { after } => self.ask_for_gap(now, link, batch, after),
+        }
+    }
+
+    /// A peer holds more of our history than we do, so our store went back in time. What we wrote since may
+    /// carry numbers that were used before; what we write from now on will not.
+    fn renew_incarnation(&mut self, peer: ReplicaId) {
+        let incarnation = self.config.spare_incarnation;
+        if self.origin.incarnation == incarnation {
+            return;
+        }
+        self.origin.incarnation = incarnation;
+        self.shelf.set_origin(&self.origin);
+        self.history.renew();
+        let ticket = Ticket(self.issued.0 + 1);
+        self.persist(
+            Commit {
+                ticket,
+                log: Vec::new(),
+                documents: Vec::new(),
+                checkpoint: None,
+                incarnation: Some(incarnation),
+            },
+            None,
+        );
+        self.outputs
+            .push_back(Output::Notice(Notice::HistoryAhead { peer, incarnation }));
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted_acknowledge_early(&self) -> bool {
+        self.config.planted == Some(Planted::AcknowledgeBeforeSync)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    fn planted_acknowledge_early(&self) -> bool {
+        false
+    }
+
+    fn send(&mut self, link: LinkId, frame: Bytes) {
+        self.outputs.push_back(Output::Send { link, frame });
+    }
+}

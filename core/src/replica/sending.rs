@@ -1,0 +1,234 @@
+//! Streaming batches to peers: pushed while fresh, read from the log for a link that has fallen behind,
+//! never more than a window at once.
+
+use std::sync::Arc;
+
+use super::session::{STALL_MS_MAX, Session};
+use super::{Awaited, Replica};
+use crate::batch;
+use crate::effect::{LinkId, Notice, Now, Output};
+use crate::message::Message;
+use crate::persist::{Fetch, LogRecord};
+use crate::{Batch, Lsn, ReplicaId, limits};
+
+impl Replica {
+    pub(super) fn sent(&mut self, now: Now, link: LinkId, bytes: usize) {
+        let Some(peer) = self.peers.of_link(link) else {
+            return;
+        };
+        if let Some(session) = self.peers.session(peer) {
+            session.in_flight = session.in_flight.saturating_sub(bytes);
+        }
+        self.pump(now, peer);
+    }
+
+    pub(super) fn pump_all(&mut self, now: Now) {
+        for peer in self.peers.linked() {
+            self.pump(now, peer);
+        }
+    }
+
+    /// Sends a peer what it lacks, as far as its link takes it.
+    pub(super) fn pump(&mut self, now: Now, peer: ReplicaId) {
+        if self.failed.is_some() {
+            return;
+        }
+        while let Some(batches) = self.gather(peer) {
+            self.deliver(now, peer, batches);
+        }
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        if session.starved.is_empty()
+            || session.reading
+            || session.in_flight >= limits::LINK_WINDOW_BYTES
+        {
+            return;
+        }
+        session.reading = true;
+        let starts = session.starved.iter().filter_map(|name| {
+            let stream = session.streams.get(name)?;
+            Some(
+                self.history
+                    .find(&name.0, &name.1, stream.next)
+                    .max(stream.scanned),
+            )
+        });
+        let from = starts.min().unwrap_or(Lsn(1));
+        let fetch = Fetch::Log {
+            from,
+            bytes_max: limits::LOG_READ_BYTES_MAX,
+        };
+        self.fetch(fetch, Awaited::Backlog(peer));
+    }
+
+    /// Takes one frame's worth of batches off the streams that are ready.
+    fn gather(&mut self, peer: ReplicaId) -> Option<Vec<Arc<Batch>>> {
+        let session = self.peers.by_id.get_mut(&peer)?.session.as_mut()?;
+        if session.in_flight >= limits::LINK_WINDOW_BYTES {
+            return None;
+        }
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while bytes < limits::FRAME_BYTES_TARGET
+            && let Some(name) = session.ready.pop_first()
+        {
+            let Some(stream) = session.streams.get_mut(&name) else {
+                continue;
+            };
+            let tip = self.history.durable(&name.0, &name.1);
+            while stream.next <= tip && bytes < limits::FRAME_BYTES_TARGET {
+                let Some(batch) = self.history.recent(&name.0, &name.1, stream.next) else {
+                    session.starved.insert(name.clone());
+                    break;
+                };
+                bytes += batch.bytes();
+                batches.push(batch.clone());
+                stream.next = stream.next.next();
+            }
+            if stream.next <= tip && !session.starved.contains(&name) {
+                session.ready.insert(name);
+            }
+        }
+        (!batches.is_empty()).then_some(batches)
+    }
+
+    fn deliver(&mut self, now: Now, peer: ReplicaId, batches: Vec<Arc<Batch>>) {
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        for batch in &batches {
+            let name = (batch.namespace.clone(), batch.origin);
+            if let Some(stream) = session.streams.get_mut(&name) {
+                stream.stalled_at = stream.stalled_at.max(now.mono_ms + stream.patience_ms);
+            }
+        }
+        self.counters.batches_sent += batches.len() as u64;
+        let frame = Message::Delta(batches).encode();
+        session.in_flight += frame.len();
+        let link = session.link;
+        self.send(link, frame);
+    }
+
+    /// Sends on from the log what streams are waiting for.
+    pub(super) fn backlog_fetched(&mut self, now: Now, peer: ReplicaId, records: Vec<LogRecord>) {
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        session.reading = false;
+        let Some(end) = records.last().map(|record| record.lsn) else {
+            // Durable, and yet not in the log: nothing to be done from here.
+            session.starved.clear();
+            return;
+        };
+        let mut due = Vec::new();
+        for record in records {
+            match batch::decode(record.bytes) {
+                Ok(batches) => due.extend(batches),
+                Err(error) => {
+                    let notice = Notice::BadRecord {
+                        lsn: record.lsn,
+                        reason: error.to_string(),
+                    };
+                    self.outputs.push_back(Output::Notice(notice));
+                }
+            }
+        }
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        due.retain(|batch| advance(session, batch));
+        let starved = std::mem::take(&mut session.starved);
+        for name in &starved {
+            if let Some(stream) = session.streams.get_mut(name) {
+                stream.scanned = stream.scanned.max(end.next());
+                session.ready.insert(name.clone());
+            }
+        }
+        let mut frame = Vec::new();
+        let mut bytes = 0;
+        for batch in due {
+            bytes += batch.bytes();
+            frame.push(batch);
+            if bytes >= limits::FRAME_BYTES_TARGET {
+                self.deliver(now, peer, std::mem::take(&mut frame));
+                bytes = 0;
+            }
+        }
+        if !frame.is_empty() {
+            self.deliver(now, peer, frame);
+        }
+        self.pump(now, peer);
+    }
+
+    pub(super) fn backlog_failed(&mut self, peer: ReplicaId, error: &str) {
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        session.reading = false;
+        session.starved.clear();
+        let link = session.link;
+        self.outputs.push_back(Output::Disconnect {
+            link,
+            reason: format!("the log can't be read: {error}"),
+        });
+    }
+
+    /// What got no sign of arrival for long is sent again from where the peer says it is.
+    pub(super) fn send_stalled_again(&mut self, now: Now, peer: ReplicaId) {
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let Some(session) = &mut entry.session else {
+            return;
+        };
+        let mut again = false;
+        for (name, stream) in &mut session.streams {
+            if stream.stalled_at > now.mono_ms {
+                continue;
+            }
+            let holds = entry
+                .holds
+                .get(&name.0)
+                .map_or(crate::Seq(0), |frontier| frontier.of(&name.1));
+            if holds.next() >= stream.next {
+                // All that was sent has arrived; nothing to wait for.
+                stream.stalled_at = u64::MAX;
+                continue;
+            }
+            stream.patience_ms = (stream.patience_ms * 2).min(STALL_MS_MAX);
+            stream.stalled_at = now.mono_ms + stream.patience_ms;
+            if session.in_flight == 0 {
+                stream.rewind(holds.next());
+                session.starved.remove(name);
+                session.ready.insert(name.clone());
+                again = true;
+            }
+        }
+        if again {
+            self.counters.stalls += 1;
+            self.pump(now, peer);
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn push(&mut self, now: Now, batch: &Arc<Batch>) {
+        self.arrived(now, batch);
+        self.pump_all(now);
+    }
+}
+
+/// True if the batch is the next of its stream; the stream then moves past it.
+fn advance(session: &mut Session, batch: &Batch) -> bool {
+    let name = (batch.namespace.clone(), batch.origin);
+    if !session.starved.contains(&name) {
+        return false;
+    }
+    match session.streams.get_mut(&name) {
+        Some(stream) if stream.next == batch.seq => {
+            stream.next = stream.next.next();
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,123 @@
+//! One connection to a peer: what has been said on it, and what is to be sent over it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::effect::LinkId;
+use crate::{Frontier, Lsn, Namespace, Origin, Seq};
+
+/// Until the peer has been heard, a hello is said again this often.
+pub(super) const HELLO_MS: u64 = 1_000;
+/// Everything held is stated again this often, in case anything was lost or is broken.
+pub(super) const STATEMENT_MS: u64 = 15_000;
+/// To the origin's own replica, receipt is acknowledged at most this often.
+pub(super) const ACK_MS: u64 = 20;
+/// To others, for whom it only matters when links fail.
+pub(super) const ACK_LAZY_MS: u64 = 1_000;
+/// Without a sign of progress for this long, what was sent is sent again; doubled each time.
+pub(super) const STALL_MS: u64 = 4_000;
+pub(super) const STALL_MS_MAX: u64 = 60_000;
+
+/// One origin's batches on their way to a peer.
+pub(super) struct Stream {
+    pub(super) next: Seq,
+    /// No record of the log before this position holds `next`.
+    pub(super) scanned: Lsn,
+    pub(super) stalled_at: u64,
+    pub(super) patience_ms: u64,
+}
+
+impl Stream {
+    pub(super) fn new(next: Seq, now_ms: u64) -> Self {
+        Self {
+            next,
+            scanned: Lsn(1),
+            stalled_at: now_ms + STALL_MS,
+            patience_ms: STALL_MS,
+        }
+    }
+
+    pub(super) fn rewind(&mut self, next: Seq) {
+        self.next = next;
+        self.scanned = Lsn(1);
+    }
+
+    pub(super) fn progressed(&mut self, now_ms: u64) {
+        self.patience_ms = STALL_MS;
+        self.stalled_at = now_ms + STALL_MS;
+    }
+}
+
+pub(super) struct Session {
+    pub(super) link: LinkId,
+    /// Whether the peer's hello has come.
+    pub(super) heard: bool,
+    /// Whether the peer has said what it holds; nothing is streamed before.
+    pub(super) stated: bool,
+    /// What it is saying that it holds, until it has said all.
+    pub(super) statement: BTreeMap<Namespace, Frontier>,
+    pub(super) streams: BTreeMap<(Namespace, Origin), Stream>,
+    /// Streams with something to send.
+    pub(super) ready: BTreeSet<(Namespace, Origin)>,
+    /// Streams whose next batch must be read from the log.
+    pub(super) starved: BTreeSet<(Namespace, Origin)>,
+    /// Whether a read of the log is under way for them.
+    pub(super) reading: bool,
+    /// Bytes given out that have not left the driver's queue.
+    pub(super) in_flight: usize,
+    /// What the peer has not been told that is durable here.
+    pub(super) acks: BTreeSet<(Namespace, Origin)>,
+    pub(super) acks_due: u64,
+    pub(super) acks_sent: u64,
+    pub(super) hello_due: u64,
+    pub(super) statement_due: u64,
+    /// When a gap was last asked about.
+    pub(super) gaps: BTreeMap<(Namespace, Origin), u64>,
+}
+
+impl Session {
+    pub(super) fn new(link: LinkId, now_ms: u64) -> Self {
+        Self {
+            link,
+            heard: false,
+            stated: false,
+            statement: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            reading: false,
+            in_flight: 0,
+            acks: BTreeSet::new(),
+            acks_due: u64::MAX,
+            acks_sent: 0,
+            hello_due: now_ms + HELLO_MS,
+            statement_due: now_ms + STATEMENT_MS,
+            gaps: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> u64 {
+        let hello = if self.heard { u64::MAX } else { self.hello_due };
+        let waiting = self
+            .streams
+            .values()
+            .map(|stream| stream.stalled_at)
+            .min()
+            .unwrap_or(u64::MAX);
+        hello
+            .min(self.statement_due)
+            .min(self.acks_due)
+            .min(waiting)
+    }
+
+    /// Something became durable that the peer should know of: soon if it is the peer's own.
+    pub(super) fn acknowledge(&mut self, name: (Namespace, Origin), own: bool, now_ms: u64) {
+        self.acks.insert(name);
+        let pause = if own { ACK_MS } else { ACK_LAZY_MS };
+        let due = if own {
+            now_ms.max(self.acks_sent + pause)
+        } else {
+            now_ms + pause
+        };
+        self.acks_due = self.acks_due.min(due);
+    }
+}

@@ -1,0 +1,195 @@
+//! What a replica is doing, for people and metrics.
+
+use serde::Serialize;
+
+use super::Replica;
+use crate::effect::{LinkId, Now};
+use crate::{Lsn, Namespace, Origin, ReplicaId, Seq};
+
+/// Counts since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counters {
+    /// Writes taken here that changed something.
+    pub writes: u64,
+    /// Batches that came from peers.
+    pub batches_received: u64,
+    /// Of those, batches that were here already.
+    pub batches_duplicate: u64,
+    /// Of those, batches that came before one that they follow.
+    pub batches_out_of_order: u64,
+    /// Batches sent to peers, those sent again included.
+    pub batches_sent: u64,
+    /// Times that a peer gave no sign of progress and was sent the same again.
+    pub stalls: u64,
+    /// Frames that could not be read.
+    pub bad_frames: u64,
+    /// Changes that were not let into their document.
+    pub changes_refused: u64,
+    /// Document states written behind the log.
+    pub folds: u64,
+}
+
+/// One replica as it is now.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its name.
+    pub name: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// The incarnation under which it writes, in hexadecimal.
+    pub incarnation: String,
+    /// The end of its log.
+    pub log_end: Lsn,
+    /// Batches held, by namespace.
+    pub namespaces: Vec<NamespaceStatus>,
+    /// The other replicas that it has met.
+    pub peers: Vec<PeerStatus>,
+    /// Documents in memory.
+    pub documents_loaded: usize,
+    /// Bytes of changes that no document state includes yet.
+    pub unfolded_bytes: usize,
+    /// Bytes on their way to the disk.
+    pub unpersisted_bytes: usize,
+    /// Bytes of batches that wait for their causes.
+    pub held_back_bytes: usize,
+    /// Requests waiting.
+    pub requests_open: usize,
+    /// Counts since the start.
+    pub counters: Counters,
+    /// Why it stopped, if it did.
+    pub failed: Option<String>,
+}
+
+/// One namespace.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct NamespaceStatus {
+    /// Its name.
+    pub namespace: Namespace,
+    /// Durable batches of all origins.
+    pub batches: u64,
+    /// Origins that have written to it.
+    pub origins: usize,
+}
+
+/// One other replica.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PeerStatus {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its name; empty until it has said so.
+    pub name: String,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// The link to it, if it is up.
+    pub link: Option<LinkId>,
+    /// Batches of ours that it has not acknowledged.
+    pub behind_batches: u64,
+    /// Age of the oldest of those, in milliseconds; 0 if there are none.
+    pub behind_ms: u64,
+    /// Batches of any origin that it holds and we don't.
+    pub ahead_batches: u64,
+    /// From its writing to durable here, for its latest batch, by both wall clocks.
+    pub delay_ms: Option<u64>,
+}
+
+impl Replica {
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        let namespaces = self
+            .history
+            .spaces()
+            .map(|(namespace, space)| NamespaceStatus {
+                namespace: namespace.clone(),
+                batches: space.durable.iter().map(|(_, seq)| seq.0).sum(),
+                origins: space.durable.len(),
+            });
+        Status {
+            replica: self.config.replica,
+            name: self.config.name.clone(),
+            datacenter: self.config.datacenter.clone(),
+            incarnation: self.origin.incarnation.to_string(),
+            log_end: self.history.log_end,
+            namespaces: namespaces.collect(),
+            peers: self
+                .peers
+                .by_id
+                .keys()
+                .map(|id| self.peer_status(now, *id))
+                .collect(),
+            documents_loaded: self.shelf.loaded(),
+            unfolded_bytes: self.shelf.unfolded_bytes(),
+            unpersisted_bytes: self.unsettled_bytes,
+            held_back_bytes: self.history.held_back_bytes(),
+            requests_open: self.requests_open,
+            counters: self.counters,
+            failed: self.failed.clone(),
+        }
+    }
+
+    /// What this replica holds durably of each origin of a namespace.
+    #[must_use]
+    pub fn durable_frontier(&self, namespace: &Namespace) -> crate::Frontier {
+        self.history
+            .space(namespace)
+            .map(|space| space.durable.clone())
+            .unwrap_or_default()
+    }
+
+    /// The namespaces that it knows of.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.history.spaces().map(|(namespace, _)| namespace)
+    }
+
+    fn peer_status(&self, now: Now, id: ReplicaId) -> PeerStatus {
+        let peer = &self.peers.by_id[&id];
+        let (mut behind_batches, mut oldest_ms) = (0, u64::MAX);
+        for (namespace, space) in self.history.spaces() {
+            for (origin, seq) in space
+                .durable
+                .iter()
+                .filter(|(origin, _)| origin.replica == self.config.replica)
+            {
+                let holds = peer.holds(namespace, origin);
+                if holds < *seq {
+                    behind_batches += seq.0 - holds.0;
+                    oldest_ms =
+                        oldest_ms.min(self.written_at(namespace, origin, holds.next(), *seq));
+                }
+            }
+        }
+        let ahead = peer.holds.iter().flat_map(|(namespace, frontier)| {
+            frontier.iter().map(move |(origin, seq)| {
+                seq.0
+                    .saturating_sub(self.history.accepted(namespace, origin).0)
+            })
+        });
+        PeerStatus {
+            replica: id,
+            name: peer.name.clone(),
+            datacenter: peer.datacenter.clone(),
+            link: peer.session.as_ref().map(|session| session.link),
+            behind_batches,
+            behind_ms: if oldest_ms == u64::MAX {
+                0
+            } else {
+                now.wall_ms.saturating_sub(oldest_ms)
+            },
+            ahead_batches: ahead.sum(),
+            delay_ms: peer.delay_ms,
+        }
+    }
+
+    /// When a batch was written, or the oldest one after it that is still in memory.
+    fn written_at(&self, namespace: &Namespace, origin: &Origin, first: Seq, last: Seq) -> u64 {
+        let batch = self.history.recent(namespace, origin, first).or_else(|| {
+            let oldest = self.history.oldest_recent(namespace, origin)?;
+            (oldest <= last)
+                .then(|| self.history.recent(namespace, origin, oldest))
+                .flatten()
+        });
+        batch.map_or(u64::MAX, |batch| batch.time_ms)
+    }
+}
