@@ -55,8 +55,24 @@ impl redb::StorageBackend for EngineDisk {
         self.0.len()
     }
 
+    /// Past the end there are zeros. Only a damaged page number leads there, and zeros are no page,
+    /// so the engine or a value's check refuses them; an error instead would make the engine
+    /// distrust the whole disk, and refuse every later read for the sake of one bad page.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        let Err(error) = self.0.read(offset, out) else {
+            return Ok(());
+        };
+        let len = self.0.len()?;
+        if offset.saturating_add(out.len() as u64) <= len {
+            return Err(error);
+        }
+        out.fill(0);
+        let held = usize::try_from(len.saturating_sub(offset)).unwrap_or(out.len());
+        if held > 0 {
+            self.0.read(offset, &mut out[..held])
+        } else {
+            Ok(())
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
