@@ -156,7 +156,7 @@ pub(crate) fn start(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Engine, F
     let database = redb::Builder::new()
         .set_cache_size(cache_bytes)
         .set_check_integrity_on_open(verify)
-        .create_with_backend(EngineDisk(disk))?;
+        .create_with_backend(EngineDisk::new(disk))?;
     Ok(Engine(Some(database)))
 }
 

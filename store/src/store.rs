@@ -78,6 +78,10 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, holds something else, or holds a store that is damaged or newer.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an opening is for one store: its fresh incarnation must not serve twice"
+    )]
     pub fn open(disk: impl Disk, opening: Opening) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(Arc::new(disk), &opening, None, None)
     }
