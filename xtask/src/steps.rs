@@ -212,12 +212,22 @@ fn checks(workspace: &Workspace) -> Vec<Step> {
 }
 
 fn deny_step(advisories: bool) -> Step {
-    let always = ["deny", "check", "bans", "licenses", "sources"];
+    const WHO: &str = "to see who brings a crate in: `cargo tree --workspace --invert CRATE`";
+    let always = [
+        "deny",
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ];
     if advisories {
-        return Step::cargo("dependencies", &[&always[..], &["advisories"]].concat());
+        return Step::cargo("dependencies", &[&always[..], &["advisories"]].concat()).hint(WHO);
     }
-    Step::cargo("dependencies", &always)
-        .note("without security advisories, whose database needs the network: ANABRANCH_ADVISORIES=1 checks them too")
+    Step::cargo("dependencies", &always).hint(WHO).note(
+        "without security advisories, whose database needs the network: ANABRANCH_ADVISORIES=1 checks them too",
+    )
 }
 
 /// What the simulator's crate offers so far.
