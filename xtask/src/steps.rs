@@ -111,7 +111,7 @@ pub fn test(workspace: &Workspace) -> Vec<Step> {
     tests_with(tools, workspace)
 }
 
-/// The steps of `cargo xtask ci`: the checks, then those of [`test`].
+/// The steps of `cargo xtask ci`: the checks, then those of [`test()`].
 #[must_use]
 pub fn ci(workspace: &Workspace) -> Vec<Step> {
     let advisories = std::env::var_os("ANABRANCH_ADVISORIES").is_some_and(|value| value == "1");
