@@ -102,13 +102,16 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
 
 /// Crates whose types stay inside one crate of ours, and that crate. The benches measure the parts
 /// alone, and the simulator plants its faults under redb: both may name them.
-const WRAPPED: [(&str, &str); 6] = [
+const WRAPPED: [(&str, &str); 9] = [
     ("automerge", "anabranch-core"),
     ("redb", "anabranch-store"),
     ("quinn", "anabranch-net"),
     ("quinn-proto", "anabranch-net"),
     ("rustls", "anabranch-net"),
     ("rcgen", "anabranch-net"),
+    ("rustls-pki-types", "anabranch-net"),
+    ("rustls-webpki", "anabranch-net"),
+    ("x509-parser", "anabranch-net"),
 ];
 const MAY_NAME_WRAPPED: [(&str, &[&str]); 2] = [
     (

@@ -22,7 +22,15 @@ const GUARDED: [(&str, &[&str]); 4] = [
     ("anabranch-store", &["redb"]),
     (
         "anabranch-net",
-        &["quinn", "quinn_proto", "rcgen", "rustls", "x509_parser"],
+        &[
+            "quinn",
+            "quinn_proto",
+            "rcgen",
+            "rustls",
+            "rustls_pki_types",
+            "webpki",
+            "x509_parser",
+        ],
     ),
     (
         "anabranch",
