@@ -13,7 +13,9 @@ pub(crate) const CLUSTER_DNS_NAME: &str = "anabranch.internal";
 /// Whether a text can be a node's name: it becomes a file name, a common name and a part of log lines.
 pub(crate) fn is_node_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    (1..=NODE_NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
+    (1..=NODE_NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name.chars().all(allowed)
 }
 
 /// What a certificate says of its holder.
@@ -25,12 +27,18 @@ pub(crate) struct Holder {
 
 /// Reads the holder; the error says what is wrong with the certificate.
 pub(crate) fn holder(certificate: &CertificateDer<'_>) -> Result<Holder, &'static str> {
-    let parsed = EndEntityCert::try_from(certificate).map_err(|_| "it is not an X.509 v3 certificate")?;
+    let parsed =
+        EndEntityCert::try_from(certificate).map_err(|_| "it is not an X.509 v3 certificate")?;
     let name = common_name(parsed.subject()).ok_or("its subject has no common name")?;
     if !is_node_name(name) {
-        return Err("its common name is not a node's name (letters, digits, '-', '_' and '.', at most 64)");
+        return Err(
+            "its common name is not a node's name (letters, digits, '-', '_' and '.', at most 64)",
+        );
     }
-    Ok(Holder { replica: ReplicaId::of_public_key(&parsed.subject_public_key_info()), name: name.to_owned() })
+    Ok(Holder {
+        replica: ReplicaId::of_public_key(&parsed.subject_public_key_info()),
+        name: name.to_owned(),
+    })
 }
 
 /// Checks that one of `anchors` signed the certificate and that it is valid at `now`, as a peer will.
@@ -41,11 +49,14 @@ pub(crate) fn verify(
     now: UnixTime,
 ) -> Result<(), webpki::Error> {
     let parsed = EndEntityCert::try_from(certificate)?;
-    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms.all;
+    let algorithms = rustls::crypto::ring::default_provider()
+        .signature_verification_algorithms
+        .all;
     for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
         parsed.verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)?;
     }
-    let name = ServerName::try_from(CLUSTER_DNS_NAME).map_err(|_| webpki::Error::MalformedDnsIdentifier)?;
+    let name = ServerName::try_from(CLUSTER_DNS_NAME)
+        .map_err(|_| webpki::Error::MalformedDnsIdentifier)?;
     parsed.verify_is_valid_for_subject_name(&name)
 }
 
@@ -60,14 +71,22 @@ pub(crate) fn common_name(name: &[u8]) -> Option<&str> {
 
     let mut rest = name;
     while !rest.is_empty() {
-        let (SET, mut attributes, after) = element(rest)? else { return None };
+        let (SET, mut attributes, after) = element(rest)? else {
+            return None;
+        };
         rest = after;
         while !attributes.is_empty() {
-            let (SEQUENCE, attribute, after) = element(attributes)? else { return None };
+            let (SEQUENCE, attribute, after) = element(attributes)? else {
+                return None;
+            };
             attributes = after;
-            let (OBJECT_IDENTIFIER, kind, value) = element(attribute)? else { return None };
+            let (OBJECT_IDENTIFIER, kind, value) = element(attribute)? else {
+                return None;
+            };
             if kind == COMMON_NAME {
-                let (UTF8_STRING | PRINTABLE_STRING, text, []) = element(value)? else { return None };
+                let (UTF8_STRING | PRINTABLE_STRING, text, []) = element(value)? else {
+                    return None;
+                };
                 return std::str::from_utf8(text).ok();
             }
         }
@@ -112,7 +131,16 @@ mod tests {
         for good in ["eu-1", "a", "node_3.example", &"x".repeat(64)] {
             assert!(is_node_name(good), "{good}");
         }
-        for bad in ["", "../ca", ".hidden", "a b", "a/b", "ä", "a\n", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "../ca",
+            ".hidden",
+            "a b",
+            "a/b",
+            "ä",
+            "a\n",
+            &"x".repeat(65),
+        ] {
             assert!(!is_node_name(bad), "{bad}");
         }
     }

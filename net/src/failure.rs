@@ -35,20 +35,30 @@ impl From<CloseCode> for VarInt {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{why}")]
-    Lost { kind: &'static str, why: String, quiet: bool },
+    Lost {
+        kind: &'static str,
+        why: String,
+        quiet: bool,
+    },
     #[error("can't resolve the address: {0}; check the name, it has to be HOST:PORT")]
     Resolve(io::Error),
-    #[error("the address resolves to nothing that can be reached from the listening address's family")]
+    #[error(
+        "the address resolves to nothing that can be reached from the listening address's family"
+    )]
     NoAddress,
     #[error("can't dial: {0}")]
     Dial(#[from] quinn::ConnectError),
     #[error("no agreement within {} ms: the peer is too slow, or not a node of this version", .0.as_millis())]
     Timeout(Duration),
-    #[error("this node has been reached under its own identity; if it isn't itself, two nodes use one certificate")]
+    #[error(
+        "this node has been reached under its own identity; if it isn't itself, two nodes use one certificate"
+    )]
     Itself,
     #[error("the two nodes are linked already")]
     AlreadyLinked { peer: ReplicaId },
-    #[error("the peer's certificate can't be used: {0}; issue a new one with `anabranch init PKI --node NAME`")]
+    #[error(
+        "the peer's certificate can't be used: {0}; issue a new one with `anabranch init PKI --node NAME`"
+    )]
     Certificate(&'static str),
     #[error("the peer broke the protocol: it did not begin with a hello")]
     NotHello,
@@ -66,7 +76,9 @@ impl Failure {
     /// What to close the connection with; a connection that is closed already ignores it.
     pub(crate) fn code(&self) -> CloseCode {
         match self {
-            Self::Lost { .. } | Self::Resolve(_) | Self::NoAddress | Self::Dial(_) => CloseCode::Disconnected,
+            Self::Lost { .. } | Self::Resolve(_) | Self::NoAddress | Self::Dial(_) => {
+                CloseCode::Disconnected
+            }
             Self::ClosedHere(_) => CloseCode::Disconnected,
             Self::Timeout(_) => CloseCode::Timeout,
             Self::Itself => CloseCode::Itself,
@@ -99,7 +111,11 @@ impl Failure {
         match self {
             Self::Lost { quiet, .. } => *quiet,
             Self::Itself | Self::AlreadyLinked { .. } | Self::ClosedHere(_) | Self::Deaf => true,
-            Self::Resolve(_) | Self::NoAddress | Self::Dial(_) | Self::Timeout(_) | Self::Certificate(_) => false,
+            Self::Resolve(_)
+            | Self::NoAddress
+            | Self::Dial(_)
+            | Self::Timeout(_)
+            | Self::Certificate(_) => false,
             Self::NotHello | Self::Frame(_) | Self::StreamEnded => false,
         }
     }
@@ -147,41 +163,73 @@ impl From<ConnectionError> for Failure {
     fn from(error: ConnectionError) -> Self {
         let lost = |kind, why: String, quiet| Self::Lost { kind, why, quiet };
         match error {
-            ConnectionError::TransportError(error) => match tls_alert(error.code).and_then(blames_peer) {
-                Some(why) => lost(why, format!("{why} ({})", printable(error.reason.as_bytes())), false),
-                None => lost("transport", format!("the connection failed here: {error}"), false),
-            },
-            ConnectionError::ConnectionClosed(closed) => match tls_alert(closed.error_code).and_then(blames_us) {
-                Some(why) => lost(why, why.to_owned(), false),
-                None if closed.error_code == TransportErrorCode::CONNECTION_REFUSED => {
-                    let why = "the peer refused the connection: it has no room for more, or is shutting down";
-                    lost("refused", why.to_owned(), false)
+            ConnectionError::TransportError(error) => {
+                match tls_alert(error.code).and_then(blames_peer) {
+                    Some(why) => lost(
+                        why,
+                        format!("{why} ({})", printable(error.reason.as_bytes())),
+                        false,
+                    ),
+                    None => lost(
+                        "transport",
+                        format!("the connection failed here: {error}"),
+                        false,
+                    ),
                 }
-                None => {
-                    let why = format!("the peer's QUIC layer closed it: {}", closed.error_code);
-                    lost("closed by the peer's transport", why, false)
+            }
+            ConnectionError::ConnectionClosed(closed) => {
+                match tls_alert(closed.error_code).and_then(blames_us) {
+                    Some(why) => lost(why, why.to_owned(), false),
+                    None if closed.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+                        let why = "the peer refused the connection: it has no room for more, or is shutting down";
+                        lost("refused", why.to_owned(), false)
+                    }
+                    None => {
+                        let why = format!("the peer's QUIC layer closed it: {}", closed.error_code);
+                        lost("closed by the peer's transport", why, false)
+                    }
                 }
-            },
+            }
             ConnectionError::ApplicationClosed(closed) => {
                 let code = closed.error_code;
                 let was = |expected: CloseCode| code == VarInt::from(expected);
-                let normal = [CloseCode::ShuttingDown, CloseCode::Disconnected, CloseCode::AlreadyLinked];
+                let normal = [
+                    CloseCode::ShuttingDown,
+                    CloseCode::Disconnected,
+                    CloseCode::AlreadyLinked,
+                ];
                 let quiet = normal.into_iter().any(was) || was(CloseCode::Itself);
                 let why = match printable(&closed.reason) {
-                    empty if empty.is_empty() => "the peer closed it without a reason: did its process end?".to_owned(),
+                    empty if empty.is_empty() => {
+                        "the peer closed it without a reason: did its process end?".to_owned()
+                    }
                     reason => format!("the peer closed it: {reason}"),
                 };
                 lost("closed by the peer", why, quiet)
             }
-            ConnectionError::TimedOut => lost("silent", "nothing heard from the peer for too long".to_owned(), false),
-            ConnectionError::Reset => lost("reset", "the peer does not know this link: it has restarted".to_owned(), true),
-            ConnectionError::VersionMismatch => {
-                lost("version", "the peer speaks another version of QUIC".to_owned(), false)
+            ConnectionError::TimedOut => lost(
+                "silent",
+                "nothing heard from the peer for too long".to_owned(),
+                false,
+            ),
+            ConnectionError::Reset => lost(
+                "reset",
+                "the peer does not know this link: it has restarted".to_owned(),
+                true,
+            ),
+            ConnectionError::VersionMismatch => lost(
+                "version",
+                "the peer speaks another version of QUIC".to_owned(),
+                false,
+            ),
+            ConnectionError::LocallyClosed => {
+                Self::ClosedHere("this node is shutting down".to_owned())
             }
-            ConnectionError::LocallyClosed => Self::ClosedHere("this node is shutting down".to_owned()),
-            ConnectionError::CidsExhausted => {
-                lost("exhausted", "out of connection ids: too many connections".to_owned(), false)
-            }
+            ConnectionError::CidsExhausted => lost(
+                "exhausted",
+                "out of connection ids: too many connections".to_owned(),
+                false,
+            ),
         }
     }
 }
@@ -222,7 +270,9 @@ fn blames_peer(alert: u8) -> Option<&'static str> {
             "the peer's certificate is not one for a node of this cluster: issue one with \
              `anabranch init PKI --node NAME`"
         }
-        CERTIFICATE_REQUIRED => "the peer showed no certificate: only nodes of this cluster may connect",
+        CERTIFICATE_REQUIRED => {
+            "the peer showed no certificate: only nodes of this cluster may connect"
+        }
         NO_APPLICATION_PROTOCOL => {
             "the peer does not speak `anabranch/1`: it is no Anabranch node, or of an incompatible version"
         }
@@ -255,7 +305,10 @@ fn blames_us(alert: u8) -> Option<&'static str> {
 /// Text from the wire as it may stand in a log: short, one line, no control characters.
 fn printable(bytes: &[u8]) -> String {
     let bytes = &bytes[..bytes.len().min(REASON_BYTES_MAX)];
-    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// Keeps a misconfigured or hostile remote from flooding the log.
@@ -271,7 +324,10 @@ struct Seen {
 
 impl Complaints {
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, seen: Mutex::default() }
+        Self {
+            interval,
+            seen: Mutex::default(),
+        }
     }
 
     /// Whether to warn now; if so, how many of the same were held back since the last time.
@@ -291,7 +347,13 @@ impl Complaints {
         if seen.len() >= COMPLAINTS_MAX {
             return None;
         }
-        seen.insert((remote.to_owned(), kind), Seen { warned: now, suppressed: 0 });
+        seen.insert(
+            (remote.to_owned(), kind),
+            Seen {
+                warned: now,
+                suppressed: 0,
+            },
+        );
         Some(0)
     }
 
@@ -303,7 +365,9 @@ impl Complaints {
         }
         match self.due(remote, failure.kind(), Instant::now()) {
             Some(0) => tracing::warn!(remote, "connection failed: {failure}"),
-            Some(suppressed) => tracing::warn!(remote, suppressed, "connection failed again: {failure}"),
+            Some(suppressed) => {
+                tracing::warn!(remote, suppressed, "connection failed again: {failure}")
+            }
             None => tracing::debug!(remote, "connection failed: {failure}"),
         }
     }
@@ -330,9 +394,13 @@ mod tests {
     fn many_remotes_neither_grow_memory_nor_the_log() {
         let complaints = Complaints::new(Duration::from_secs(60));
         let now = Instant::now();
-        let warned = (0..10 * COMPLAINTS_MAX).filter(|n| complaints.due(&n.to_string(), "timeout", now).is_some());
+        let warned = (0..10 * COMPLAINTS_MAX)
+            .filter(|n| complaints.due(&n.to_string(), "timeout", now).is_some());
         assert_eq!(warned.count(), COMPLAINTS_MAX);
-        assert_eq!(complaints.due("new", "timeout", now + Duration::from_secs(61)), Some(0));
+        assert_eq!(
+            complaints.due("new", "timeout", now + Duration::from_secs(61)),
+            Some(0)
+        );
     }
 
     #[test]

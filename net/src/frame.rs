@@ -28,7 +28,8 @@ pub(crate) fn encode(frames: &[Bytes]) -> Vec<Bytes> {
     let mut chunks = Vec::new();
     let mut small = BytesMut::new();
     for frame in frames {
-        let length = u32::try_from(frame.len()).expect("length checked against FRAME_BYTES_MAX when queued");
+        let length =
+            u32::try_from(frame.len()).expect("length checked against FRAME_BYTES_MAX when queued");
         small.put_u32_le(length);
         if frame.len() <= FRAME_COPY_BYTES_MAX {
             small.put_slice(frame);
@@ -74,7 +75,8 @@ impl Decoder {
         let missing = self.body_bytes - self.body.len();
         let take = input.len().min(missing);
         if self.body.capacity() - self.body.len() < take {
-            self.body.reserve_exact(missing.min(take.max(self.body.len()).max(FRAME_GROWTH_BYTES)));
+            self.body
+                .reserve_exact(missing.min(take.max(self.body.len()).max(FRAME_GROWTH_BYTES)));
         }
         self.body.extend_from_slice(&input[..take]);
         input.advance(take);
@@ -96,7 +98,12 @@ mod tests {
         [1, 2, 3, 4_095, 4_096, 4_097, 70_000, 1, FRAME_BYTES_MAX]
             .iter()
             .enumerate()
-            .map(|(i, &len)| (0..len).map(|n| u8::try_from((n * 7 + i) % 251).unwrap()).collect::<Vec<u8>>().into())
+            .map(|(i, &len)| {
+                (0..len)
+                    .map(|n| u8::try_from((n * 7 + i) % 251).unwrap())
+                    .collect::<Vec<u8>>()
+                    .into()
+            })
             .collect()
     }
 
@@ -125,14 +132,27 @@ mod tests {
     fn lengths_out_of_range_are_refused_before_any_body() {
         assert_eq!(decode(&[0, 0, 0, 0], 1), Err(FrameError::Empty));
         let over = u32::try_from(FRAME_BYTES_MAX + 1).unwrap();
-        assert_eq!(decode(&over.to_le_bytes(), 2), Err(FrameError::TooLarge { bytes: FRAME_BYTES_MAX + 1 }));
-        assert_eq!(decode(&u32::MAX.to_le_bytes(), 4), Err(FrameError::TooLarge { bytes: u32::MAX as usize }));
+        assert_eq!(
+            decode(&over.to_le_bytes(), 2),
+            Err(FrameError::TooLarge {
+                bytes: FRAME_BYTES_MAX + 1
+            })
+        );
+        assert_eq!(
+            decode(&u32::MAX.to_le_bytes(), 4),
+            Err(FrameError::TooLarge {
+                bytes: u32::MAX as usize
+            })
+        );
     }
 
     #[test]
     fn a_promised_length_reserves_only_what_arrives() {
         let mut decoder = Decoder::default();
-        let mut wire = u32::try_from(FRAME_BYTES_MAX).unwrap().to_le_bytes().to_vec();
+        let mut wire = u32::try_from(FRAME_BYTES_MAX)
+            .unwrap()
+            .to_le_bytes()
+            .to_vec();
         wire.push(1);
         assert_eq!(decoder.next(&mut Bytes::from(wire)), Ok(None));
         assert!(decoder.body.capacity() <= FRAME_GROWTH_BYTES);

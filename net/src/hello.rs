@@ -51,7 +51,10 @@ impl Hello {
     pub(crate) fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         let mut input = bytes.strip_prefix(&MAGIC)?;
         let instance = input.get_u64_le();
-        let lost = Generation { instance: input.get_u64_le(), number: input.get_u64_le() };
+        let lost = Generation {
+            instance: input.get_u64_le(),
+            number: input.get_u64_le(),
+        };
         Some(Self { instance, lost })
     }
 }
@@ -80,17 +83,25 @@ pub(crate) enum Verdict {
 /// The deciding end's rule. A standing link goes only when the peer can't be using it any more: its process is
 /// another one, or it says that it has lost that link. Otherwise the new connection is the loser of a race.
 pub(crate) fn judge(standing: Option<Standing>, hello: Hello) -> Verdict {
-    let Some(standing) = standing else { return Verdict::Take };
+    let Some(standing) = standing else {
+        return Verdict::Take;
+    };
     let restarted = standing.peer_instance != hello.instance;
-    let lost = hello.lost.instance == standing.generation.instance && hello.lost.number >= standing.generation.number;
-    if restarted || lost { Verdict::Take } else { Verdict::Refuse }
+    let lost = hello.lost.instance == standing.generation.instance
+        && hello.lost.number >= standing.generation.number;
+    if restarted || lost {
+        Verdict::Take
+    } else {
+        Verdict::Refuse
+    }
 }
 
 /// The other end's rule, for a connection that the deciding end has taken.
 pub(crate) fn follow(standing: Option<Standing>, taken: Generation) -> Verdict {
     match standing {
         Some(standing)
-            if standing.generation.instance == taken.instance && standing.generation.number >= taken.number =>
+            if standing.generation.instance == taken.instance
+                && standing.generation.number >= taken.number =>
         {
             Verdict::Refuse
         }
@@ -107,39 +118,75 @@ mod tests {
     const PEER: u64 = 20;
 
     fn generation(number: u64) -> Generation {
-        Generation { instance: HERE, number }
+        Generation {
+            instance: HERE,
+            number,
+        }
     }
 
     fn standing(number: u64) -> Option<Standing> {
-        Some(Standing { peer_instance: PEER, generation: generation(number) })
+        Some(Standing {
+            peer_instance: PEER,
+            generation: generation(number),
+        })
     }
 
     #[test]
     fn hello_round_trips_and_nothing_else_is_one() {
-        let hello = Hello { instance: 1, lost: Generation { instance: u64::MAX, number: 3 } };
+        let hello = Hello {
+            instance: 1,
+            lost: Generation {
+                instance: u64::MAX,
+                number: 3,
+            },
+        };
         assert_eq!(Hello::decode(&hello.encode()), Some(hello));
         assert_eq!(Hello::decode(&[0; HELLO_BYTES]), None);
     }
 
     #[test]
     fn the_loser_of_a_race_is_refused() {
-        let fresh = Hello { instance: PEER, lost: Generation::default() };
+        let fresh = Hello {
+            instance: PEER,
+            lost: Generation::default(),
+        };
         assert_eq!(judge(None, fresh), Verdict::Take);
         assert_eq!(judge(standing(7), fresh), Verdict::Refuse);
-        assert_eq!(judge(standing(7), Hello { lost: generation(6), ..fresh }), Verdict::Refuse);
+        assert_eq!(
+            judge(
+                standing(7),
+                Hello {
+                    lost: generation(6),
+                    ..fresh
+                }
+            ),
+            Verdict::Refuse
+        );
     }
 
     #[test]
     fn a_link_that_the_peer_has_lost_is_replaced() {
-        let hello = Hello { instance: PEER, lost: generation(7) };
+        let hello = Hello {
+            instance: PEER,
+            lost: generation(7),
+        };
         assert_eq!(judge(standing(7), hello), Verdict::Take);
-        let other_process = Hello { lost: Generation { instance: HERE + 1, number: 9 }, ..hello };
+        let other_process = Hello {
+            lost: Generation {
+                instance: HERE + 1,
+                number: 9,
+            },
+            ..hello
+        };
         assert_eq!(judge(standing(7), other_process), Verdict::Refuse);
     }
 
     #[test]
     fn a_restarted_peer_replaces_its_old_link() {
-        let hello = Hello { instance: PEER + 1, lost: Generation::default() };
+        let hello = Hello {
+            instance: PEER + 1,
+            lost: Generation::default(),
+        };
         assert_eq!(judge(standing(7), hello), Verdict::Take);
     }
 
@@ -148,7 +195,10 @@ mod tests {
         assert_eq!(follow(None, generation(1)), Verdict::Take);
         assert_eq!(follow(standing(1), generation(2)), Verdict::Take);
         assert_eq!(follow(standing(2), generation(1)), Verdict::Refuse);
-        let restarted = Generation { instance: HERE + 1, number: 1 };
+        let restarted = Generation {
+            instance: HERE + 1,
+            number: 1,
+        };
         assert_eq!(follow(standing(2), restarted), Verdict::Take);
     }
 }

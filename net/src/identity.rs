@@ -38,7 +38,9 @@ impl fmt::Display for FileKind {
 #[non_exhaustive]
 pub enum IdentityError {
     /// A text is not what its place asks for.
-    #[error("the {file} can't be read: {why}; `anabranch init PKI --node NAME` makes all three files")]
+    #[error(
+        "the {file} can't be read: {why}; `anabranch init PKI --node NAME` makes all three files"
+    )]
     Unreadable {
         /// Which file.
         file: FileKind,
@@ -70,7 +72,9 @@ pub enum IdentityError {
         name: String,
     },
     /// The certificate is not valid yet.
-    #[error("the node's certificate (`cert`, node `{name}`) is not valid yet: check this machine's clock")]
+    #[error(
+        "the node's certificate (`cert`, node `{name}`) is not valid yet: check this machine's clock"
+    )]
     NotYetValid {
         /// The node's name in the certificate.
         name: String,
@@ -109,7 +113,9 @@ impl Clone for Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("holder", &self.holder).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +133,12 @@ impl Identity {
     ///
     /// # Errors
     /// As of [`Identity::from_pem`], with validity judged at `now`.
-    pub fn from_pem_at(ca_pem: &str, cert_pem: &str, key_pem: &str, now: SystemTime) -> Result<Self, IdentityError> {
+    pub fn from_pem_at(
+        ca_pem: &str,
+        cert_pem: &str,
+        key_pem: &str,
+        now: SystemTime,
+    ) -> Result<Self, IdentityError> {
         let authorities = certificates(FileKind::Ca, ca_pem)?;
         let chain = certificates(FileKind::Certificate, cert_pem)?;
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
@@ -135,10 +146,22 @@ impl Identity {
         let holder = holder(&chain[0]).map_err(|why| unreadable(FileKind::Certificate, why))?;
         check_key(&chain, &key)?;
         let anchors = anchors(&authorities)?;
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        verify(&chain[0], &chain[1..], &anchors, UnixTime::since_unix_epoch(since_epoch))
-            .map_err(|error| untrusted(&error, &holder.name))?;
-        Ok(Self { holder, authorities, chain, key })
+        let since_epoch = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        verify(
+            &chain[0],
+            &chain[1..],
+            &anchors,
+            UnixTime::since_unix_epoch(since_epoch),
+        )
+        .map_err(|error| untrusted(&error, &holder.name))?;
+        Ok(Self {
+            holder,
+            authorities,
+            chain,
+            key,
+        })
     }
 
     /// The id that this node has everywhere: it follows from the certificate's key.
@@ -163,7 +186,10 @@ impl Identity {
 }
 
 fn unreadable(file: FileKind, why: &str) -> IdentityError {
-    IdentityError::Unreadable { file, why: why.to_owned() }
+    IdentityError::Unreadable {
+        file,
+        why: why.to_owned(),
+    }
 }
 
 fn explain(error: &pem::Error, what: &str) -> String {
@@ -181,19 +207,32 @@ fn certificates(file: FileKind, pem: &str) -> Result<Vec<CertificateDer<'static>
     match found.len() {
         0 => Err(unreadable(file, "there is no PEM certificate in it")),
         1..=PEM_CERTIFICATES_MAX => Ok(found),
-        _ => Err(unreadable(file, &format!("it has more than {PEM_CERTIFICATES_MAX} certificates"))),
+        _ => Err(unreadable(
+            file,
+            &format!("it has more than {PEM_CERTIFICATES_MAX} certificates"),
+        )),
     }
 }
 
-fn anchors<'a>(authorities: &'a [CertificateDer<'static>]) -> Result<Vec<TrustAnchor<'a>>, IdentityError> {
+fn anchors<'a>(
+    authorities: &'a [CertificateDer<'static>],
+) -> Result<Vec<TrustAnchor<'a>>, IdentityError> {
     authorities
         .iter()
         .map(webpki::anchor_from_trusted_cert)
         .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(FileKind::Ca, &format!("it is not an X.509 v3 certificate ({error})")))
+        .map_err(|error| {
+            unreadable(
+                FileKind::Ca,
+                &format!("it is not an X.509 v3 certificate ({error})"),
+            )
+        })
 }
 
-fn check_key(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), IdentityError> {
+fn check_key(
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+) -> Result<(), IdentityError> {
     let provider = rustls::crypto::ring::default_provider();
     match CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &provider) {
         Ok(_) => Ok(()),
@@ -209,9 +248,17 @@ fn untrusted(error: &webpki::Error, name: &str) -> IdentityError {
     match error {
         Error::CertExpired { .. } => IdentityError::Expired { name },
         Error::CertNotValidYet { .. } => IdentityError::NotYetValid { name },
-        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => IdentityError::NotSignedByCa { name },
-        Error::CaUsedAsEndEntity => unreadable(FileKind::Certificate, "it is a CA's certificate, not a node's"),
-        other => IdentityError::WrongPurpose { name, why: other.to_string() },
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => {
+            IdentityError::NotSignedByCa { name }
+        }
+        Error::CaUsedAsEndEntity => unreadable(
+            FileKind::Certificate,
+            "it is a CA's certificate, not a node's",
+        ),
+        other => IdentityError::WrongPurpose {
+            name,
+            why: other.to_string(),
+        },
     }
 }
 
@@ -232,7 +279,10 @@ mod tests {
 
     fn files() -> Files {
         let authority = CertificateAuthority::generate("cluster").unwrap();
-        Files { ca: authority.to_pem().cert_pem, node: authority.issue("eu-1", Validity::default()).unwrap() }
+        Files {
+            ca: authority.to_pem().cert_pem,
+            node: authority.issue("eu-1", Validity::default()).unwrap(),
+        }
     }
 
     #[test]
@@ -256,8 +306,14 @@ mod tests {
     fn a_foreign_ca_is_named() {
         let Files { node, .. } = files();
         let error = Identity::from_pem(&files().ca, &node.cert_pem, &node.key_pem).unwrap_err();
-        assert!(matches!(error, IdentityError::NotSignedByCa { .. }), "{error}");
-        assert!(error.to_string().contains("anabranch init PKI --node eu-1"), "{error}");
+        assert!(
+            matches!(error, IdentityError::NotSignedByCa { .. }),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("anabranch init PKI --node eu-1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -267,22 +323,36 @@ mod tests {
         let late = at(SystemTime::now() + 366 * DAY);
         assert!(matches!(late, IdentityError::Expired { .. }), "{late}");
         let early = at(SystemTime::now() - DAY);
-        assert!(matches!(early, IdentityError::NotYetValid { .. }), "{early}");
+        assert!(
+            matches!(early, IdentityError::NotYetValid { .. }),
+            "{early}"
+        );
     }
 
     #[test]
     fn an_expired_certificate_can_be_issued_and_is_refused() {
         let authority = CertificateAuthority::generate("cluster").unwrap();
         let now = SystemTime::now();
-        let node = authority.issue("old", Validity { not_before: now - 2 * DAY, not_after: now - DAY }).unwrap();
-        let error = Identity::from_pem(&authority.to_pem().cert_pem, &node.cert_pem, &node.key_pem).unwrap_err();
+        let node = authority
+            .issue(
+                "old",
+                Validity {
+                    not_before: now - 2 * DAY,
+                    not_after: now - DAY,
+                },
+            )
+            .unwrap();
+        let error = Identity::from_pem(&authority.to_pem().cert_pem, &node.cert_pem, &node.key_pem)
+            .unwrap_err();
         assert!(matches!(error, IdentityError::Expired { .. }), "{error}");
     }
 
     #[test]
     fn swapped_empty_and_damaged_files_are_named() {
         let Files { ca, node } = files();
-        let file = |ca: &str, cert: &str, key: &str| match Identity::from_pem(ca, cert, key).unwrap_err() {
+        let file = |ca: &str, cert: &str, key: &str| match Identity::from_pem(ca, cert, key)
+            .unwrap_err()
+        {
             IdentityError::Unreadable { file, .. } => file,
             other => panic!("{other}"),
         };
@@ -291,7 +361,10 @@ mod tests {
         assert_eq!(file(key_pem, cert_pem, key_pem), FileKind::Ca);
         assert_eq!(file(&ca, key_pem, key_pem), FileKind::Certificate);
         assert_eq!(file(&ca, cert_pem, cert_pem), FileKind::Key);
-        assert_eq!(file(&ca, cert_pem, "-----BEGIN PRIVATE KEY-----\n!!\n"), FileKind::Key);
+        assert_eq!(
+            file(&ca, cert_pem, "-----BEGIN PRIVATE KEY-----\n!!\n"),
+            FileKind::Key
+        );
         let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert_eq!(file(&ca, garbage, key_pem), FileKind::Certificate);
         assert_eq!(file(garbage, cert_pem, key_pem), FileKind::Ca);
@@ -301,6 +374,15 @@ mod tests {
     fn a_cas_certificate_is_not_a_nodes() {
         let pem = CertificateAuthority::generate("cluster").unwrap().to_pem();
         let error = Identity::from_pem(&pem.cert_pem, &pem.cert_pem, &pem.key_pem).unwrap_err();
-        assert!(matches!(error, IdentityError::Unreadable { file: FileKind::Certificate, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                IdentityError::Unreadable {
+                    file: FileKind::Certificate,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }

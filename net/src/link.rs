@@ -91,26 +91,36 @@ impl Agreed {
 }
 
 /// Brings a fresh connection to agreement (see [`crate::hello`]), or closes it and says why.
-pub(crate) async fn agree(shared: &Shared, connection: &Connection, outgoing: bool) -> Result<Agreed, Failure> {
+pub(crate) async fn agree(
+    shared: &Shared,
+    connection: &Connection,
+    outgoing: bool,
+) -> Result<Agreed, Failure> {
     let limit = shared.config.handshake_timeout;
     let result = tokio::time::timeout(limit, try_agree(shared, connection, outgoing));
     let result = result.await.unwrap_or(Err(Failure::Timeout(limit)));
     result.inspect_err(|failure| failure.close(connection))
 }
 
-async fn try_agree(shared: &Shared, connection: &Connection, outgoing: bool) -> Result<Agreed, Failure> {
+async fn try_agree(
+    shared: &Shared,
+    connection: &Connection,
+    outgoing: bool,
+) -> Result<Agreed, Failure> {
     let peer = peer_of(connection)?;
     let own = shared.config.identity.replica_id();
     if peer.replica == own {
         return Err(Failure::Itself);
     }
     let replica = peer.replica;
-    exchange(shared, connection, Link::new(connection, peer, outgoing)).await.map_err(|failure| {
-        match refused_as_duplicate(connection.close_reason().as_ref()) {
-            true => Failure::AlreadyLinked { peer: replica },
-            false => failure,
-        }
-    })
+    exchange(shared, connection, Link::new(connection, peer, outgoing))
+        .await
+        .map_err(
+            |failure| match refused_as_duplicate(connection.close_reason().as_ref()) {
+                true => Failure::AlreadyLinked { peer: replica },
+                false => failure,
+            },
+        )
 }
 
 async fn exchange(shared: &Shared, connection: &Connection, link: Link) -> Result<Agreed, Failure> {
@@ -133,9 +143,16 @@ async fn exchange(shared: &Shared, connection: &Connection, link: Link) -> Resul
     } else {
         let mut number = [0; GENERATION_BYTES];
         recv.read_exact(&mut number).await?;
-        peers.follow(&link, hello, u64::from_le_bytes(number)).ok_or_else(duplicate)?
+        peers
+            .follow(&link, hello, u64::from_le_bytes(number))
+            .ok_or_else(duplicate)?
     };
-    Ok(Agreed { link, seat, send, recv })
+    Ok(Agreed {
+        link,
+        seat,
+        send,
+        recv,
+    })
 }
 
 fn peer_of(connection: &Connection) -> Result<Holder, Failure> {
@@ -149,9 +166,16 @@ fn peer_of(connection: &Connection) -> Result<Holder, Failure> {
 
 /// Carries the link from its `LinkUp` to its `LinkDown`.
 pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
-    let Agreed { link, seat, send, recv } = agreed;
+    let Agreed {
+        link,
+        seat,
+        send,
+        recv,
+    } = agreed;
     // The permit keeps this peer's ups and downs in turn; the semaphore is never closed.
-    let Ok(_turn) = seat.turn.clone().acquire_owned().await else { return };
+    let Ok(_turn) = seat.turn.clone().acquire_owned().await else {
+        return;
+    };
     if link.connection.close_reason().is_some() {
         // Gone before its turn came: the user has never heard of it.
         return;
@@ -177,33 +201,60 @@ pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
     failure.close(&link.connection);
     // Our own streams notice a local close as "lost", without the reason.
     let failure = match link.farewell.get() {
-        Some(reason) if matches!(failure, Failure::ClosedHere(_)) => Failure::ClosedHere(reason.clone()),
+        Some(reason) if matches!(failure, Failure::ClosedHere(_)) => {
+            Failure::ClosedHere(reason.clone())
+        }
         _ => failure,
     };
     tracing::info!(peer = %link.peer.name, remote = %status.remote, "link down: {failure}");
-    shared.complaints.log(&status.remote.ip().to_string(), &failure);
+    shared
+        .complaints
+        .log(&status.remote.ip().to_string(), &failure);
     shared.peers.down(link.id);
     let reason = failure.to_string();
-    if shared.events.send(Event::LinkDown { link: link.id, reason }).await.is_err() {
+    if shared
+        .events
+        .send(Event::LinkDown {
+            link: link.id,
+            reason,
+        })
+        .await
+        .is_err()
+    {
         tracing::debug!("nobody takes events any more");
     }
     drop(seat);
 }
 
-async fn read(link: &Link, mut recv: RecvStream, events: &mpsc::Sender<Event>) -> Result<Infallible, Failure> {
+async fn read(
+    link: &Link,
+    mut recv: RecvStream,
+    events: &mpsc::Sender<Event>,
+) -> Result<Infallible, Failure> {
     let mut decoder = Decoder::default();
     loop {
-        let chunk = recv.read_chunk(FRAME_GROWTH_BYTES, true).await?.ok_or(Failure::StreamEnded)?;
+        let chunk = recv
+            .read_chunk(FRAME_GROWTH_BYTES, true)
+            .await?
+            .ok_or(Failure::StreamEnded)?;
         let mut input: Bytes = chunk.bytes;
         while let Some(bytes) = decoder.next(&mut input)? {
-            link.frame_bytes_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            let event = Event::Frame { link: link.id, bytes };
+            link.frame_bytes_received
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            let event = Event::Frame {
+                link: link.id,
+                bytes,
+            };
             events.send(event).await.map_err(|_| Failure::Deaf)?;
         }
     }
 }
 
-async fn write(link: &Link, mut send: SendStream, events: &mpsc::Sender<Event>) -> Result<Infallible, Failure> {
+async fn write(
+    link: &Link,
+    mut send: SendStream,
+    events: &mpsc::Sender<Event>,
+) -> Result<Infallible, Failure> {
     loop {
         let batch = link.outbox.take().await;
         let mut chunks = encode(&batch.frames);
@@ -211,7 +262,14 @@ async fn write(link: &Link, mut send: SendStream, events: &mpsc::Sender<Event>) 
         drop(batch);
         send.write_all_chunks(&mut chunks).await?;
         link.outbox.written(frames, bytes);
-        link.frame_bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        events.send(Event::Sent { link: link.id, bytes }).await.map_err(|_| Failure::Deaf)?;
+        link.frame_bytes_sent
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        events
+            .send(Event::Sent {
+                link: link.id,
+                bytes,
+            })
+            .await
+            .map_err(|_| Failure::Deaf)?;
     }
 }

@@ -25,8 +25,18 @@ pub(crate) async fn listen(shared: Arc<Shared>) {
         let full = shared.endpoint.open_connections() >= CONNECTIONS_MAX;
         let permit = shared.handshakes.clone().try_acquire_owned();
         let (Ok(permit), false) = (permit, full) else {
-            let why = format!("refused: {under_way} handshakes and {} connections at once", shared.endpoint.open_connections());
-            shared.complaints.log(&remote, &Failure::Lost { kind: "no room", why, quiet: false });
+            let why = format!(
+                "refused: {under_way} handshakes and {} connections at once",
+                shared.endpoint.open_connections()
+            );
+            shared.complaints.log(
+                &remote,
+                &Failure::Lost {
+                    kind: "no room",
+                    why,
+                    quiet: false,
+                },
+            );
             incoming.refuse();
             continue;
         };
@@ -39,7 +49,9 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePe
     let agreed = async {
         let limit = shared.config.handshake_timeout;
         let connecting = incoming.accept()?;
-        let connection = tokio::time::timeout(limit, connecting).await.map_err(|_| Failure::Timeout(limit))??;
+        let connection = tokio::time::timeout(limit, connecting)
+            .await
+            .map_err(|_| Failure::Timeout(limit))??;
         agree(&shared, &connection, false).await
     };
     match agreed.await {

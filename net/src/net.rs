@@ -36,7 +36,9 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// The address is not this machine's, or may not be used.
-    #[error("can't listen on UDP address {address}: {source}; it has to be one of this machine's addresses, or 0.0.0.0")]
+    #[error(
+        "can't listen on UDP address {address}: {source}; it has to be one of this machine's addresses, or 0.0.0.0"
+    )]
     Address {
         /// The address asked for.
         address: SocketAddr,
@@ -44,7 +46,9 @@ pub enum BindError {
         source: io::Error,
     },
     /// The identity does not make a TLS configuration.
-    #[error("the certificates can't be used for TLS: {why}; `anabranch init PKI --node NAME` makes fitting ones")]
+    #[error(
+        "the certificates can't be used for TLS: {why}; `anabranch init PKI --node NAME` makes fitting ones"
+    )]
     Tls {
         /// What the TLS library said.
         why: String,
@@ -108,7 +112,12 @@ impl Tasks {
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(tasks) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(tasks) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
             // Finished ones would pile up in the set.
             while tasks.try_join_next().is_some() {}
             tasks.spawn(task);
@@ -129,7 +138,9 @@ pub struct Net {
 
 impl std::fmt::Debug for Net {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Net").field("local_addr", &self.shared.local_addr).finish_non_exhaustive()
+        f.debug_struct("Net")
+            .field("local_addr", &self.shared.local_addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,14 +158,21 @@ impl Net {
             io::ErrorKind::AddrInUse => BindError::InUse { address },
             _ => BindError::Address { address, source },
         };
-        let socket = UdpSocket::bind(address).await.and_then(UdpSocket::into_std).map_err(unusable)?;
+        let socket = UdpSocket::bind(address)
+            .await
+            .and_then(UdpSocket::into_std)
+            .map_err(unusable)?;
         let local_addr = socket.local_addr().map_err(unusable)?;
         let settings = reset::endpoint_config(&config.identity);
-        let mut endpoint =
-            Endpoint::new(settings, Some(server), socket, Arc::new(TokioRuntime)).map_err(unusable)?;
+        let mut endpoint = Endpoint::new(settings, Some(server), socket, Arc::new(TokioRuntime))
+            .map_err(unusable)?;
         endpoint.set_default_client_config(client);
 
-        let seeds: Vec<_> = config.seeds.iter().map(|seed| Arc::new(Seed::new(seed.clone()))).collect();
+        let seeds: Vec<_> = config
+            .seeds
+            .iter()
+            .map(|seed| Arc::new(Seed::new(seed.clone())))
+            .collect();
         let shared = Arc::new(Shared {
             complaints: Complaints::new(config.complaint_interval),
             config,
@@ -178,7 +196,11 @@ impl Net {
                 }
             });
         }
-        Ok(Self { shared, seeds, stopping })
+        Ok(Self {
+            shared,
+            seeds,
+            stopping,
+        })
     }
 
     /// The address that it listens on, with the actual port.
@@ -220,13 +242,21 @@ impl Net {
     /// The links that are up, the oldest first.
     #[must_use]
     pub fn links(&self) -> Vec<LinkStatus> {
-        self.shared.peers.links().iter().map(|link| link.status()).collect()
+        self.shared
+            .peers
+            .links()
+            .iter()
+            .map(|link| link.status())
+            .collect()
     }
 
     /// The seeds, in the order of the configuration.
     #[must_use]
     pub fn seeds(&self) -> Vec<SeedStatus> {
-        self.seeds.iter().map(|seed| seed.status(&self.shared)).collect()
+        self.seeds
+            .iter()
+            .map(|seed| seed.status(&self.shared))
+            .collect()
     }
 
     /// Ends all links, telling peers and user why, and waits (for a bounded time) until all is quiet.
@@ -239,12 +269,17 @@ impl Net {
         }
         let endpoint = &self.shared.endpoint;
         endpoint.close(CloseCode::ShuttingDown.into(), SHUTTING_DOWN.as_bytes());
-        let Some(mut tasks) = self.shared.tasks.take() else { return };
+        let Some(mut tasks) = self.shared.tasks.take() else {
+            return;
+        };
         let quiet = async {
             while tasks.join_next().await.is_some() {}
             endpoint.wait_idle().await;
         };
-        if tokio::time::timeout(self.shared.config.shutdown_timeout, quiet).await.is_err() {
+        if tokio::time::timeout(self.shared.config.shutdown_timeout, quiet)
+            .await
+            .is_err()
+        {
             tracing::warn!("the network did not come to rest in time; what remains is cut");
         }
     }
@@ -252,17 +287,23 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        self.shared.endpoint.close(CloseCode::ShuttingDown.into(), SHUTTING_DOWN.as_bytes());
+        self.shared
+            .endpoint
+            .close(CloseCode::ShuttingDown.into(), SHUTTING_DOWN.as_bytes());
         drop(self.shared.tasks.take());
     }
 }
 
 fn check(config: &Config) -> Result<(), BindError> {
     if config.seeds.len() > SEEDS_MAX {
-        return Err(BindError::TooManySeeds { count: config.seeds.len() });
+        return Err(BindError::TooManySeeds {
+            count: config.seeds.len(),
+        });
     }
     let is_address = |seed: &str| {
-        seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+        seed.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
     };
     if let Some(seed) = config.seeds.iter().find(|seed| !is_address(seed)) {
         return Err(BindError::Seed { seed: seed.clone() });

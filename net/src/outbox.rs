@@ -40,7 +40,8 @@ impl Outbox {
 
     pub(crate) fn push(&self, frame: Bytes) -> Result<(), Full> {
         let mut state = self.lock();
-        if state.frames >= LINK_QUEUE_FRAMES_MAX || state.bytes + frame.len() > LINK_QUEUE_BYTES_MAX {
+        if state.frames >= LINK_QUEUE_FRAMES_MAX || state.bytes + frame.len() > LINK_QUEUE_BYTES_MAX
+        {
             return Err(Full);
         }
         state.frames += 1;
@@ -63,7 +64,10 @@ impl Outbox {
 
     fn try_take(&self) -> Option<Batch> {
         let mut state = self.lock();
-        let mut batch = Batch { frames: Vec::new(), bytes: 0 };
+        let mut batch = Batch {
+            frames: Vec::new(),
+            bytes: 0,
+        };
         while let Some(frame) = state.waiting.front() {
             if !batch.frames.is_empty() && batch.bytes + frame.len() > WRITE_BATCH_BYTES {
                 break;
@@ -109,7 +113,10 @@ mod tests {
         }
         assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(Full));
         let batch = outbox.try_take().unwrap();
-        assert_eq!((batch.frames.len(), batch.bytes), (LINK_QUEUE_FRAMES_MAX, LINK_QUEUE_FRAMES_MAX));
+        assert_eq!(
+            (batch.frames.len(), batch.bytes),
+            (LINK_QUEUE_FRAMES_MAX, LINK_QUEUE_FRAMES_MAX)
+        );
         assert!(outbox.try_take().is_none());
     }
 }

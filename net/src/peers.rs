@@ -40,7 +40,11 @@ struct Peer {
 
 impl Default for Peer {
     fn default() -> Self {
-        Self { current: None, lost: Generation::default(), turn: Arc::new(Semaphore::new(1)) }
+        Self {
+            current: None,
+            lost: Generation::default(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 
@@ -56,7 +60,11 @@ impl Peers {
     pub(crate) fn new() -> Arc<Self> {
         // Zero means "none" on the wire.
         let instance = rand::random_range(1..=u64::MAX);
-        Arc::new(Self { instance, state: Mutex::default(), changes: watch::Sender::default() })
+        Arc::new(Self {
+            instance,
+            state: Mutex::default(),
+            changes: watch::Sender::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -66,8 +74,16 @@ impl Peers {
 
     /// What this side says first to this peer.
     pub(crate) fn hello(&self, peer: ReplicaId) -> Hello {
-        let lost = self.lock().peers.get(&peer).map(|peer| peer.lost).unwrap_or_default();
-        Hello { instance: self.instance, lost }
+        let lost = self
+            .lock()
+            .peers
+            .get(&peer)
+            .map(|peer| peer.lost)
+            .unwrap_or_default();
+        Hello {
+            instance: self.instance,
+            lost,
+        }
     }
 
     /// The deciding end's step. The number returned is for the peer. None: the standing link stays.
@@ -79,19 +95,44 @@ impl Peers {
         }
         state.last_number += 1;
         let number = state.last_number;
-        let generation = Generation { instance: self.instance, number };
-        let seat = self.seat(&mut state, link, Standing { peer_instance: hello.instance, generation });
+        let generation = Generation {
+            instance: self.instance,
+            number,
+        };
+        let seat = self.seat(
+            &mut state,
+            link,
+            Standing {
+                peer_instance: hello.instance,
+                generation,
+            },
+        );
         Some((seat, number))
     }
 
     /// The other end's step, once the deciding end has taken this connection under that number.
-    pub(crate) fn follow(self: &Arc<Self>, link: &Arc<Link>, hello: Hello, number: u64) -> Option<Seat> {
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        hello: Hello,
+        number: u64,
+    ) -> Option<Seat> {
         let mut state = self.lock();
-        let generation = Generation { instance: hello.instance, number };
+        let generation = Generation {
+            instance: hello.instance,
+            number,
+        };
         if follow(state.standing(link), generation) == Verdict::Refuse {
             return None;
         }
-        Some(self.seat(&mut state, link, Standing { peer_instance: hello.instance, generation }))
+        Some(self.seat(
+            &mut state,
+            link,
+            Standing {
+                peer_instance: hello.instance,
+                generation,
+            },
+        ))
     }
 
     fn seat(self: &Arc<Self>, state: &mut State, link: &Arc<Link>, standing: Standing) -> Seat {
@@ -131,7 +172,10 @@ impl Peers {
     }
 
     pub(crate) fn is_linked(&self, peer: ReplicaId) -> bool {
-        self.lock().peers.get(&peer).is_some_and(|peer| peer.current.is_some())
+        self.lock()
+            .peers
+            .get(&peer)
+            .is_some_and(|peer| peer.current.is_some())
     }
 
     /// Waits until nothing holds the peer's seat.
@@ -156,7 +200,8 @@ impl State {
     /// after an outage that only one end has noticed.
     fn forget_some(&mut self) {
         if self.peers.len() >= PEERS_REMEMBERED_MAX {
-            self.peers.retain(|_, peer| peer.current.is_some() || Arc::strong_count(&peer.turn) > 1);
+            self.peers
+                .retain(|_, peer| peer.current.is_some() || Arc::strong_count(&peer.turn) > 1);
         }
     }
 }
@@ -165,10 +210,16 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.peers.lock();
         if let Some(peer) = state.peers.get_mut(&self.link.peer.replica) {
-            if peer.current.as_ref().is_some_and(|(_, current)| current.id == self.link.id) {
+            if peer
+                .current
+                .as_ref()
+                .is_some_and(|(_, current)| current.id == self.link.id)
+            {
                 peer.current = None;
             }
-            if peer.lost.instance != self.generation.instance || peer.lost.number < self.generation.number {
+            if peer.lost.instance != self.generation.instance
+                || peer.lost.number < self.generation.number
+            {
                 peer.lost = self.generation;
             }
         }

@@ -6,8 +6,8 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -34,7 +34,10 @@ impl Validity {
     #[must_use]
     pub fn days(days: u32) -> Self {
         let now = SystemTime::now();
-        Self { not_before: now - CLOCK_SKEW, not_after: now + DAY * days }
+        Self {
+            not_before: now - CLOCK_SKEW,
+            not_after: now + DAY * days,
+        }
     }
 }
 
@@ -50,25 +53,33 @@ impl Default for Validity {
 #[non_exhaustive]
 pub enum PkiError {
     /// The name can't be used.
-    #[error("`{name}` can't be a name here: use letters, digits, '-', '_' and '.', at most 64, not starting with '.'")]
+    #[error(
+        "`{name}` can't be a name here: use letters, digits, '-', '_' and '.', at most 64, not starting with '.'"
+    )]
     Name {
         /// The name given.
         name: String,
     },
     /// The CA's certificate is not what it should be.
-    #[error("the CA's certificate can't be used: {why}; give the `ca.pem` that `anabranch init` made, or make a new CA")]
+    #[error(
+        "the CA's certificate can't be used: {why}; give the `ca.pem` that `anabranch init` made, or make a new CA"
+    )]
     CaCertificate {
         /// What is wrong.
         why: &'static str,
     },
     /// The CA's key is not what it should be.
-    #[error("the CA's key can't be read: give the `ca.key` that `anabranch init` made next to `ca.pem` ({source})")]
+    #[error(
+        "the CA's key can't be read: give the `ca.key` that `anabranch init` made next to `ca.pem` ({source})"
+    )]
     CaKey {
         /// What the parser said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Key and certificate are of two CAs.
-    #[error("the CA's key does not belong to the CA's certificate: give the `ca.key` and `ca.pem` made together")]
+    #[error(
+        "the CA's key does not belong to the CA's certificate: give the `ca.key` and `ca.pem` made together"
+    )]
     CaMismatch,
     /// The certificate could not be made.
     #[error("the certificate could not be made: {source}")]
@@ -80,7 +91,9 @@ pub enum PkiError {
 
 impl From<rcgen::Error> for PkiError {
     fn from(error: rcgen::Error) -> Self {
-        Self::Generate { source: error.into() }
+        Self::Generate {
+            source: error.into(),
+        }
     }
 }
 
@@ -111,19 +124,25 @@ pub struct NodeCertificate {
 
 impl std::fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CertificateAuthority").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CertificateAuthority")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for CaPem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CaPem").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+        f.debug_struct("CaPem")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for NodeCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeCertificate").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+        f.debug_struct("NodeCertificate")
+            .field("cert_pem", &self.cert_pem)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,7 +159,11 @@ impl CertificateAuthority {
         params.not_before = OffsetDateTime::from(validity.not_before);
         params.not_after = OffsetDateTime::from(validity.not_after);
         let certificate_pem = params.self_signed(&key)?.pem();
-        Ok(Self { name: name.to_owned(), certificate_pem, key })
+        Ok(Self {
+            name: name.to_owned(),
+            certificate_pem,
+            key,
+        })
     }
 
     /// Reads a CA back from its two files' text.
@@ -148,26 +171,46 @@ impl CertificateAuthority {
     /// # Errors
     /// When either text is not what it should be, or they don't belong together.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, PkiError> {
-        let der = CertificateDer::from_pem_slice(cert_pem.as_bytes())
-            .map_err(|_| PkiError::CaCertificate { why: "there is no PEM certificate in it" })?;
-        let anchor = webpki::anchor_from_trusted_cert(&der)
-            .map_err(|_| PkiError::CaCertificate { why: "it is not an X.509 v3 certificate" })?;
-        let name = common_name(&anchor.subject).filter(|name| is_node_name(name));
-        let name = name.ok_or(PkiError::CaCertificate { why: "its subject is not a single plain common name" })?.to_owned();
-        let key = KeyPair::from_pem(key_pem).map_err(|error| PkiError::CaKey { source: error.into() })?;
-        let authority = Self { name, certificate_pem: cert_pem.to_owned(), key };
-        // One issued certificate that verifies says more than any comparison of fields.
-        authority.issue("probe", Validity::default()).map_err(|error| match error {
-            PkiError::Generate { .. } => PkiError::CaMismatch,
-            other => other,
+        let der = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|_| {
+            PkiError::CaCertificate {
+                why: "there is no PEM certificate in it",
+            }
         })?;
+        let anchor =
+            webpki::anchor_from_trusted_cert(&der).map_err(|_| PkiError::CaCertificate {
+                why: "it is not an X.509 v3 certificate",
+            })?;
+        let name = common_name(&anchor.subject).filter(|name| is_node_name(name));
+        let name = name
+            .ok_or(PkiError::CaCertificate {
+                why: "its subject is not a single plain common name",
+            })?
+            .to_owned();
+        let key = KeyPair::from_pem(key_pem).map_err(|error| PkiError::CaKey {
+            source: error.into(),
+        })?;
+        let authority = Self {
+            name,
+            certificate_pem: cert_pem.to_owned(),
+            key,
+        };
+        // One issued certificate that verifies says more than any comparison of fields.
+        authority
+            .issue("probe", Validity::default())
+            .map_err(|error| match error {
+                PkiError::Generate { .. } => PkiError::CaMismatch,
+                other => other,
+            })?;
         Ok(authority)
     }
 
     /// The CA as text for two files.
     #[must_use]
     pub fn to_pem(&self) -> CaPem {
-        CaPem { cert_pem: self.certificate_pem.clone(), key_pem: self.key.serialize_pem() }
+        CaPem {
+            cert_pem: self.certificate_pem.clone(),
+            key_pem: self.key.serialize_pem(),
+        }
     }
 
     /// The CA's name.
@@ -189,28 +232,59 @@ impl CertificateAuthority {
         params.not_after = OffsetDateTime::from(validity.not_after);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.use_authority_key_identifier_extension = true;
 
         let issuer = Issuer::new(ca_params(&self.name), &self.key);
         let certificate = params.signed_by(&key, &issuer)?;
         self.check_issued(certificate.der(), validity)?;
-        Ok(NodeCertificate { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(NodeCertificate {
+            cert_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+        })
     }
 
     /// A CA that was read from files may not be the one whose key we hold: find out here, not on the nodes.
-    fn check_issued(&self, issued: &CertificateDer<'_>, validity: Validity) -> Result<(), PkiError> {
-        let generate = |error: webpki::Error| PkiError::Generate { source: error.into() };
-        let authority = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
-            .map_err(|error| PkiError::Generate { source: error.into() })?;
+    fn check_issued(
+        &self,
+        issued: &CertificateDer<'_>,
+        validity: Validity,
+    ) -> Result<(), PkiError> {
+        let generate = |error: webpki::Error| PkiError::Generate {
+            source: error.into(),
+        };
+        let authority =
+            CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).map_err(|error| {
+                PkiError::Generate {
+                    source: error.into(),
+                }
+            })?;
         let anchor = webpki::anchor_from_trusted_cert(&authority).map_err(generate)?;
-        let since_epoch = validity.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        verify(issued, &[], &[anchor], UnixTime::since_unix_epoch(since_epoch)).map_err(generate)
+        let since_epoch = validity
+            .not_after
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        verify(
+            issued,
+            &[],
+            &[anchor],
+            UnixTime::since_unix_epoch(since_epoch),
+        )
+        .map_err(generate)
     }
 }
 
 fn check_name(name: &str) -> Result<(), PkiError> {
-    if is_node_name(name) { Ok(()) } else { Err(PkiError::Name { name: name.to_owned() }) }
+    if is_node_name(name) {
+        Ok(())
+    } else {
+        Err(PkiError::Name {
+            name: name.to_owned(),
+        })
+    }
 }
 
 fn distinguished(common_name: &str) -> DistinguishedName {
@@ -250,7 +324,9 @@ mod tests {
         let ca = authority.to_pem().cert_pem;
         let ids = [0, 1].map(|_| {
             let node = authority.issue("eu-1", Validity::default()).unwrap();
-            Identity::from_pem(&ca, &node.cert_pem, &node.key_pem).unwrap().replica_id()
+            Identity::from_pem(&ca, &node.cert_pem, &node.key_pem)
+                .unwrap()
+                .replica_id()
         });
         assert_ne!(ids[0], ids[1]);
     }
@@ -260,16 +336,31 @@ mod tests {
         let one = CertificateAuthority::generate("one").unwrap().to_pem();
         let other = CertificateAuthority::generate("one").unwrap().to_pem();
         let from = |cert: &str, key: &str| CertificateAuthority::from_pem(cert, key).unwrap_err();
-        assert!(matches!(from(&one.cert_pem, &other.key_pem), PkiError::CaMismatch));
-        assert!(matches!(from("nothing", &one.key_pem), PkiError::CaCertificate { .. }));
-        assert!(matches!(from(&one.cert_pem, "nothing"), PkiError::CaKey { .. }));
+        assert!(matches!(
+            from(&one.cert_pem, &other.key_pem),
+            PkiError::CaMismatch
+        ));
+        assert!(matches!(
+            from("nothing", &one.key_pem),
+            PkiError::CaCertificate { .. }
+        ));
+        assert!(matches!(
+            from(&one.cert_pem, "nothing"),
+            PkiError::CaKey { .. }
+        ));
     }
 
     #[test]
     fn names_that_are_no_names_are_refused() {
         let authority = CertificateAuthority::generate("cluster").unwrap();
         for name in ["", "../eu", "a b"] {
-            assert!(matches!(authority.issue(name, Validity::default()), Err(PkiError::Name { .. })), "{name}");
+            assert!(
+                matches!(
+                    authority.issue(name, Validity::default()),
+                    Err(PkiError::Name { .. })
+                ),
+                "{name}"
+            );
         }
     }
 
@@ -277,7 +368,11 @@ mod tests {
     fn private_keys_stay_out_of_debug_output() {
         let authority = CertificateAuthority::generate("cluster").unwrap();
         let node = authority.issue("eu-1", Validity::default()).unwrap();
-        for shown in [format!("{authority:?}"), format!("{:?}", authority.to_pem()), format!("{node:?}")] {
+        for shown in [
+            format!("{authority:?}"),
+            format!("{:?}", authority.to_pem()),
+            format!("{node:?}"),
+        ] {
             assert!(!shown.contains("PRIVATE"), "{shown}");
         }
     }

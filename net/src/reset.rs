@@ -30,7 +30,11 @@ impl HmacKey for TokenKey {
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         // Hash's comparison takes constant time.
-        if blake3::keyed_hash(&self.0, data) == *signature { Ok(()) } else { Err(CryptoError) }
+        if blake3::keyed_hash(&self.0, data) == *signature {
+            Ok(())
+        } else {
+            Err(CryptoError)
+        }
     }
 }
 
@@ -38,7 +42,9 @@ pub(crate) fn endpoint_config(identity: &Identity) -> EndpointConfig {
     let (_, key) = identity.chain_and_key();
     let token_key = TokenKey(blake3::derive_key(TOKEN_CONTEXT, key.secret_der()));
     let id_key = blake3::derive_key(CONNECTION_ID_CONTEXT, key.secret_der());
-    let id_key = id_key.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let id_key = id_key
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let mut config = EndpointConfig::new(Arc::new(token_key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
     config

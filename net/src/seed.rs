@@ -36,7 +36,11 @@ struct Backoff {
 
 impl Backoff {
     fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max, next: initial.min(max) }
+        Self {
+            initial,
+            max,
+            next: initial.min(max),
+        }
     }
 
     fn reset(&mut self) {
@@ -54,7 +58,15 @@ impl Backoff {
 impl Seed {
     pub(crate) fn new(address: String) -> Self {
         let state = SeedState::Connecting;
-        Self { address, progress: Mutex::new(Progress { state, peer: None, attempts: 0, last_error: None }) }
+        Self {
+            address,
+            progress: Mutex::new(Progress {
+                state,
+                peer: None,
+                attempts: 0,
+                last_error: None,
+            }),
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -70,7 +82,11 @@ impl Seed {
             address: self.address.clone(),
             state: linked.map_or(progress.state, |peer| SeedState::Connected { peer }),
             attempts: progress.attempts,
-            last_error: if linked.is_some() { None } else { progress.last_error.clone() },
+            last_error: if linked.is_some() {
+                None
+            } else {
+                progress.last_error.clone()
+            },
         }
     }
 
@@ -84,7 +100,10 @@ impl Seed {
             let (peer, failure) = match outcome {
                 Ok(peer) => (Some(peer), None),
                 Err(Failure::Itself) => {
-                    tracing::debug!(seed = self.address, "this seed is this node itself; it is not dialled any more");
+                    tracing::debug!(
+                        seed = self.address,
+                        "this seed is this node itself; it is not dialled any more"
+                    );
                     self.progress().state = SeedState::Itself;
                     return;
                 }
@@ -101,15 +120,20 @@ impl Seed {
             self.wait_while_linked(shared, &mut backoff, started).await;
 
             let pause = backoff.pause(rand::random());
-            self.progress().state = SeedState::Waiting { until: Instant::now() + pause };
+            self.progress().state = SeedState::Waiting {
+                until: Instant::now() + pause,
+            };
             tokio::time::sleep(pause).await;
             // It may have come up from the other side during the pause.
-            self.wait_while_linked(shared, &mut backoff, Instant::now()).await;
+            self.wait_while_linked(shared, &mut backoff, Instant::now())
+                .await;
         }
     }
 
     async fn wait_while_linked(&self, shared: &Shared, backoff: &mut Backoff, since: Instant) {
-        let Some(peer) = self.progress().peer else { return };
+        let Some(peer) = self.progress().peer else {
+            return;
+        };
         if !shared.peers.is_linked(peer) {
             return;
         }
@@ -128,14 +152,20 @@ impl Seed {
     async fn attempt(&self, shared: &Arc<Shared>) -> Result<ReplicaId, Failure> {
         self.progress().attempts += 1;
         let local_is_ipv4 = shared.local_addr.is_ipv4();
-        let addresses = tokio::net::lookup_host(&self.address).await.map_err(Failure::Resolve)?;
-        let usable = addresses.filter(|address| address.is_ipv4() || !local_is_ipv4).take(SEED_ADDRESSES_MAX);
+        let addresses = tokio::net::lookup_host(&self.address)
+            .await
+            .map_err(Failure::Resolve)?;
+        let usable = addresses
+            .filter(|address| address.is_ipv4() || !local_is_ipv4)
+            .take(SEED_ADDRESSES_MAX);
         let mut failure = Failure::NoAddress;
         for address in usable {
             match dial(shared, address).await {
                 Ok(peer) => return Ok(peer),
                 // The node has answered: its other addresses lead to the same.
-                Err(answered @ (Failure::Itself | Failure::AlreadyLinked { .. })) => return Err(answered),
+                Err(answered @ (Failure::Itself | Failure::AlreadyLinked { .. })) => {
+                    return Err(answered);
+                }
                 Err(error) => failure = error,
             }
         }
@@ -169,7 +199,10 @@ mod tests {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(100), ms(5_000));
         let pauses: Vec<_> = (0..8).map(|_| backoff.pause(0.0)).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000].map(ms));
+        assert_eq!(
+            pauses,
+            [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000].map(ms)
+        );
         assert_eq!(backoff.pause(1.0), ms(2_500));
         backoff.reset();
         assert_eq!(backoff.pause(0.5), ms(75));

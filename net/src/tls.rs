@@ -17,16 +17,21 @@ pub(crate) const ALPN: &[u8] = b"anabranch/1";
 
 impl From<rustls::Error> for BindError {
     fn from(error: rustls::Error) -> Self {
-        Self::Tls { why: error.to_string() }
+        Self::Tls {
+            why: error.to_string(),
+        }
     }
 }
 
 pub(crate) fn server(config: &Config) -> Result<ServerConfig, BindError> {
     let tls_error = |why: String| BindError::Tls { why };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&config.identity)?.into(), provider.clone())
-        .build()
-        .map_err(|error| tls_error(error.to_string()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        roots(&config.identity)?.into(),
+        provider.clone(),
+    )
+    .build()
+    .map_err(|error| tls_error(error.to_string()))?;
     let (chain, key) = config.identity.chain_and_key();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -54,7 +59,9 @@ pub(crate) fn client(config: &Config) -> Result<ClientConfig, BindError> {
         .with_client_auth_cert(chain, key)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.resumption = rustls::client::Resumption::disabled();
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| BindError::Tls { why: error.to_string() })?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| BindError::Tls {
+        why: error.to_string(),
+    })?;
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(transport(config, true)?));
     Ok(client)
@@ -69,8 +76,9 @@ fn roots(identity: &Identity) -> Result<RootCertStore, rustls::Error> {
 }
 
 fn transport(config: &Config, dialling: bool) -> Result<TransportConfig, BindError> {
-    let idle = IdleTimeout::try_from(config.idle_timeout)
-        .map_err(|_| BindError::Timing { why: "the idle timeout is longer than QUIC can say" })?;
+    let idle = IdleTimeout::try_from(config.idle_timeout).map_err(|_| BindError::Timing {
+        why: "the idle timeout is longer than QUIC can say",
+    })?;
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
