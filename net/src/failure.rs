@@ -128,7 +128,10 @@ impl Failure {
 
 /// Closes a connection with a reason, cut to what a close frame carries well.
 pub(crate) fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
-    let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+    let mut end = reason.len().min(REASON_BYTES_MAX);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
     connection.close(code.into(), &reason.as_bytes()[..end]);
 }
 
@@ -366,7 +369,7 @@ impl Complaints {
         match self.due(remote, failure.kind(), Instant::now()) {
             Some(0) => tracing::warn!(remote, "connection failed: {failure}"),
             Some(suppressed) => {
-                tracing::warn!(remote, suppressed, "connection failed again: {failure}")
+                tracing::warn!(remote, suppressed, "connection failed again: {failure}");
             }
             None => tracing::debug!(remote, "connection failed: {failure}"),
         }

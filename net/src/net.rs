@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use anabranch_core::ReplicaId;
 use bytes::Bytes;
-use quinn::{Endpoint, TokioRuntime};
+use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime};
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -134,6 +135,8 @@ pub struct Net {
     shared: Arc<Shared>,
     seeds: Vec<Arc<Seed>>,
     stopping: watch::Sender<bool>,
+    /// To see when the endpoint has let go of it.
+    socket: Weak<dyn AsyncUdpSocket>,
 }
 
 impl std::fmt::Debug for Net {
@@ -163,9 +166,16 @@ impl Net {
             .and_then(UdpSocket::into_std)
             .map_err(unusable)?;
         let local_addr = socket.local_addr().map_err(unusable)?;
+        let socket = TokioRuntime.wrap_udp_socket(socket).map_err(unusable)?;
+        let weak_socket = Arc::downgrade(&socket);
         let settings = reset::endpoint_config(&config.identity);
-        let mut endpoint = Endpoint::new(settings, Some(server), socket, Arc::new(TokioRuntime))
-            .map_err(unusable)?;
+        let mut endpoint = Endpoint::new_with_abstract_socket(
+            settings,
+            Some(server),
+            socket,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(unusable)?;
         endpoint.set_default_client_config(client);
 
         let seeds: Vec<_> = config
@@ -200,6 +210,7 @@ impl Net {
             shared,
             seeds,
             stopping,
+            socket: weak_socket,
         })
     }
 
@@ -259,7 +270,8 @@ impl Net {
             .collect()
     }
 
-    /// Ends all links, telling peers and user why, and waits (for a bounded time) until all is quiet.
+    /// Ends all links, telling peers and user why, and waits (for a bounded time) until all is quiet
+    /// and the port is free again.
     ///
     /// The user keeps reading events meanwhile, up to the channel's end: the last `LinkDown`s come by it.
     pub async fn shutdown(self) {
@@ -267,19 +279,22 @@ impl Net {
         for link in self.shared.peers.links() {
             link.close(CloseCode::ShuttingDown, SHUTTING_DOWN);
         }
-        let endpoint = &self.shared.endpoint;
+        let endpoint = self.shared.endpoint.clone();
         endpoint.close(CloseCode::ShuttingDown.into(), SHUTTING_DOWN.as_bytes());
-        let Some(mut tasks) = self.shared.tasks.take() else {
-            return;
-        };
-        let quiet = async {
+        let (limit, socket) = (self.shared.config.shutdown_timeout, self.socket.clone());
+        let tasks = self.shared.tasks.take();
+        drop(self);
+        let quiet = async move {
+            let mut tasks = tasks.unwrap_or_default();
             while tasks.join_next().await.is_some() {}
             endpoint.wait_idle().await;
+            drop(endpoint);
+            // The endpoint's own task closes the socket a moment later; only then is the port free again.
+            while socket.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         };
-        if tokio::time::timeout(self.shared.config.shutdown_timeout, quiet)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(limit, quiet).await.is_err() {
             tracing::warn!("the network did not come to rest in time; what remains is cut");
         }
     }

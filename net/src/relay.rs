@@ -5,7 +5,7 @@
 //! because an async timer's millisecond is too coarse for delays of a few: receivers block in the kernel, and the
 //! one sender sleeps on a condition variable until the next datagram is due. Idle, nothing runs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::limits::{RELAY_CLIENTS_MAX, RELAY_QUEUE_BYTES_MAX, RELAY_QUEUE_DATAGRAMS_MAX};
+use crate::limits::RELAY_CLIENTS_MAX;
+
+mod delay;
+
+use delay::DelayLine;
 
 /// Largest UDP payload.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
@@ -75,52 +79,6 @@ impl Counter {
 struct Delivery {
     through: Arc<UdpSocket>,
     to: SocketAddr,
-}
-
-/// One direction's datagrams under way.
-struct DelayLine<T> {
-    waiting: VecDeque<(Instant, T, Box<[u8]>)>,
-    bytes: usize,
-}
-
-impl<T> DelayLine<T> {
-    fn new() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            bytes: 0,
-        }
-    }
-
-    /// Takes a datagram in; false if there is no room. It never overtakes an earlier one, even if the delay shrinks.
-    fn push(&mut self, now: Instant, delay: Duration, target: T, payload: &[u8]) -> bool {
-        if self.waiting.len() >= RELAY_QUEUE_DATAGRAMS_MAX
-            || self.bytes + payload.len() > RELAY_QUEUE_BYTES_MAX
-        {
-            return false;
-        }
-        let due = now + delay;
-        let due = self.waiting.back().map_or(due, |(last, ..)| due.max(*last));
-        self.bytes += payload.len();
-        self.waiting.push_back((due, target, payload.into()));
-        true
-    }
-
-    fn due(&self) -> Option<Instant> {
-        self.waiting.front().map(|(due, ..)| *due)
-    }
-
-    fn pop(&mut self) -> Option<(T, Box<[u8]>)> {
-        let (_, target, payload) = self.waiting.pop_front()?;
-        self.bytes -= payload.len();
-        Some((target, payload))
-    }
-
-    fn clear(&mut self) -> u64 {
-        let count = self.waiting.len() as u64;
-        self.waiting.clear();
-        self.bytes = 0;
-        count
-    }
 }
 
 struct Lines {
@@ -210,7 +168,7 @@ impl Relay {
             .push(spawn("relay-send", move || deliver(&inner))?);
         let (inner, front) = (relay.inner.clone(), relay.front.clone());
         relay.threads.push(spawn("relay-front", move || {
-            receive_from_clients(&inner, &front)
+            receive_from_clients(&inner, &front);
         })?);
         Ok(relay)
     }
@@ -457,7 +415,7 @@ fn add_client(
     let thread = {
         let (inner, front, back, gone) = (inner.clone(), front.clone(), back.clone(), gone.clone());
         spawn("relay-back", move || {
-            receive_from_target(&inner, &front, &back, &gone, source)
+            receive_from_target(&inner, &front, &back, &gone, source);
         })?
     };
     Ok(Client {
@@ -487,41 +445,5 @@ fn receive_from_target(
             };
             inner.take(Direction::ToClient, delivery, &buffer[..length]);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn datagrams_leave_in_order_even_when_the_delay_shrinks() {
-        let mut line = DelayLine::new();
-        let now = Instant::now();
-        let ms = Duration::from_millis;
-        assert!(line.push(now, ms(50), 1, b"slow"));
-        assert!(line.push(now + ms(1), ms(5), 2, b"fast"));
-        assert_eq!(line.due(), Some(now + ms(50)));
-        assert_eq!(line.pop().unwrap().0, 1);
-        assert_eq!(line.due(), Some(now + ms(50)));
-        assert_eq!(line.pop().unwrap().0, 2);
-        assert_eq!((line.due(), line.bytes), (None, 0));
-    }
-
-    #[test]
-    fn the_queue_is_bounded_in_datagrams_and_in_bytes() {
-        let now = Instant::now();
-        let mut line = DelayLine::new();
-        let taken = (0..=RELAY_QUEUE_DATAGRAMS_MAX)
-            .filter(|_| line.push(now, Duration::ZERO, (), b"x"))
-            .count();
-        assert_eq!(taken, RELAY_QUEUE_DATAGRAMS_MAX);
-        assert_eq!(line.clear(), RELAY_QUEUE_DATAGRAMS_MAX as u64);
-        let large = vec![0; 1 << 16];
-        let taken = (0..=RELAY_QUEUE_BYTES_MAX >> 16)
-            .filter(|_| line.push(now, Duration::ZERO, (), &large))
-            .count();
-        assert_eq!(taken, RELAY_QUEUE_BYTES_MAX >> 16);
     }
 }

@@ -113,7 +113,7 @@ impl Node {
                 self.ups += 1;
             }
             Event::LinkDown { link, .. } => {
-                assert!(self.up.remove(link).is_some(), "down without up")
+                assert!(self.up.remove(link).is_some(), "down without up");
             }
             Event::Frame { link, .. } | Event::Sent { link, .. } => {
                 assert!(
