@@ -193,23 +193,7 @@ impl From<ConnectionError> for Failure {
                     }
                 }
             }
-            ConnectionError::ApplicationClosed(closed) => {
-                let code = closed.error_code;
-                let was = |expected: CloseCode| code == VarInt::from(expected);
-                let normal = [
-                    CloseCode::ShuttingDown,
-                    CloseCode::Disconnected,
-                    CloseCode::AlreadyLinked,
-                ];
-                let quiet = normal.into_iter().any(was) || was(CloseCode::Itself);
-                let why = match printable(&closed.reason) {
-                    empty if empty.is_empty() => {
-                        "the peer closed it without a reason: did its process end?".to_owned()
-                    }
-                    reason => format!("the peer closed it: {reason}"),
-                };
-                lost("closed by the peer", why, quiet)
-            }
+            ConnectionError::ApplicationClosed(closed) => closed_by_peer(&closed),
             ConnectionError::TimedOut => lost(
                 "silent",
                 "nothing heard from the peer for too long".to_owned(),
@@ -234,6 +218,29 @@ impl From<ConnectionError> for Failure {
                 false,
             ),
         }
+    }
+}
+
+fn closed_by_peer(closed: &quinn::ApplicationClose) -> Failure {
+    let normal = [
+        CloseCode::ShuttingDown,
+        CloseCode::Disconnected,
+        CloseCode::AlreadyLinked,
+        CloseCode::Itself,
+    ];
+    let quiet = normal
+        .into_iter()
+        .any(|code| closed.error_code == VarInt::from(code));
+    let reason = printable(&closed.reason);
+    let why = if reason.is_empty() {
+        "the peer closed it without a reason: did its process end?".to_owned()
+    } else {
+        format!("the peer closed it: {reason}")
+    };
+    Failure::Lost {
+        kind: "closed by the peer",
+        why,
+        quiet,
     }
 }
 

@@ -20,32 +20,31 @@ pub(crate) const ALPN: &[u8] = b"anabranch/1";
 /// are repeated sooner, so that a link is back sooner after an outage; on longer paths it costs a few packets.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-impl From<rustls::Error> for BindError {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls {
-            why: error.to_string(),
-        }
+fn unusable(error: impl std::fmt::Display) -> BindError {
+    BindError::Tls {
+        why: error.to_string(),
     }
 }
 
 pub(crate) fn server(config: &Config) -> Result<ServerConfig, BindError> {
-    let tls_error = |why: String| BindError::Tls { why };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(
         roots(&config.identity)?.into(),
         provider.clone(),
     )
     .build()
-    .map_err(|error| tls_error(error.to_string()))?;
+    .map_err(unusable)?;
     let (chain, key) = config.identity.chain_and_key();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_single_cert(chain, key)
+        .map_err(unusable)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // No resumption: every connection shows its certificate anew, and none outlives its validity.
     tls.send_tls13_tickets = 0;
-    let crypto = QuicServerConfig::try_from(tls).map_err(|error| tls_error(error.to_string()))?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(unusable)?;
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport(config, false)?))
@@ -59,23 +58,23 @@ pub(crate) fn client(config: &Config) -> Result<ClientConfig, BindError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let (chain, key) = config.identity.chain_and_key();
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
         .with_root_certificates(roots(&config.identity)?)
-        .with_client_auth_cert(chain, key)?;
+        .with_client_auth_cert(chain, key)
+        .map_err(unusable)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.resumption = rustls::client::Resumption::disabled();
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| BindError::Tls {
-        why: error.to_string(),
-    })?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(unusable)?;
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(transport(config, true)?));
     Ok(client)
 }
 
-fn roots(identity: &Identity) -> Result<RootCertStore, rustls::Error> {
+fn roots(identity: &Identity) -> Result<RootCertStore, BindError> {
     let mut roots = RootCertStore::empty();
     for authority in identity.authorities() {
-        roots.add(authority.clone())?;
+        roots.add(authority.clone()).map_err(unusable)?;
     }
     Ok(roots)
 }
