@@ -193,6 +193,7 @@ impl From<ConnectionError> for Failure {
                     }
                 }
             }
+<<<<<<< HEAD
             ConnectionError::ApplicationClosed(closed) => {
                 let code = closed.error_code;
                 let was = |expected: CloseCode| code == VarInt::from(expected);
@@ -210,6 +211,9 @@ impl From<ConnectionError> for Failure {
                 };
                 lost("closed by the peer", why, quiet)
             }
+=======
+            ConnectionError::ApplicationClosed(closed) => closed_by_peer(&closed),
+>>>>>>> net
             ConnectionError::TimedOut => lost(
                 "silent",
                 "nothing heard from the peer for too long".to_owned(),
@@ -237,6 +241,32 @@ impl From<ConnectionError> for Failure {
     }
 }
 
+<<<<<<< HEAD
+=======
+fn closed_by_peer(closed: &quinn::ApplicationClose) -> Failure {
+    let normal = [
+        CloseCode::ShuttingDown,
+        CloseCode::Disconnected,
+        CloseCode::AlreadyLinked,
+        CloseCode::Itself,
+    ];
+    let quiet = normal
+        .into_iter()
+        .any(|code| closed.error_code == VarInt::from(code));
+    let reason = printable(&closed.reason);
+    let why = if reason.is_empty() {
+        "the peer closed it without a reason: did its process end?".to_owned()
+    } else {
+        format!("the peer closed it: {reason}")
+    };
+    Failure::Lost {
+        kind: "closed by the peer",
+        why,
+        quiet,
+    }
+}
+
+>>>>>>> net
 /// Whether the peer closed the connection because there is another between the same two nodes.
 pub(crate) fn refused_as_duplicate(error: Option<&ConnectionError>) -> bool {
     matches!(error, Some(ConnectionError::ApplicationClosed(closed))

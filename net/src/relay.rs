@@ -133,7 +133,11 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
+<<<<<<< HEAD
     /// Starts a relay to `target` on a free loopback port of the target's address family.
+=======
+    /// Starts a relay to `target` (an actual address, not 0.0.0.0) on a free loopback port of its address family.
+>>>>>>> net
     ///
     /// # Errors
     /// When there is no socket or thread to be had.
@@ -319,6 +323,7 @@ fn deliver(inner: &Inner) {
         };
         drop(lines);
         let counter = inner.counter(direction);
+<<<<<<< HEAD
         match delivery.through.send_to(&payload, delivery.to) {
             Ok(_) => {
                 counter.datagrams.fetch_add(1, Ordering::Relaxed);
@@ -328,6 +333,20 @@ fn deliver(inner: &Inner) {
             }
             // As on a real network: nobody there, or no buffer.
             Err(_) => drop(counter.dropped.fetch_add(1, Ordering::Relaxed)),
+=======
+        // Counted first: whoever has received a datagram finds it counted.
+        counter.datagrams.fetch_add(1, Ordering::Relaxed);
+        counter
+            .bytes
+            .fetch_add(payload.len() as u64, Ordering::Relaxed);
+        if delivery.through.send_to(&payload, delivery.to).is_err() {
+            // As on a real network: nobody there, or no buffer.
+            counter.datagrams.fetch_sub(1, Ordering::Relaxed);
+            counter
+                .bytes
+                .fetch_sub(payload.len() as u64, Ordering::Relaxed);
+            counter.dropped.fetch_add(1, Ordering::Relaxed);
+>>>>>>> net
         }
         lines = inner.lock();
     }

@@ -6,7 +6,11 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+<<<<<<< HEAD
 use anabranch_net::limits::FRAME_BYTES_MAX;
+=======
+use anabranch_net::limits::{FRAME_BYTES_MAX, HANDSHAKES_MAX};
+>>>>>>> net
 use anabranch_net::pki::{NodeCertificate, Validity};
 use anabranch_net::{Event, Identity};
 use support::{Cluster, Node, Stranger, Warnings, config, guarded, pair, ping};
@@ -301,6 +305,44 @@ async fn a_peer_that_says_no_hello_or_nothing_is_no_link() {
     a.stop().await;
 }
 
+<<<<<<< HEAD
+=======
+/// Silent connections take up the room for handshakes and no more; links that are up don't notice.
+#[tokio::test]
+async fn more_handshakes_than_there_is_room_for_are_refused() {
+    let mut warnings = Warnings::listen();
+    let cluster = Cluster::new();
+    let (mut a, a_link, mut b, b_link) = pair(&cluster).await;
+    let certificate = cluster.certificate("insider");
+    let insider = Stranger {
+        ca_pem: &cluster.ca_pem,
+        certificate: Some(&certificate),
+        alpn: ALPN,
+    };
+    let mut silent = Vec::new();
+    let refusal = loop {
+        let (endpoint, connection) = insider.dial(a.address()).await;
+        match connection {
+            Ok(connection) => silent.push((endpoint, connection)),
+            Err(error) => break error,
+        }
+        assert!(silent.len() <= HANDSHAKES_MAX, "nothing is refused");
+    };
+    assert!(refusal.to_string().contains("refused"), "{refusal}");
+    assert_eq!(silent.len(), HANDSHAKES_MAX);
+    warnings.containing("refused: 64 handshakes").await;
+    ping(&mut a, a_link, &mut b, b_link).await;
+
+    // Those who go make room.
+    drop(silent);
+    let mut newcomer = Node::start(cluster.identity("newcomer"), &[a.address()]).await;
+    let (at_a, at_newcomer) = (a.link_up().await, newcomer.link_up().await);
+    ping(&mut a, at_a, &mut newcomer, at_newcomer).await;
+    newcomer.stop().await;
+    tokio::join!(a.stop(), b.stop());
+}
+
+>>>>>>> net
 #[tokio::test]
 async fn a_seed_where_nobody_is_says_so() {
     let mut warnings = Warnings::listen();

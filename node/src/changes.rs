@@ -32,7 +32,15 @@ impl Changes {
         last: Lsn,
         behind: bool,
     ) -> Self {
-        Self { node, live, namespace, prefix, last, ready: VecDeque::new(), behind }
+        Self {
+            node,
+            live,
+            namespace,
+            prefix,
+            last,
+            ready: VecDeque::new(),
+            behind,
+        }
     }
 
     /// The next change; waits for it. Safe to drop while waiting.
@@ -73,18 +81,28 @@ impl Changes {
 
     fn is_wanted(&self, change: &Change) -> bool {
         let id = &change.document;
-        self.namespace.as_ref().is_none_or(|namespace| id.namespace == *namespace) && id.key.as_str().starts_with(&self.prefix)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| id.namespace == *namespace)
+            && id.key.as_str().starts_with(&self.prefix)
     }
 
     async fn read_on(&mut self) -> Result<(), Error> {
-        let Reply::Changes { changes, next } = self.node.request(Request::Changes { after: self.last }).await? else {
+        let Reply::Changes { changes, next } = self
+            .node
+            .request(Request::Changes { after: self.last })
+            .await?
+        else {
             return Err(Error::Closed);
         };
         if next == self.last {
             self.behind = false;
             return Ok(());
         }
-        self.ready = changes.into_iter().filter(|change| self.is_wanted(change)).collect();
+        self.ready = changes
+            .into_iter()
+            .filter(|change| self.is_wanted(change))
+            .collect();
         if self.ready.is_empty() {
             self.last = next;
         }

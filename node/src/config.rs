@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings of a node; [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -61,12 +62,51 @@ pub struct Gossip {
     pub cert_pem: String,
     /// The certificate's private key, in PEM.
     pub key_pem: String,
+    /// How quickly links notice that they are down, and come back.
+    pub timing: Timing,
+}
+
+/// How quickly links notice that they are down, and come back.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Timing {
+    /// A silent link is pinged this often. Default 5 s.
+    pub keep_alive: Duration,
+    /// A link on which nothing arrives for this long is down. Default 15 s.
+    pub idle_timeout: Duration,
+    /// How long a connection may take to come up. Default 3 s.
+    pub handshake_timeout: Duration,
+    /// The longest pause between two attempts. Default 1 s.
+    pub backoff_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(3),
+            backoff_max: Duration::from_secs(1),
+        }
+    }
 }
 
 impl Gossip {
     /// Listens on an address under a certificate.
-    pub fn new(listen: SocketAddr, ca_pem: impl Into<String>, cert_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
-        Self { listen, seeds: Vec::new(), ca_pem: ca_pem.into(), cert_pem: cert_pem.into(), key_pem: key_pem.into() }
+    pub fn new(
+        listen: SocketAddr,
+        ca_pem: impl Into<String>,
+        cert_pem: impl Into<String>,
+        key_pem: impl Into<String>,
+    ) -> Self {
+        Self {
+            listen,
+            seeds: Vec::new(),
+            ca_pem: ca_pem.into(),
+            cert_pem: cert_pem.into(),
+            key_pem: key_pem.into(),
+            timing: Timing::default(),
+        }
     }
 
     /// With nodes to connect to.
@@ -80,7 +120,10 @@ impl Gossip {
 impl std::fmt::Debug for Gossip {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key stays out of logs.
-        f.debug_struct("Gossip").field("listen", &self.listen).field("seeds", &self.seeds).finish_non_exhaustive()
+        f.debug_struct("Gossip")
+            .field("listen", &self.listen)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,6 +142,11 @@ pub struct Scan {
 
 impl Default for Scan {
     fn default() -> Self {
-        Self { prefix: String::new(), after: None, limit: 100, values: false }
+        Self {
+            prefix: String::new(),
+            after: None,
+            limit: 100,
+            values: false,
+        }
     }
 }

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anabranch_core::persist::Fetched;
-use anabranch_core::{Change, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Reply, Request, RequestError, RequestId, Status};
+use anabranch_core::{
+    Change, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Reply, Request,
+    RequestError, RequestId,
+};
 use anabranch_net::{Event, Net};
 use anabranch_store::{Committer, Completion, FetchError, FetchThread, Store};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
+
+use crate::report::{Report, report};
 
 /// Requests between callers and the replica.
 pub(crate) const COMMANDS_MAX: usize = 1_024;
@@ -22,8 +27,13 @@ const INPUTS_PER_TURN: usize = 64;
 
 /// What a caller sends to the replica's thread.
 pub(crate) enum Command {
-    Request { request: Request, answer: oneshot::Sender<Result<Reply, RequestError>> },
-    Status { answer: oneshot::Sender<Status> },
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Result<Reply, RequestError>>,
+    },
+    Status {
+        answer: oneshot::Sender<Report>,
+    },
     Shutdown,
 }
 
@@ -40,7 +50,22 @@ pub(crate) struct Wires {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) visible: watch::Sender<Lsn>,
-    pub(crate) net: Option<Arc<Net>>,
+    pub(crate) net: Uplink,
+}
+
+/// The network, or for a node on its own the end of the channel that it would report by.
+pub(crate) enum Uplink {
+    Alone(#[expect(dead_code, reason = "held so that the channel stays open")] mpsc::Sender<Event>),
+    Net(Net),
+}
+
+impl Uplink {
+    pub(crate) fn get(&self) -> Option<&Net> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Net(net) => Some(net),
+        }
+    }
 }
 
 pub(crate) struct Driver {
@@ -60,7 +85,11 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Starts the replica's thread.
-    pub(crate) fn spawn(replica: Replica, store: &Arc<Store>, wires: Wires) -> std::io::Result<std::thread::JoinHandle<()>> {
+    pub(crate) fn spawn(
+        replica: Replica,
+        store: &Arc<Store>,
+        wires: Wires,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let (report, done) = mpsc::unbounded_channel();
         let committer = {
             let report = report.clone();
@@ -71,24 +100,28 @@ impl Driver {
         let fetcher = FetchThread::spawn(store.clone(), move |id, result| {
             let _ = report.send(Done::Fetch(id, result));
         })?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        std::thread::Builder::new().name("anabranch-replica".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                let driver = Self {
-                    replica,
-                    committer,
-                    fetcher,
-                    done,
-                    wires,
-                    waiting: HashMap::new(),
-                    requests: 0,
-                    under_way: 0,
-                    started: Instant::now(),
-                    closing: false,
-                };
-                driver.run().await;
-            });
-        })
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("anabranch-replica".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let driver = Self {
+                        replica,
+                        committer,
+                        fetcher,
+                        done,
+                        wires,
+                        waiting: HashMap::new(),
+                        requests: 0,
+                        under_way: 0,
+                        started: Instant::now(),
+                        closing: false,
+                    };
+                    driver.run().await;
+                });
+            })
     }
 
     async fn run(mut self) {
@@ -136,29 +169,56 @@ impl Driver {
                 () = &mut sleep => self.handle(Input::Tick),
             }
         }
+        self.say_goodbye().await;
+    }
+
+    /// Everything is durable: the links go last, and what they still report is of no more interest.
+    async fn say_goodbye(self) {
+        let Wires {
+            net, mut events, ..
+        } = self.wires;
+        if let Uplink::Net(net) = net {
+            let rest = async move { while events.recv().await.is_some() {} };
+            tokio::join!(net.shutdown(), rest);
+        }
     }
 
     fn deadline(&self) -> Instant {
         // A year away is never; later instants may not exist.
-        let wait_ms = self.replica.wake_at().min(self.now().mono_ms + 31_536_000_000);
+        let wait_ms = self
+            .replica
+            .wake_at()
+            .min(self.now().mono_ms + 31_536_000_000);
         self.started + Duration::from_millis(wait_ms)
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { mono_ms: milliseconds(self.started.elapsed()), wall_ms: milliseconds(wall) }
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            mono_ms: milliseconds(self.started.elapsed()),
+            wall_ms: milliseconds(wall),
+        }
     }
 
     fn take_done(&mut self, done: Done) {
         match done {
-            Done::Commit(Completion::Durable { through, commits, .. }) => {
+            Done::Commit(Completion::Durable {
+                through, commits, ..
+            }) => {
                 self.under_way = self.under_way.saturating_sub(commits);
                 self.handle(Input::Persisted { through });
             }
-            Done::Commit(Completion::Failed { error, .. }) => {
+            // The store may come to report more; whatever it is, it is not that things are durable.
+            Done::Commit(other) => {
+                let error = match other {
+                    Completion::Failed { error, .. } => error.to_string(),
+                    _ => "it reported something unknown".to_owned(),
+                };
                 tracing::error!(%error, "the store failed; this node takes no more requests until it is restarted");
                 self.under_way = 0;
-                self.handle(Input::PersistFailed { error: error.to_string() });
+                self.handle(Input::PersistFailed { error });
             }
             Done::Fetch(id, result) => {
                 self.under_way = self.under_way.saturating_sub(1);
@@ -166,22 +226,42 @@ impl Driver {
                     tracing::error!(%error, "the store can't be read");
                     error.to_string()
                 });
-                self.handle(Input::Fetched { id: FetchId(id), result });
+                self.handle(Input::Fetched {
+                    id: FetchId(id),
+                    result,
+                });
             }
         }
     }
 
     fn take_event(&mut self, event: Event) {
         self.handle(match event {
-            Event::LinkUp { link, peer, peer_name, remote, .. } => {
+            Event::LinkUp {
+                link,
+                peer,
+                peer_name,
+                remote,
+                ..
+            } => {
                 tracing::info!(%peer_name, %remote, "link up");
-                Input::LinkUp { link: LinkId(link.0), peer }
+                Input::LinkUp {
+                    link: LinkId(link.0),
+                    peer,
+                }
             }
-            Event::Frame { link, bytes } => Input::Frame { link: LinkId(link.0), bytes },
-            Event::Sent { link, bytes } => Input::Sent { link: LinkId(link.0), bytes },
+            Event::Frame { link, bytes } => Input::Frame {
+                link: LinkId(link.0),
+                bytes,
+            },
+            Event::Sent { link, bytes } => Input::Sent {
+                link: LinkId(link.0),
+                bytes,
+            },
             Event::LinkDown { link, reason } => {
                 tracing::info!(%reason, "link down");
-                Input::LinkDown { link: LinkId(link.0) }
+                Input::LinkDown {
+                    link: LinkId(link.0),
+                }
             }
         });
     }
@@ -195,7 +275,10 @@ impl Driver {
                 self.handle(Input::Request { id, request });
             }
             Command::Status { answer } => {
-                let _ = answer.send(self.replica.status(self.now()));
+                let _ = answer.send(report(
+                    self.replica.status(self.now()),
+                    self.wires.net.get(),
+                ));
             }
             Command::Shutdown => self.closing = true,
         }
@@ -215,7 +298,8 @@ impl Driver {
                 if self.committer.submit(commit).is_err() {
                     self.under_way = 0;
                     let error = "its thread is gone".to_owned();
-                    self.replica.handle(self.now(), Input::PersistFailed { error });
+                    self.replica
+                        .handle(self.now(), Input::PersistFailed { error });
                 }
             }
             Output::Fetch { id, fetch } => {
@@ -223,11 +307,12 @@ impl Driver {
                 if self.fetcher.submit(id.0, fetch).is_err() {
                     self.under_way -= 1;
                     let result = Err("the reading thread is gone".to_owned());
-                    self.replica.handle(self.now(), Input::Fetched { id, result });
+                    self.replica
+                        .handle(self.now(), Input::Fetched { id, result });
                 }
             }
             Output::Send { link, frame } => {
-                if let Some(net) = &self.wires.net
+                if let Some(net) = self.wires.net.get()
                     && let Err(error) = net.send(anabranch_net::LinkId(link.0), frame)
                 {
                     // A link that just went down says so by an event of its own.
@@ -235,7 +320,7 @@ impl Driver {
                 }
             }
             Output::Disconnect { link, reason } => {
-                if let Some(net) = &self.wires.net {
+                if let Some(net) = self.wires.net.get() {
                     net.disconnect(anabranch_net::LinkId(link.0), &reason);
                 }
             }
@@ -257,7 +342,11 @@ impl Driver {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::ChangeRefused { document, hash, reason } => {
+        Notice::ChangeRefused {
+            document,
+            hash,
+            reason,
+        } => {
             let hash = anabranch_core::ReplicaId::of_public_key(hash);
             tracing::warn!(%document, %hash, %reason, "a change was not let into its document");
         }
@@ -266,8 +355,12 @@ fn log(notice: &Notice) {
             "a peer holds more of this node's own history than it does itself: its data went back in time. It writes under a new \
              incarnation from now on; writes taken since the start may be missing elsewhere. Restore backups into an empty directory"
         ),
-        Notice::BadFrame { peer, reason } => tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected"),
-        Notice::BadRecord { lsn, reason } => tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read"),
+        Notice::BadFrame { peer, reason } => {
+            tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected")
+        }
+        Notice::BadRecord { lsn, reason } => {
+            tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read")
+        }
         _ => tracing::warn!(?notice, "notice"),
     }
 }

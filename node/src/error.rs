@@ -15,7 +15,9 @@ pub enum OpenError {
     #[error("the store can't be read: {0}")]
     Read(#[from] anabranch_store::FetchError),
     /// What the store holds is not what a replica wrote.
-    #[error("the store is damaged: {0}; start with an empty data directory, which fills from the other replicas")]
+    #[error(
+        "the store is damaged: {0}; start with an empty data directory, which fills from the other replicas"
+    )]
     Damaged(#[from] DecodeError),
     /// The certificates.
     #[error(transparent)]

@@ -39,12 +39,13 @@ mod report;
 mod start;
 
 pub use anabranch_core::{
-    Change, Counters, DocumentId, Edit, EditError, Guard, Intent, Key, Listed, Lsn, NameError, Namespace, Page, Path, PathError, PatchOperation,
-    PeerStatus, ReplicaId, RequestError, Snapshot, Status, Version, Written, limits,
+    Change, Counters, DocumentId, Edit, EditError, Guard, Intent, Key, Listed, Lsn, NameError,
+    Namespace, Page, PatchOperation, Path, PathError, PeerStatus, ReplicaId, RequestError,
+    Snapshot, Status, Version, Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;
-pub use config::{Config, Gossip, Scan};
+pub use config::{Config, Gossip, Scan, Timing};
 pub use error::{Error, OpenError};
 pub use node::Node;
 pub use report::{LinkReport, Report, SeedReport};

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{
-    Change, DocumentId, Edit, Guard, Intent, Key, Lsn, Namespace, Page, Reply, Request, RequestError, Snapshot, Written,
+    Change, DocumentId, Edit, Guard, Intent, Key, Lsn, Namespace, Page, Reply, Request,
+    RequestError, Snapshot, Written,
 };
-use anabranch_net::{Event, Net};
+use anabranch_net::Net;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::driver::{self, Command, Driver, Wires};
-use crate::report::{Report, report};
+use crate::driver::{self, Command, Driver, Uplink, Wires};
+use crate::report::Report;
 use crate::start::{Started, start};
 use crate::{Changes, Config, Error, OpenError, Scan};
 
@@ -23,9 +24,7 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     changes: broadcast::Sender<Change>,
     visible: watch::Receiver<Lsn>,
-    net: Option<Arc<Net>>,
-    /// Keeps the replica's event channel open for a node without a network.
-    _events: mpsc::Sender<Event>,
+    gossip: Option<SocketAddr>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -40,24 +39,46 @@ impl Node {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let gossip = config.gossip.clone();
         let opening = tokio::task::spawn_blocking(move || start(&config));
-        let Started { replica, store, identity } = opening.await.map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+        let Started {
+            replica,
+            store,
+            identity,
+        } = opening
+            .await
+            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
         let (events, incoming) = mpsc::channel(driver::EVENTS_MAX);
         let net = match gossip.zip(identity) {
-            None => None,
+            None => Uplink::Alone(events),
             Some((gossip, identity)) => {
                 let mut settings = anabranch_net::Config::new(gossip.listen, identity);
                 settings.seeds = gossip.seeds;
-                Some(Arc::new(Net::bind(settings, events.clone()).await?))
+                settings.keep_alive = gossip.timing.keep_alive;
+                settings.idle_timeout = gossip.timing.idle_timeout;
+                settings.handshake_timeout = gossip.timing.handshake_timeout;
+                settings.backoff_max = gossip.timing.backoff_max;
+                Uplink::Net(Net::bind(settings, events).await?)
             }
         };
         let (commands, requests) = mpsc::channel(driver::COMMANDS_MAX);
         let changes = broadcast::Sender::new(driver::CHANGES_MAX);
         let (now_visible, visible) = watch::channel(replica.log_end());
-        let wires =
-            Wires { commands: requests, events: incoming, changes: changes.clone(), visible: now_visible, net: net.clone() };
+        let gossip = net.get().map(Net::local_addr);
+        let wires = Wires {
+            commands: requests,
+            events: incoming,
+            changes: changes.clone(),
+            visible: now_visible,
+            net,
+        };
         let thread = Driver::spawn(replica, &store, wires).map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Shared { commands, changes, visible, net, _events: events, thread })))
+        Ok(Self(Arc::new(Shared {
+            commands,
+            changes,
+            visible,
+            gossip,
+            thread,
+        })))
     }
 
     /// Reads a document; none if it is not there. Sees everything that was acknowledged here before.
@@ -76,8 +97,18 @@ impl Node {
     ///
     /// # Errors
     /// When an edit does not fit the document (nothing is written then), and as for [`Node::get`].
-    pub async fn edit(&self, namespace: &str, key: &str, edits: impl IntoIterator<Item = Edit>) -> Result<Written, Error> {
-        self.write(DocumentId::new(namespace, key)?, Intent::Edits(edits.into_iter().collect()), None).await
+    pub async fn edit(
+        &self,
+        namespace: &str,
+        key: &str,
+        edits: impl IntoIterator<Item = Edit>,
+    ) -> Result<Written, Error> {
+        self.write(
+            DocumentId::new(namespace, key)?,
+            Intent::Edits(edits.into_iter().collect()),
+            None,
+        )
+        .await
     }
 
     /// Makes a document equal to a JSON object, by writing what differs.
@@ -85,7 +116,12 @@ impl Node {
     /// # Errors
     /// When the value is no object, and as for [`Node::edit`].
     pub async fn put(&self, namespace: &str, key: &str, value: Value) -> Result<Written, Error> {
-        self.write(DocumentId::new(namespace, key)?, Intent::Replace(value), None).await
+        self.write(
+            DocumentId::new(namespace, key)?,
+            Intent::Replace(value),
+            None,
+        )
+        .await
     }
 
     /// Deletes a document. An edit elsewhere at the same time survives.
@@ -93,15 +129,28 @@ impl Node {
     /// # Errors
     /// As for [`Node::get`].
     pub async fn delete(&self, namespace: &str, key: &str) -> Result<Written, Error> {
-        self.write(DocumentId::new(namespace, key)?, Intent::Delete, None).await
+        self.write(DocumentId::new(namespace, key)?, Intent::Delete, None)
+            .await
     }
 
     /// Any write, on a condition if need be. Durable when it returns.
     ///
     /// # Errors
     /// As for [`Node::edit`], and [`RequestError::Guard`] when the condition does not hold here.
-    pub async fn write(&self, document: DocumentId, intent: Intent, guard: Option<Guard>) -> Result<Written, Error> {
-        match self.request(Request::Write { document, intent, guard }).await? {
+    pub async fn write(
+        &self,
+        document: DocumentId,
+        intent: Intent,
+        guard: Option<Guard>,
+    ) -> Result<Written, Error> {
+        match self
+            .request(Request::Write {
+                document,
+                intent,
+                guard,
+            })
+            .await?
+        {
             Reply::Written(written) => Ok(written),
             _ => Err(unexpected()),
         }
@@ -113,9 +162,23 @@ impl Node {
     /// When the limit is not 1 to 1,000, and as for [`Node::get`].
     pub async fn scan(&self, namespace: &str, scan: Scan) -> Result<Page, Error> {
         let after = scan.after.as_deref().map(Key::new).transpose()?;
-        let Scan { prefix, limit, values, .. } = scan;
+        let Scan {
+            prefix,
+            limit,
+            values,
+            ..
+        } = scan;
         let namespace = Namespace::new(namespace)?;
-        match self.request(Request::Scan { namespace, prefix, after, limit, values }).await? {
+        match self
+            .request(Request::Scan {
+                namespace,
+                prefix,
+                after,
+                limit,
+                values,
+            })
+            .await?
+        {
             Reply::Page(page) => Ok(page),
             _ => Err(unexpected()),
         }
@@ -124,11 +187,23 @@ impl Node {
     /// Follows what becomes visible here: in one namespace or in all, under a key prefix, from now on or
     /// after a position that an earlier feed gave.
     #[must_use]
-    pub fn subscribe(&self, namespace: Option<Namespace>, prefix: &str, after: Option<Lsn>) -> Changes {
+    pub fn subscribe(
+        &self,
+        namespace: Option<Namespace>,
+        prefix: &str,
+        after: Option<Lsn>,
+    ) -> Changes {
         // First listen, then look where the log ends, so that nothing falls between.
         let live = self.0.changes.subscribe();
         let last = after.unwrap_or(*self.0.visible.borrow());
-        Changes::new(self.clone(), live, namespace, prefix.to_owned(), last, after.is_some())
+        Changes::new(
+            self.clone(),
+            live,
+            namespace,
+            prefix.to_owned(),
+            last,
+            after.is_some(),
+        )
     }
 
     /// What the node is doing.
@@ -137,9 +212,12 @@ impl Node {
     /// [`Error::Closed`] when it is shutting down.
     pub async fn status(&self) -> Result<Report, Error> {
         let (answer, status) = oneshot::channel();
-        self.0.commands.send(Command::Status { answer }).await.map_err(|_| Error::Closed)?;
-        let status = status.await.map_err(|_| Error::Closed)?;
-        Ok(report(status, self.0.net.as_deref()))
+        self.0
+            .commands
+            .send(Command::Status { answer })
+            .await
+            .map_err(|_| Error::Closed)?;
+        status.await.map_err(|_| Error::Closed)
     }
 
     /// A BLAKE3 hash over every document of a namespace: keys, versions and content. Equal on two nodes
@@ -149,14 +227,21 @@ impl Node {
     /// As for [`Node::scan`].
     pub async fn fingerprint(&self, namespace: &str) -> Result<([u8; 32], usize), Error> {
         let mut hasher = blake3::Hasher::new();
-        let mut scan = Scan { limit: 500, values: true, ..Scan::default() };
+        let mut scan = Scan {
+            limit: 500,
+            values: true,
+            ..Scan::default()
+        };
         let mut documents = 0;
         loop {
             let page = self.scan(namespace, scan.clone()).await?;
             documents += page.documents.len();
             for listed in &page.documents {
-                let line = serde_json::to_vec(listed).map_err(|error| RequestError::Store(error.to_string()))?;
-                hasher.update(&(line.len() as u64).to_le_bytes()).update(&line);
+                let line = serde_json::to_vec(listed)
+                    .map_err(|error| RequestError::Store(error.to_string()))?;
+                hasher
+                    .update(&(line.len() as u64).to_le_bytes())
+                    .update(&line);
             }
             match page.next {
                 Some(next) => scan.after = Some(next.as_str().to_owned()),
@@ -168,7 +253,7 @@ impl Node {
     /// Where it listens for others, if it does.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {
-        self.0.net.as_ref().map(|net| net.local_addr())
+        self.0.gossip
     }
 
     /// Takes no more requests, finishes those under way, makes everything durable, and says goodbye to the
@@ -177,22 +262,31 @@ impl Node {
     /// # Errors
     /// [`Error::Closed`] if it was shut down already.
     pub async fn shutdown(self) -> Result<(), Error> {
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Closed)?;
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .ok_or(Error::Closed)?;
         let _ = self.0.commands.send(Command::Shutdown).await;
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        if let Some(net) = &self.0.net {
-            net.shutdown().await;
-        }
         Ok(())
     }
 
     pub(crate) async fn request(&self, request: Request) -> Result<Reply, Error> {
         let (answer, reply) = oneshot::channel();
-        self.0.commands.send(Command::Request { request, answer }).await.map_err(|_| Error::Closed)?;
+        self.0
+            .commands
+            .send(Command::Request { request, answer })
+            .await
+            .map_err(|_| Error::Closed)?;
         Ok(reply.await.map_err(|_| Error::Closed)??)
     }
 }
 
 fn unexpected() -> Error {
-    Error::Request(RequestError::Store("the replica answered another question; please report this".to_owned()))
+    Error::Request(RequestError::Store(
+        "the replica answered another question; please report this".to_owned(),
+    ))
 }

@@ -52,24 +52,37 @@ pub struct SeedReport {
 }
 
 pub(crate) fn report(replica: Status, net: Option<&Net>) -> Report {
-    let links = net.map(Net::links).unwrap_or_default().into_iter().map(|link| LinkReport {
-        peer: link.peer,
-        name: link.peer_name,
-        remote: link.remote,
-        up_s: link.since.elapsed().as_secs_f64(),
-        rtt_ms: link.rtt.as_secs_f64() * 1_000.0,
-        bytes_sent: link.udp_bytes_sent,
-        bytes_received: link.udp_bytes_received,
-    });
-    let seeds = net.map(Net::seeds).unwrap_or_default().into_iter().map(|seed| SeedReport {
-        address: seed.address,
-        state: match seed.state {
-            SeedState::Connected { .. } => "connected",
-            SeedState::Connecting => "connecting",
-            SeedState::Waiting { .. } => "waiting",
-            SeedState::Itself => "itself",
-        },
-        last_error: seed.last_error,
-    });
-    Report { replica, gossip: net.map(Net::local_addr), links: links.collect(), seeds: seeds.collect() }
+    let links = net
+        .map(Net::links)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|link| LinkReport {
+            peer: link.peer,
+            name: link.peer_name,
+            remote: link.remote,
+            up_s: link.since.elapsed().as_secs_f64(),
+            rtt_ms: link.rtt.as_secs_f64() * 1_000.0,
+            bytes_sent: link.udp_bytes_sent,
+            bytes_received: link.udp_bytes_received,
+        });
+    let seeds = net
+        .map(Net::seeds)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|seed| SeedReport {
+            address: seed.address,
+            state: match seed.state {
+                SeedState::Connected { .. } => "connected",
+                SeedState::Connecting => "connecting",
+                SeedState::Waiting { .. } => "waiting",
+                SeedState::Itself => "itself",
+            },
+            last_error: seed.last_error,
+        });
+    Report {
+        replica,
+        gossip: net.map(Net::local_addr),
+        links: links.collect(),
+        seeds: seeds.collect(),
+    }
 }

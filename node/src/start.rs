@@ -21,11 +21,16 @@ pub(crate) struct Started {
 /// Opens the store and brings the replica up to the end of the log. Blocks.
 pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     let identity = match &config.gossip {
-        Some(gossip) => Some(Identity::from_pem(&gossip.ca_pem, &gossip.cert_pem, &gossip.key_pem)?),
+        Some(gossip) => Some(Identity::from_pem(
+            &gossip.ca_pem,
+            &gossip.cert_pem,
+            &gossip.key_pem,
+        )?),
         None => None,
     };
     let fresh = Incarnation(rand::random());
-    let (store, recovery) = Store::open_directory(&config.data_dir, fresh, config.store_cache_bytes)?;
+    let (store, recovery) =
+        Store::open_directory(&config.data_dir, fresh, config.store_cache_bytes)?;
     let replica = match &identity {
         Some(identity) => identity.replica_id(),
         None => standalone_id(&config.data_dir)?,
@@ -53,11 +58,18 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         replica.replay(records)?;
     }
     replica.begin(from);
-    Ok(Started { replica, store: Arc::new(store), identity })
+    Ok(Started {
+        replica,
+        store: Arc::new(store),
+        identity,
+    })
 }
 
 fn read_log(store: &Store, from: anabranch_core::Lsn) -> Result<Vec<LogRecord>, OpenError> {
-    match store.fetch(&Fetch::Log { from, bytes_max: limits::LOG_READ_BYTES_MAX })? {
+    match store.fetch(&Fetch::Log {
+        from,
+        bytes_max: limits::LOG_READ_BYTES_MAX,
+    })? {
         Fetched::Log(records) => Ok(records),
         Fetched::Document(_) | Fetched::Page(_) => Ok(Vec::new()),
     }
@@ -66,13 +78,21 @@ fn read_log(store: &Store, from: anabranch_core::Lsn) -> Result<Vec<LogRecord>, 
 /// A node without certificates keeps a random id beside its data.
 fn standalone_id(data_dir: &Path) -> Result<ReplicaId, OpenError> {
     let path = data_dir.join("replica-id");
-    let failed = |source| OpenError::ReplicaId { path: path.clone(), source };
+    let failed = |source| OpenError::ReplicaId {
+        path: path.clone(),
+        source,
+    };
     match std::fs::read(&path) {
-        Ok(bytes) => bytes.try_into().map(ReplicaId).map_err(|_| failed(io::Error::other("not 16 bytes; remove the file"))),
+        Ok(bytes) => bytes
+            .try_into()
+            .map(ReplicaId)
+            .map_err(|_| failed(io::Error::other("not 16 bytes; remove the file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = ReplicaId(rand::random());
             let mut file = std::fs::File::create_new(&path).map_err(failed)?;
-            file.write_all(&id.0).and_then(|()| file.sync_all()).map_err(failed)?;
+            file.write_all(&id.0)
+                .and_then(|()| file.sync_all())
+                .map_err(failed)?;
             Ok(id)
         }
         Err(error) => Err(failed(error)),
