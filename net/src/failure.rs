@@ -193,27 +193,7 @@ impl From<ConnectionError> for Failure {
                     }
                 }
             }
-<<<<<<< HEAD
-            ConnectionError::ApplicationClosed(closed) => {
-                let code = closed.error_code;
-                let was = |expected: CloseCode| code == VarInt::from(expected);
-                let normal = [
-                    CloseCode::ShuttingDown,
-                    CloseCode::Disconnected,
-                    CloseCode::AlreadyLinked,
-                ];
-                let quiet = normal.into_iter().any(was) || was(CloseCode::Itself);
-                let why = match printable(&closed.reason) {
-                    empty if empty.is_empty() => {
-                        "the peer closed it without a reason: did its process end?".to_owned()
-                    }
-                    reason => format!("the peer closed it: {reason}"),
-                };
-                lost("closed by the peer", why, quiet)
-            }
-=======
             ConnectionError::ApplicationClosed(closed) => closed_by_peer(&closed),
->>>>>>> net
             ConnectionError::TimedOut => lost(
                 "silent",
                 "nothing heard from the peer for too long".to_owned(),
@@ -241,8 +221,6 @@ impl From<ConnectionError> for Failure {
     }
 }
 
-<<<<<<< HEAD
-=======
 fn closed_by_peer(closed: &quinn::ApplicationClose) -> Failure {
     let normal = [
         CloseCode::ShuttingDown,
@@ -266,7 +244,6 @@ fn closed_by_peer(closed: &quinn::ApplicationClose) -> Failure {
     }
 }
 
->>>>>>> net
 /// Whether the peer closed the connection because there is another between the same two nodes.
 pub(crate) fn refused_as_duplicate(error: Option<&ConnectionError>) -> bool {
     matches!(error, Some(ConnectionError::ApplicationClosed(closed))

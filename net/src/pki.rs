@@ -89,17 +89,9 @@ pub enum PkiError {
     },
 }
 
-<<<<<<< HEAD
-impl From<rcgen::Error> for PkiError {
-    fn from(error: rcgen::Error) -> Self {
-        Self::Generate {
-            source: error.into(),
-        }
-=======
 fn generate(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PkiError {
     PkiError::Generate {
         source: error.into(),
->>>>>>> net
     }
 }
 
@@ -159,20 +151,12 @@ impl CertificateAuthority {
     /// When the name can't be used, or there is no randomness to be had.
     pub fn generate(name: &str) -> Result<Self, PkiError> {
         check_name(name)?;
-<<<<<<< HEAD
-        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
-=======
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(generate)?;
->>>>>>> net
         let mut params = ca_params(name);
         let validity = Validity::days(CA_VALIDITY_DAYS);
         params.not_before = OffsetDateTime::from(validity.not_before);
         params.not_after = OffsetDateTime::from(validity.not_after);
-<<<<<<< HEAD
-        let certificate_pem = params.self_signed(&key)?.pem();
-=======
         let certificate_pem = params.self_signed(&key).map_err(generate)?.pem();
->>>>>>> net
         Ok(Self {
             name: name.to_owned(),
             certificate_pem,
@@ -239,14 +223,9 @@ impl CertificateAuthority {
     /// When the name can't be used, the validity is none, or this CA's key does not fit its certificate.
     pub fn issue(&self, node_name: &str, validity: Validity) -> Result<NodeCertificate, PkiError> {
         check_name(node_name)?;
-<<<<<<< HEAD
-        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
-        let mut params = CertificateParams::new(vec![CLUSTER_DNS_NAME.to_owned()])?;
-=======
         let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(generate)?;
         let mut params =
             CertificateParams::new(vec![CLUSTER_DNS_NAME.to_owned()]).map_err(generate)?;
->>>>>>> net
         params.distinguished_name = distinguished(node_name);
         params.not_before = OffsetDateTime::from(validity.not_before);
         params.not_after = OffsetDateTime::from(validity.not_after);
@@ -259,11 +238,7 @@ impl CertificateAuthority {
         params.use_authority_key_identifier_extension = true;
 
         let issuer = Issuer::new(ca_params(&self.name), &self.key);
-<<<<<<< HEAD
-        let certificate = params.signed_by(&key, &issuer)?;
-=======
         let certificate = params.signed_by(&key, &issuer).map_err(generate)?;
->>>>>>> net
         self.check_issued(certificate.der(), validity)?;
         Ok(NodeCertificate {
             cert_pem: certificate.pem(),
@@ -277,12 +252,6 @@ impl CertificateAuthority {
         issued: &CertificateDer<'_>,
         validity: Validity,
     ) -> Result<(), PkiError> {
-<<<<<<< HEAD
-        let generate = |error: webpki::Error| PkiError::Generate {
-            source: error.into(),
-        };
-=======
->>>>>>> net
         let authority =
             CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).map_err(|error| {
                 PkiError::Generate {

@@ -133,11 +133,7 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-<<<<<<< HEAD
-    /// Starts a relay to `target` on a free loopback port of the target's address family.
-=======
     /// Starts a relay to `target` (an actual address, not 0.0.0.0) on a free loopback port of its address family.
->>>>>>> net
     ///
     /// # Errors
     /// When there is no socket or thread to be had.
@@ -323,17 +319,6 @@ fn deliver(inner: &Inner) {
         };
         drop(lines);
         let counter = inner.counter(direction);
-<<<<<<< HEAD
-        match delivery.through.send_to(&payload, delivery.to) {
-            Ok(_) => {
-                counter.datagrams.fetch_add(1, Ordering::Relaxed);
-                counter
-                    .bytes
-                    .fetch_add(payload.len() as u64, Ordering::Relaxed);
-            }
-            // As on a real network: nobody there, or no buffer.
-            Err(_) => drop(counter.dropped.fetch_add(1, Ordering::Relaxed)),
-=======
         // Counted first: whoever has received a datagram finds it counted.
         counter.datagrams.fetch_add(1, Ordering::Relaxed);
         counter
@@ -346,7 +331,6 @@ fn deliver(inner: &Inner) {
                 .bytes
                 .fetch_sub(payload.len() as u64, Ordering::Relaxed);
             counter.dropped.fetch_add(1, Ordering::Relaxed);
->>>>>>> net
         }
         lines = inner.lock();
     }

@@ -1,10 +1,7 @@
 //! The QUIC and TLS settings of both directions: mutual TLS 1.3 under the cluster's CA, and nothing else.
 
 use std::sync::Arc;
-<<<<<<< HEAD
-=======
 use std::time::Duration;
->>>>>>> net
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
@@ -19,13 +16,6 @@ use crate::net::BindError;
 /// The protocol spoken inside, negotiated in the handshake: another number is another, incompatible protocol.
 pub(crate) const ALPN: &[u8] = b"anabranch/1";
 
-<<<<<<< HEAD
-impl From<rustls::Error> for BindError {
-    fn from(error: rustls::Error) -> Self {
-        Self::Tls {
-            why: error.to_string(),
-        }
-=======
 /// The guess before anything is measured. Lower than RFC 9002's third of a second: lost first packets of a handshake
 /// are repeated sooner, so that a link is back sooner after an outage; on longer paths it costs a few packets.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
@@ -33,33 +23,16 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 fn unusable(error: impl std::fmt::Display) -> BindError {
     BindError::Tls {
         why: error.to_string(),
->>>>>>> net
     }
 }
 
 pub(crate) fn server(config: &Config) -> Result<ServerConfig, BindError> {
-<<<<<<< HEAD
-    let tls_error = |why: String| BindError::Tls { why };
-=======
->>>>>>> net
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(
         roots(&config.identity)?.into(),
         provider.clone(),
     )
     .build()
-<<<<<<< HEAD
-    .map_err(|error| tls_error(error.to_string()))?;
-    let (chain, key) = config.identity.chain_and_key();
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    // No resumption: every connection shows its certificate anew, and none outlives its validity.
-    tls.send_tls13_tickets = 0;
-    let crypto = QuicServerConfig::try_from(tls).map_err(|error| tls_error(error.to_string()))?;
-=======
     .map_err(unusable)?;
     let (chain, key) = config.identity.chain_and_key();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -72,7 +45,6 @@ pub(crate) fn server(config: &Config) -> Result<ServerConfig, BindError> {
     // No resumption: every connection shows its certificate anew, and none outlives its validity.
     tls.send_tls13_tickets = 0;
     let crypto = QuicServerConfig::try_from(tls).map_err(unusable)?;
->>>>>>> net
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport(config, false)?))
@@ -86,16 +58,6 @@ pub(crate) fn client(config: &Config) -> Result<ClientConfig, BindError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let (chain, key) = config.identity.chain_and_key();
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-<<<<<<< HEAD
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots(&config.identity)?)
-        .with_client_auth_cert(chain, key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    tls.resumption = rustls::client::Resumption::disabled();
-    let crypto = QuicClientConfig::try_from(tls).map_err(|error| BindError::Tls {
-        why: error.to_string(),
-    })?;
-=======
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_root_certificates(roots(&config.identity)?)
@@ -104,23 +66,15 @@ pub(crate) fn client(config: &Config) -> Result<ClientConfig, BindError> {
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.resumption = rustls::client::Resumption::disabled();
     let crypto = QuicClientConfig::try_from(tls).map_err(unusable)?;
->>>>>>> net
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(transport(config, true)?));
     Ok(client)
 }
 
-<<<<<<< HEAD
-fn roots(identity: &Identity) -> Result<RootCertStore, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for authority in identity.authorities() {
-        roots.add(authority.clone())?;
-=======
 fn roots(identity: &Identity) -> Result<RootCertStore, BindError> {
     let mut roots = RootCertStore::empty();
     for authority in identity.authorities() {
         roots.add(authority.clone()).map_err(unusable)?;
->>>>>>> net
     }
     Ok(roots)
 }
@@ -137,10 +91,7 @@ fn transport(config: &Config, dialling: bool) -> Result<TransportConfig, BindErr
         .stream_receive_window(VarInt::from_u32(limits::STREAM_RECEIVE_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(limits::CONNECTION_RECEIVE_WINDOW_BYTES))
         .send_window(limits::SEND_WINDOW_BYTES)
-<<<<<<< HEAD
-=======
         .initial_rtt(INITIAL_RTT)
->>>>>>> net
         .max_idle_timeout(Some(idle))
         // One end's pings keep both ends alive, at half the packets.
         .keep_alive_interval(dialling.then_some(config.keep_alive));

@@ -6,11 +6,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-<<<<<<< HEAD
-use anabranch_net::limits::FRAME_BYTES_MAX;
-=======
 use anabranch_net::limits::{FRAME_BYTES_MAX, HANDSHAKES_MAX};
->>>>>>> net
 use anabranch_net::pki::{NodeCertificate, Validity};
 use anabranch_net::{Event, Identity};
 use support::{Cluster, Node, Stranger, Warnings, config, guarded, pair, ping};
@@ -305,8 +301,6 @@ async fn a_peer_that_says_no_hello_or_nothing_is_no_link() {
     a.stop().await;
 }
 
-<<<<<<< HEAD
-=======
 /// Silent connections take up the room for handshakes and no more; links that are up don't notice.
 #[tokio::test]
 async fn more_handshakes_than_there_is_room_for_are_refused() {
@@ -342,7 +336,6 @@ async fn more_handshakes_than_there_is_room_for_are_refused() {
     tokio::join!(a.stop(), b.stop());
 }
 
->>>>>>> net
 #[tokio::test]
 async fn a_seed_where_nobody_is_says_so() {
     let mut warnings = Warnings::listen();
