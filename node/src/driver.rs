@@ -356,10 +356,10 @@ fn log(notice: &Notice) {
              incarnation from now on; writes taken since the start may be missing elsewhere. Restore backups into an empty directory"
         ),
         Notice::BadFrame { peer, reason } => {
-            tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected")
+            tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected");
         }
         Notice::BadRecord { lsn, reason } => {
-            tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read")
+            tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read");
         }
         _ => tracing::warn!(?notice, "notice"),
     }

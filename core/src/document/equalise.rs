@@ -122,7 +122,7 @@ impl Pen<'_> {
             ObjType::Map | ObjType::Table => self.clear_map(object),
             ObjType::List => (0..self.doc.length(object))
                 .rev()
-                .try_for_each(|index| Ok(self.doc.delete(object, index).crdt()?)),
+                .try_for_each(|index| self.doc.delete(object, index).crdt()),
             ObjType::Text => {
                 let len = self.doc.length(object);
                 let deleted = isize::try_from(len)
@@ -329,7 +329,7 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         check_key("", at)?;
         if let Some(scalar) = scalar_of(value) {
-            return Ok(self.doc.insert(list, index, scalar).crdt()?);
+            return self.doc.insert(list, index, scalar).crdt();
         }
         let kind = if value.is_object() {
             ObjType::Map
@@ -350,7 +350,7 @@ impl Pen<'_> {
                 let at = at.child(name);
                 check_key(name, &at)?;
                 if let Some(scalar) = scalar_of(value) {
-                    return Ok(self.doc.put(object, name.as_str(), scalar).crdt()?);
+                    return self.doc.put(object, name.as_str(), scalar).crdt();
                 }
                 let kind = if value.is_object() {
                     ObjType::Map

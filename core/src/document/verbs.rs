@@ -153,7 +153,7 @@ impl Pen<'_> {
             .crdt()?
             .and_then(|(value, _)| value.as_i64());
         self.check_sum(now, by, path)?;
-        Ok(self.doc.increment(&map, last, by).crdt()?)
+        self.doc.increment(&map, last, by).crdt()
     }
 
     fn check_sum(&self, now: Option<i64>, by: i64, path: &Path) -> Result<(), EditError> {
@@ -186,7 +186,7 @@ impl Pen<'_> {
                 delete,
             });
         };
-        Ok(self.doc.splice_text(&text, at, deleted, insert).crdt()?)
+        self.doc.splice_text(&text, at, deleted, insert).crdt()
     }
 
     fn merge(&mut self, path: &Path, patch: &Value) -> Result<(), EditError> {
@@ -342,7 +342,7 @@ fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
         }
         match value {
             Value::Array(elements) => {
-                open.extend(elements.iter().map(|element| (element, depth + 1)))
+                open.extend(elements.iter().map(|element| (element, depth + 1)));
             }
             Value::Object(entries) => open.extend(entries.values().map(|entry| (entry, depth + 1))),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

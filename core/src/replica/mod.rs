@@ -223,14 +223,14 @@ impl Replica {
         match (awaited, result) {
             (awaited, Err(error)) => self.fetch_failed(awaited, &error),
             (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
-                self.document_fetched(now, &id, stored)
+                self.document_fetched(now, &id, stored);
             }
             (Awaited::Page(scan), Ok(Fetched::Page(stored))) => self.page_fetched(scan, stored),
             (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
-                self.changes_fetched(id, after, records)
+                self.changes_fetched(id, after, records);
             }
             (Awaited::Backlog(peer), Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, records)
+                self.backlog_fetched(now, peer, records);
             }
             (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
         }

@@ -209,7 +209,7 @@ impl Replica {
         match Message::decode(bytes) {
             Ok(Message::Hello(hello)) => self.hello(now, peer, hello),
             Ok(Message::Frontier { whole, sections }) => {
-                self.frontier(now, peer, link, whole, sections)
+                self.frontier(now, peer, link, whole, sections);
             }
             Ok(Message::Delta(batches)) => {
                 for batch in &batches {
