@@ -55,12 +55,6 @@ pub(super) struct History {
     recent: Recent,
 }
 
-impl Default for Lsn {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 impl History {
     pub(super) fn spaces(&self) -> impl Iterator<Item = (&Namespace, &Space)> {
         self.spaces.iter()

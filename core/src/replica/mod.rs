@@ -68,6 +68,9 @@ struct Unsettled {
     folded: Vec<DocumentId>,
 }
 
+/// An answer that waits to be given.
+type Answer = (RequestId, Result<Reply, RequestError>);
+
 /// What a fetch is for.
 enum Awaited {
     Document(DocumentId),
@@ -90,7 +93,7 @@ pub struct Replica {
     durable: Ticket,
     unsettled: VecDeque<Unsettled>,
     unsettled_bytes: usize,
-    held_replies: BTreeMap<Ticket, Vec<(RequestId, Result<Reply, RequestError>)>>,
+    held_replies: BTreeMap<Ticket, Vec<Answer>>,
     requests_open: usize,
     fetches: BTreeMap<FetchId, Awaited>,
     fetch_count: u64,
@@ -181,7 +184,7 @@ impl Replica {
             Input::LinkUp { link, peer } => self.link_up(now, link, peer),
             Input::LinkDown { link } => self.link_down(now, link),
             Input::Sent { link, bytes } => self.sent(now, link, bytes),
-            Input::Frame { link, bytes } => self.frame(now, link, bytes),
+            Input::Frame { link, bytes } => self.frame(now, link, &bytes),
             Input::Tick => {
                 self.tick_peers(now);
                 self.tick_folding(now);

@@ -199,7 +199,7 @@ impl Replica {
         self.send(link, frame);
     }
 
-    pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: Bytes) {
+    pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: &Bytes) {
         let Some(peer) = self.peers.of_link(link) else {
             return;
         };
@@ -217,15 +217,15 @@ impl Replica {
                 }
             }
             Ok(Message::Want(wants)) => self.want(now, peer, wants),
-            Err(error) => self.refuse(now, peer, link, error.to_string()),
+            Err(error) => self.refuse(now, peer, link, &error.to_string()),
         }
     }
 
-    fn refuse(&mut self, now: Now, peer: ReplicaId, link: LinkId, reason: String) {
+    fn refuse(&mut self, now: Now, peer: ReplicaId, link: LinkId, reason: &str) {
         self.counters.bad_frames += 1;
         self.outputs.push_back(Output::Notice(Notice::BadFrame {
             peer,
-            reason: reason.clone(),
+            reason: reason.to_owned(),
         }));
         self.outputs.push_back(Output::Disconnect {
             link,
@@ -289,7 +289,7 @@ impl Replica {
         }
         let positions: usize = session.statement.values().map(Frontier::len).sum();
         if positions > limits::ORIGINS_MAX * 16 || entry.holds.len() > limits::NAMESPACES_MAX {
-            return self.refuse(now, peer, link, format!("it names {positions} positions"));
+            return self.refuse(now, peer, link, &format!("it names {positions} positions"));
         }
         if whole {
             // What the peer said on an earlier connection no longer counts: it may have lost its disk.
