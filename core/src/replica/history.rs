@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::{Batch, Frontier, Lsn, Namespace, Origin, Seq, limits};
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin; between them a reader scans.
 const INDEX_EVERY: u64 = 128;
@@ -140,6 +140,25 @@ impl History {
         }
         self.held_back_bytes -= batch.bytes();
         Some(batch)
+    }
+
+    /// What held-back batches wait for: which origin up to where, and who is known to hold it.
+    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Seq, ReplicaId)> {
+        let mut unmet = Vec::new();
+        for (namespace, space) in &self.spaces {
+            for batch in space
+                .held_back
+                .values()
+                .filter_map(|waiting| waiting.values().next())
+            {
+                for (origin, seq) in &batch.causes {
+                    if space.accepted.of(origin) < *seq {
+                        unmet.push((namespace.clone(), *origin, *seq, batch.origin.replica));
+                    }
+                }
+            }
+        }
+        unmet
     }
 
     /// The next position of our own, and what we have seen of others since the last.

@@ -363,7 +363,7 @@ impl Replica {
                 }
             }
             Offered::Known => self.counters.batches_duplicate += 1,
-            Offered::HeldBack => {}
+            Offered::HeldBack => self.peers.waits_for_causes(now),
             Offered::Gap { after } => self.ask_for_gap(now, link, batch, after),
         }
     }
