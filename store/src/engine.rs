@@ -1,0 +1,193 @@
+//! The engine's errors, sorted by what they mean for us, and the way to start it.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::disk::{Disk, EngineDisk};
+use crate::limits;
+use crate::shield::shielded;
+
+/// The first bytes of every file of the engine.
+const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+/// Where the engine's header ends, at the least.
+const HEADER_BYTES: usize = 4096;
+
+/// What went wrong below us.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// What is stored is not what was written.
+    Damaged(String),
+    /// The disk failed.
+    Io(io::Error),
+    /// The engine refused for a reason of its own.
+    Engine(String),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<redb::StorageError> for Fault {
+    fn from(error: redb::StorageError) -> Self {
+        match error {
+            redb::StorageError::Io(error) => Self::Io(error),
+            redb::StorageError::Corrupted(what) => Self::Damaged(what),
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::TableError> for Fault {
+    fn from(error: redb::TableError) -> Self {
+        match error {
+            redb::TableError::Storage(error) => error.into(),
+            // Every table is there with its types since the store was made.
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::TransactionError> for Fault {
+    fn from(error: redb::TransactionError) -> Self {
+        match error {
+            redb::TransactionError::Storage(error) => error.into(),
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::CommitError> for Fault {
+    fn from(error: redb::CommitError) -> Self {
+        match error {
+            redb::CommitError::Storage(error) => error.into(),
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+impl From<redb::SetDurabilityError> for Fault {
+    fn from(error: redb::SetDurabilityError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl From<redb::DatabaseError> for Fault {
+    fn from(error: redb::DatabaseError) -> Self {
+        match error {
+            redb::DatabaseError::Storage(error) => error.into(),
+            other => Self::Engine(other.to_string()),
+        }
+    }
+}
+
+/// What lies on a disk before the engine has looked at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// Nothing, or a file whose creation was cut short; it is empty now.
+    Nothing,
+    /// A file of the engine.
+    EngineFile,
+    /// Anything else.
+    Foreign,
+}
+
+/// Looks at the disk, and empties it when a crash left it half created.
+pub(crate) fn look(disk: &dyn Disk) -> io::Result<Found> {
+    let len = disk.len()?;
+    if len == 0 {
+        return Ok(Found::Nothing);
+    }
+    let mut magic = [0; MAGIC.len()];
+    if len >= MAGIC.len() as u64 {
+        disk.read(0, &mut magic)?;
+    }
+    if magic == MAGIC {
+        return Ok(Found::EngineFile);
+    }
+    if !unborn(disk, len)? {
+        return Ok(Found::Foreign);
+    }
+    disk.set_len(0)?;
+    disk.sync()?;
+    Ok(Found::Nothing)
+}
+
+/// Whether a crash may have left this between the engine's first write and its second, which puts
+/// the magic number in place: nothing but a header yet, and no byte of another magic number.
+/// Nothing was ever reported durable by such a file.
+fn unborn(disk: &dyn Disk, len: u64) -> io::Result<bool> {
+    if len > limits::UNBORN_BYTES_MAX || !len.is_multiple_of(HEADER_BYTES as u64) {
+        return Ok(false);
+    }
+    let mut chunk = vec![0; HEADER_BYTES];
+    let mut offset = 0;
+    while offset < len {
+        let wanted =
+            usize::try_from(len - offset).map_or(HEADER_BYTES, |left| left.min(HEADER_BYTES));
+        let chunk = &mut chunk[..wanted];
+        disk.read(offset, chunk)?;
+        let good = if offset == 0 {
+            chunk
+                .iter()
+                .zip(MAGIC)
+                .all(|(byte, magic)| *byte == 0 || *byte == magic)
+        } else {
+            chunk.iter().all(|byte| *byte == 0)
+        };
+        if !good {
+            return Ok(false);
+        }
+        offset += wanted as u64;
+    }
+    Ok(true)
+}
+
+/// Starts the engine on a disk that [`look`] has passed.
+pub(crate) fn start(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Engine, Fault> {
+    let len = disk.len()?;
+    // The walk over every page is what makes "not found" trustworthy from the start: the engine
+    // keeps checksums of its pages but looks at them only here.
+    let verify = len <= limits::VERIFIED_ON_OPEN_BYTES_MAX;
+    if !verify {
+        tracing::info!(
+            len,
+            "the store is too large to be verified on opening; it is checked as it is read"
+        );
+    }
+    let database = redb::Builder::new()
+        .set_cache_size(cache_bytes)
+        .set_check_integrity_on_open(verify)
+        .create_with_backend(EngineDisk(disk))?;
+    Ok(Engine(Some(database)))
+}
+
+/// The running engine. Stopping it writes, so it can fail or, on a damaged file, panic; by then all
+/// that was reported is durable, so neither may reach whoever drops a store.
+pub(crate) struct Engine(Option<redb::Database>);
+
+impl Deref for Engine {
+    type Target = redb::Database;
+
+    fn deref(&self) -> &redb::Database {
+        self.0
+            .as_ref()
+            .expect("the database is only taken out by drop")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some(database) = self.0.take() else {
+            return;
+        };
+        if let Err(fault) = shielded(|| Ok(database.close()?)) {
+            tracing::warn!(
+                ?fault,
+                "the store was not closed cleanly; it recovers when it is opened again"
+            );
+        }
+    }
+}
