@@ -1,9 +1,10 @@
 //! Showing that a row is not there.
 //!
 //! A value's check says that what was found is right; it says nothing when nothing is found, and a
-//! damaged key can lead a search astray. So before "not there" is believed, the rows on both sides
-//! of the gap must be whole and in order. (Pages that were damaged before the store was opened are
-//! found on opening; this is for what goes bad while it is open, and for stores too large for that.)
+//! damaged key can lead a search astray. `pages.rs` notices that for the part of a file that was
+//! verified on opening. Beyond it this is what there is: before "not there" is believed, the rows on
+//! both sides of the gap must be whole and in order. (That leaves a page that lost a row inside a
+//! gap, or that is the sound page of another place; only a scrub would find those.)
 
 use std::ops::Bound;
 

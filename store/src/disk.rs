@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use crate::pages::Pages;
+
 /// A resizable run of bytes. One store uses it at a time, from several threads.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Its length in bytes.
@@ -47,28 +49,62 @@ pub trait Disk: Debug + Send + Sync + 'static {
 }
 
 /// The engine's view of a [`Disk`]. Shared, because opening looks at the disk before the engine does.
+///
+/// Where a read finds damage it gives zeros. Zeros are no page, so the engine refuses them; an error
+/// would make it distrust the whole disk, and refuse every later read for the sake of one bad page.
 #[derive(Debug)]
-pub(crate) struct EngineDisk(pub(crate) Arc<dyn Disk>);
+pub(crate) struct EngineDisk {
+    disk: Arc<dyn Disk>,
+    pages: Pages,
+}
+
+impl EngineDisk {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            pages: Pages::new(),
+        }
+    }
+}
 
 impl redb::StorageBackend for EngineDisk {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.disk.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
+        if let Err(error) = self.disk.read(offset, out) {
+            // Only a damaged page number leads past the end.
+            if offset.saturating_add(out.len() as u64) <= self.disk.len()? {
+                return Err(error);
+            }
+            out.fill(0);
+        } else if !self.pages.admit(offset, out) {
+            tracing::error!(
+                offset,
+                len = out.len(),
+                "the disk gives other bytes than were written; check it"
+            );
+            out.fill(0);
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.disk.set_len(len)?;
+        self.pages.forget_from(len);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        self.disk.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
+        self.pages.forget(offset, data.len());
+        self.disk.write(offset, data)?;
+        self.pages.remember(offset, data);
+        Ok(())
     }
 }
 

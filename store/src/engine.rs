@@ -10,8 +10,11 @@ use crate::shield::shielded;
 
 /// The first bytes of every file of the engine.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
-/// Where the engine's header ends, at the least.
-const HEADER_BYTES: usize = 4096;
+/// What follows it: a byte of flags, padding, and the size of a page.
+const PAGE_SIZE_AT: usize = MAGIC.len() + 3;
+const PAGE_BYTES: u32 = 4096;
+/// Nothing else is in the file before the magic number is.
+const HEADER_BYTES: usize = 320;
 
 /// What went wrong below us.
 #[derive(Debug)]
@@ -116,33 +119,26 @@ pub(crate) fn look(disk: &dyn Disk) -> io::Result<Found> {
 }
 
 /// Whether a crash may have left this between the engine's first write and its second, which puts
-/// the magic number in place: nothing but a header yet, and no byte of another magic number.
-/// Nothing was ever reported durable by such a file.
+/// the magic number in place: at most a header, as far as it was written, and zeros. Nothing was
+/// ever reported durable by such a file.
 fn unborn(disk: &dyn Disk, len: u64) -> io::Result<bool> {
-    if len > limits::UNBORN_BYTES_MAX || !len.is_multiple_of(HEADER_BYTES as u64) {
+    if len > limits::UNBORN_BYTES_MAX {
         return Ok(false);
     }
-    let mut chunk = vec![0; HEADER_BYTES];
-    let mut offset = 0;
-    while offset < len {
-        let wanted =
-            usize::try_from(len - offset).map_or(HEADER_BYTES, |left| left.min(HEADER_BYTES));
-        let chunk = &mut chunk[..wanted];
-        disk.read(offset, chunk)?;
-        let good = if offset == 0 {
-            chunk
-                .iter()
-                .zip(MAGIC)
-                .all(|(byte, magic)| *byte == 0 || *byte == magic)
-        } else {
-            chunk.iter().all(|byte| *byte == 0)
-        };
-        if !good {
-            return Ok(false);
-        }
-        offset += wanted as u64;
-    }
-    Ok(true)
+    let Ok(len) = usize::try_from(len) else {
+        return Ok(false);
+    };
+    let mut content = vec![0; len];
+    disk.read(0, &mut content)?;
+    let mut header = [0; PAGE_SIZE_AT + size_of::<u32>()];
+    header[..MAGIC.len()].copy_from_slice(&MAGIC);
+    header[PAGE_SIZE_AT..].copy_from_slice(&PAGE_BYTES.to_le_bytes());
+    let torn = |(at, (byte, whole)): (usize, (&u8, &u8))| {
+        let flags = at == MAGIC.len();
+        *byte == 0 || byte == whole || flags
+    };
+    let header_fits = content.iter().zip(&header).enumerate().all(torn);
+    Ok(header_fits && content.iter().skip(HEADER_BYTES).all(|byte| *byte == 0))
 }
 
 /// Starts the engine on a disk that [`look`] has passed.
@@ -160,7 +156,7 @@ pub(crate) fn start(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Engine, F
     let database = redb::Builder::new()
         .set_cache_size(cache_bytes)
         .set_check_integrity_on_open(verify)
-        .create_with_backend(EngineDisk(disk))?;
+        .create_with_backend(EngineDisk::new(disk))?;
     Ok(Engine(Some(database)))
 }
 

@@ -15,13 +15,22 @@ use crate::store::Store;
 use crate::tables::{DOCUMENTS, LOG, PageRange, document_id, document_key};
 
 impl Store {
-    /// Answers from everything that was reported durable before the call, and perhaps later commits.
+    /// Answers from everything that was reported durable before the call; documents may be later than
+    /// that, log records never are.
     ///
     /// # Errors
     /// When what is stored is damaged, which is always noticed before it is given out, or when the
     /// disk fails. Other fetches may well succeed.
     pub fn fetch(&self, fetch: &Fetch) -> Result<Fetched, FetchError> {
-        let fetched = shielded(|| match fetch {
+        let answered = shielded(|| self.answer(fetch));
+        if let Err(fault @ Fault::Io(_)) = &answered {
+            self.close_after(fault);
+        }
+        Ok(answered?)
+    }
+
+    fn answer(&self, fetch: &Fetch) -> Result<Fetched, Fault> {
+        match fetch {
             Fetch::Document(id) => self.document(id).map(Fetched::Document),
             Fetch::Page { limit: 0, .. } => Ok(Fetched::Page(Vec::new())),
             Fetch::Page {
@@ -34,8 +43,7 @@ impl Store {
                 None => Ok(Fetched::Page(Vec::new())),
             },
             Fetch::Log { from, bytes_max } => self.log(*from, *bytes_max).map(Fetched::Log),
-        });
-        Ok(fetched?)
+        }
     }
 
     fn document(&self, id: &DocumentId) -> Result<Option<StoredDocument>, Fault> {
@@ -88,33 +96,39 @@ impl Store {
     }
 
     fn log(&self, from: Lsn, bytes_max: usize) -> Result<Vec<LogRecord>, Fault> {
-        let reported = self.reported_log();
+        // Not a record more than was reported: after a failed commit there may be one on the disk.
+        let Some((first, end)) = self.reported_log() else {
+            return Ok(Vec::new());
+        };
+        let mut expected = from.max(first);
         let log = self.view()?.open_table(LOG)?;
-        // The log has no gaps, so every position but the very first of a young log is known.
-        let mut expected = reported.map(|(first, _)| from.max(first));
         let mut records = Vec::new();
         let mut bytes = 0;
-        for row in log.range(from.0..)? {
+        if expected > end {
+            return Ok(records);
+        }
+        for row in log.range(expected.0..=end.0)? {
             let (lsn, row) = row?;
-            let lsn = Lsn(lsn.value());
-            if expected.is_some_and(|expected| lsn != expected) {
-                return Err(damaged_record(expected.unwrap_or(lsn)));
+            // The log has no gaps.
+            if lsn.value() != expected.0 {
+                return Err(damaged_record(expected));
             }
-            let record = unseal(Sealed::Log, &lsn.0.to_le_bytes(), row.value());
-            let record = record.ok_or_else(|| damaged_record(lsn))?;
+            let record = unseal(Sealed::Log, &expected.0.to_le_bytes(), row.value());
+            let record = record.ok_or_else(|| damaged_record(expected))?;
             records.push(LogRecord {
-                lsn,
+                lsn: expected,
                 bytes: Bytes::copy_from_slice(record),
             });
             bytes += record.len();
             if bytes >= bytes_max {
                 return Ok(records);
             }
-            expected = Some(lsn.next());
+            expected = expected.next();
         }
-        match (expected, reported) {
-            (Some(expected), Some((_, end))) if expected <= end => Err(damaged_record(expected)),
-            _ => Ok(records),
+        if expected <= end {
+            Err(damaged_record(expected))
+        } else {
+            Ok(records)
         }
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! Three tables: `log` (position to record), `documents` (namespace and key to state) and `meta`
 //! (format, incarnation, identity of the medium, checkpoint). The engine does not verify what it
-//! reads, so every value carries a check over its table, its key and itself; see `seal.rs`.
+//! reads, so every value carries a check over its table, its key and itself (`seal.rs`), and pages
+//! are compared with what was verified on opening or written since (`pages.rs`).
 
 mod absence;
 mod committer;
@@ -22,6 +23,9 @@ mod error;
 mod fetch;
 pub mod limits;
 mod meta;
+mod opening;
+mod overlay;
+mod pages;
 mod reader;
 mod seal;
 mod shield;
@@ -33,5 +37,6 @@ mod worker;
 pub use committer::{Committer, Completion};
 pub use disk::Disk;
 pub use error::{CommitError, FetchError, OpenError, SubmitError};
+pub use opening::Opening;
 pub use reader::FetchThread;
-pub use store::{Opening, Store};
+pub use store::Store;

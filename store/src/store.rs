@@ -3,21 +3,20 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anabranch_core::persist::{Checkpoint, Commit, Continuity, Recovery};
 use anabranch_core::{Incarnation, Lsn};
-use redb::{
-    Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
-    ReadableTableMetadata as _,
-};
+use redb::{Durability, ReadTransaction, ReadableDatabase as _};
 
 use crate::directory::Directory;
 use crate::disk::Disk;
 use crate::engine::{self, Engine, Fault, Found};
 use crate::error::{CommitError, OpenError};
 use crate::limits;
-use crate::meta::{Meta, MetaWriter};
+use crate::meta::MetaWriter;
+use crate::opening::{Opening, begin, load, recover};
+use crate::overlay::Overlay;
 use crate::seal::{Sealed, seal};
 use crate::shield::shielded;
 use crate::tables::{DOCUMENTS, LOG, META, document_key};
@@ -26,21 +25,12 @@ use crate::witness::{Testimony, Witness};
 /// Buffers that rows are put together in keep at most this much between commits.
 const SCRATCH_BYTES_MAX: usize = 1 << 20;
 
-/// How to open a store.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Opening {
-    /// Names the medium: equal for as long as it can't have been copied, restored or rolled back.
-    pub identity: Vec<u8>,
-    /// Drawn at random for this opening; used when continuity can't be proven.
-    pub fresh: Incarnation,
-    /// Memory for pages that were read or written lately.
-    pub cache_bytes: usize,
-}
-
 /// An open store. All methods take `&self` and may be called from any thread; commits queue up.
 pub struct Store {
     // Before the lock, so that it is closed before another process may open it.
-    engine: Engine,
+    engine: RwLock<Engine>,
+    disk: Arc<dyn Disk>,
+    cache_bytes: usize,
     writer: Mutex<Writer>,
     /// First and last position of the log that were reported durable; 0 for an empty log.
     log_first: AtomicU64,
@@ -50,6 +40,8 @@ pub struct Store {
 
 struct Writer {
     closed: bool,
+    /// The engine was started again for reading; once is enough.
+    read_only: bool,
     /// What was reported last.
     reported: Testimony,
     witness: Option<Witness>,
@@ -65,19 +57,16 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// First and last position of a log that has any.
-#[derive(Clone, Copy)]
-struct LogBounds {
-    first: Lsn,
-    last: Lsn,
-}
-
 impl Store {
     /// Opens the store on a disk, making it when the disk is empty. What the recovery says is
     /// durable by the time this returns, a new incarnation included.
     ///
     /// # Errors
     /// When the disk fails, holds something else, or holds a store that is damaged or newer.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an opening is for one store: its fresh incarnation must not serve twice"
+    )]
     pub fn open(disk: impl Disk, opening: Opening) -> Result<(Self, Recovery), OpenError> {
         Self::open_on(Arc::new(disk), &opening, None, None)
     }
@@ -118,7 +107,7 @@ impl Store {
         if engine::look(&*disk).map_err(OpenError::Io)? == Found::Foreign {
             return Err(OpenError::Foreign);
         }
-        let engine = shielded(|| engine::start(disk, opening.cache_bytes))?;
+        let engine = shielded(|| engine::start(disk.clone(), opening.cache_bytes))?;
         let (meta, bounds) = shielded(|| Ok(load(&engine)))??;
         let testimony = match &witness {
             Some(witness) => witness.read().map_err(OpenError::Io)?,
@@ -142,13 +131,16 @@ impl Store {
         }
         let writer = Writer {
             closed: false,
+            read_only: false,
             reported,
             witness,
             row: Vec::new(),
             row_key: Vec::new(),
         };
         let store = Self {
-            engine,
+            engine: RwLock::new(engine),
+            disk,
+            cache_bytes: opening.cache_bytes,
             writer: Mutex::new(writer),
             log_first: AtomicU64::new(bounds.map_or(0, |bounds| bounds.first.0)),
             log_end: AtomicU64::new(bounds.map_or(0, |bounds| bounds.last.0)),
@@ -183,8 +175,8 @@ impl Store {
             log_end,
         };
         if let Err(fault) = written.and_then(|()| writer.report(reported)) {
-            writer.closed = true;
             tracing::error!(?fault, "a commit failed; the store takes no more");
+            self.close(&mut writer, &fault);
             return Err(fault.into());
         }
         if let Some(first) = commits.iter().find_map(|commit| commit.log.first()) {
@@ -203,7 +195,7 @@ impl Store {
 
     fn write(&self, commits: &[Commit], writer: &mut Writer) -> Result<(), Fault> {
         let Writer { row, row_key, .. } = writer;
-        let mut transaction = self.engine.begin_write()?;
+        let mut transaction = self.engine().begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         if commits.iter().any(|commit| !commit.log.is_empty()) {
             let mut log = transaction.open_table(LOG)?;
@@ -256,7 +248,41 @@ impl Store {
 
     /// A view of everything committed so far. Never kept between calls: it would pin old pages.
     pub(crate) fn view(&self) -> Result<ReadTransaction, Fault> {
-        Ok(self.engine.begin_read()?)
+        Ok(self.engine().begin_read()?)
+    }
+
+    fn engine(&self) -> RwLockReadGuard<'_, Engine> {
+        // It is only ever replaced as a whole.
+        self.engine.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After an I/O error outside of a commit: the engine takes no more commits, so neither do we.
+    pub(crate) fn close_after(&self, fault: &Fault) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !writer.read_only {
+            tracing::error!(?fault, "the disk failed; the store takes no more commits");
+            self.close(&mut writer, fault);
+        }
+    }
+
+    /// Takes no more commits, and sees to it that reads go on: see `overlay.rs`. If the engine can't
+    /// be started again, it still answers from its cache.
+    fn close(&self, writer: &mut Writer, fault: &Fault) {
+        writer.closed = true;
+        if writer.read_only || !matches!(fault, Fault::Io(_)) {
+            return;
+        }
+        writer.read_only = true;
+        let started = shielded(|| {
+            engine::start(Arc::new(Overlay::new(self.disk.clone())?), self.cache_bytes)
+        });
+        match started {
+            Ok(engine) => {
+                let old = &mut *self.engine.write().unwrap_or_else(PoisonError::into_inner);
+                drop(std::mem::replace(old, engine));
+            }
+            Err(fault) => tracing::error!(?fault, "reads go on from memory alone"),
+        }
     }
 
     /// First and last position that were reported durable. To be asked before a view is taken,
@@ -273,7 +299,12 @@ impl Writer {
         if let Some(witness) = &self.witness
             && reported != self.reported
         {
-            witness.write(&reported)?;
+            // Not the engine's failure, so it need not be started again for reads.
+            witness.write(&reported).map_err(|error| {
+                Fault::Engine(format!(
+                    "the witness beside the data can't be written: {error}"
+                ))
+            })?;
         }
         self.reported = reported;
         Ok(())
@@ -324,104 +355,4 @@ fn check(commits: &[Commit], mut log_end: Option<Lsn>) -> Result<Option<Lsn>, Co
             .try_for_each(|checkpoint: &Checkpoint| fits(checkpoint.state.len()))?;
     }
     Ok(log_end)
-}
-
-/// What the file holds; no meta means that nothing was ever made in it.
-fn load(engine: &Engine) -> Result<(Option<Meta>, Option<LogBounds>), OpenError> {
-    let transaction = engine.begin_read().map_err(Fault::from)?;
-    let Some(meta) = Meta::load(&transaction)? else {
-        return Ok((None, None));
-    };
-    let bounds = log_bounds(&transaction)?;
-    transaction.open_table(DOCUMENTS).map_err(Fault::from)?;
-    Ok((Some(meta), bounds))
-}
-
-/// A log without gaps whose rows are as many as its ends say: a lookup that was led astray by a
-/// damaged page can't make it look shorter than it is.
-fn log_bounds(transaction: &ReadTransaction) -> Result<Option<LogBounds>, Fault> {
-    let log = transaction.open_table(LOG)?;
-    let first = log.first()?.map(|(lsn, _)| lsn.value());
-    let last = log.last()?.map(|(lsn, _)| lsn.value());
-    let rows = log.len()?;
-    match (first, last) {
-        (None, None) if rows == 0 => Ok(None),
-        (Some(first), Some(last))
-            if first > 0 && last.checked_sub(first) == rows.checked_sub(1) =>
-        {
-            Ok(Some(LogBounds {
-                first: Lsn(first),
-                last: Lsn(last),
-            }))
-        }
-        _ => Err(Fault::Damaged(format!(
-            "the log has {rows} records and ends at {first:?} and {last:?}"
-        ))),
-    }
-}
-
-/// Decides under which incarnation it goes on. `testimony` is absent where no witness is kept.
-fn recover(
-    opening: &Opening,
-    meta: Option<Meta>,
-    bounds: Option<LogBounds>,
-    testimony: Option<Option<Testimony>>,
-) -> Result<Recovery, OpenError> {
-    let log_end = bounds.map(|bounds| bounds.last);
-    let Some(meta) = meta else {
-        let continuity = Continuity::New;
-        return Ok(Recovery {
-            incarnation: opening.fresh,
-            continuity,
-            checkpoint: None,
-            log_end,
-        });
-    };
-    let held = Testimony {
-        incarnation: meta.incarnation,
-        log_end,
-    };
-    let witnessed = testimony.is_none_or(|said| said.is_some_and(|said| said.admits(&held)));
-    let checkpoint = meta.checkpoint;
-    if witnessed && meta.identity == opening.identity {
-        let continuity = Continuity::Proven;
-        return Ok(Recovery {
-            incarnation: meta.incarnation,
-            continuity,
-            checkpoint,
-            log_end,
-        });
-    }
-    if opening.fresh == meta.incarnation {
-        return Err(OpenError::NotFresh);
-    }
-    Ok(Recovery {
-        incarnation: opening.fresh,
-        continuity: Continuity::Broken,
-        checkpoint,
-        log_end,
-    })
-}
-
-/// Makes a new incarnation durable, and all tables with it when the store is new.
-fn begin(engine: &Engine, opening: &Opening, continuity: Continuity) -> Result<(), Fault> {
-    let mut transaction = engine.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    {
-        let mut row = Vec::new();
-        let mut meta = MetaWriter {
-            table: transaction.open_table(META)?,
-            row: &mut row,
-        };
-        meta.identity(&opening.identity)?;
-        meta.incarnation(opening.fresh)?;
-        if continuity == Continuity::New {
-            meta.format()?;
-            meta.checkpoint(None)?;
-            transaction.open_table(LOG)?;
-            transaction.open_table(DOCUMENTS)?;
-        }
-    }
-    transaction.commit()?;
-    Ok(())
 }

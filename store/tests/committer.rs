@@ -16,7 +16,7 @@ fn spawn(disk: &GatedDisk) -> (Arc<Store>, Committer, mpsc::Receiver<Completion>
     let store = Arc::new(Store::open(disk.clone(), opening("medium", 1)).unwrap().0);
     let (done, completions) = mpsc::channel();
     let committer = Committer::spawn(store.clone(), move |completion| {
-        done.send(completion).unwrap()
+        done.send(completion).unwrap();
     })
     .unwrap();
     (store, committer, completions)
@@ -193,7 +193,7 @@ fn fetches_are_answered_in_order_and_drained_at_the_end() {
     store.commit(&[logging(1, 1, "one")]).unwrap();
     let (done, answers) = mpsc::channel();
     let thread = FetchThread::spawn(store, move |id, fetched| {
-        done.send((id, fetched.unwrap())).unwrap()
+        done.send((id, fetched.unwrap())).unwrap();
     })
     .unwrap();
     thread

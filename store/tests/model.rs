@@ -11,10 +11,12 @@ use anabranch_store::Store;
 use bed::{MemoryDisk, document, empty, id, log, opening, page, record, stored};
 use proptest::prelude::*;
 
+/// Lengths of log records; documents as (namespace, key, length); whether with a checkpoint.
+type Planned = (Vec<usize>, Vec<(u8, u8, usize)>, bool);
+
 #[derive(Clone, Debug)]
 enum Step {
-    /// Per commit: lengths of log records, documents as (namespace, key, length), a checkpoint.
-    Commit(Vec<(Vec<usize>, Vec<(u8, u8, usize)>, bool)>),
+    Commit(Vec<Planned>),
     Reopen,
     Page {
         namespace: u8,

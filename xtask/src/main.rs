@@ -1,2 +1,7 @@
-//! Under construction.
-fn main() {}
+//! `cargo xtask`: one command for a person and for CI.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::main(std::env::args().skip(1))
+}

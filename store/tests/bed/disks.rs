@@ -214,6 +214,7 @@ impl Disk for CrashingDisk {
 struct Gate {
     closed: bool,
     failing: bool,
+    read_fails: bool,
     waiting: bool,
     syncs: u64,
 }
@@ -251,6 +252,10 @@ impl GatedDisk {
         drop(self.gate.1.wait_while(gate, |gate| !gate.waiting).unwrap());
     }
 
+    pub fn fail_next_read(&self) {
+        self.gate.0.lock().unwrap().read_fails = true;
+    }
+
     pub fn fail_syncs(&self, failing: bool) {
         self.gate.0.lock().unwrap().failing = failing;
     }
@@ -262,6 +267,9 @@ impl Disk for GatedDisk {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if std::mem::take(&mut self.gate.0.lock().unwrap().read_fails) {
+            return Err(io::Error::other("the disk does not read"));
+        }
         self.disk.read(offset, into)
     }
 

@@ -1,5 +1,11 @@
 //! What the tests of the store stand on: disks that remember, lie and wait, and small commits.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses a part"
+)]
 
 mod disks;
 

@@ -1,0 +1,232 @@
+//! The store in a directory: locking, continuity, and refusals that say what to do.
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anabranch_core::Incarnation;
+use anabranch_core::persist::{Continuity, Recovery};
+use anabranch_store::{OpenError, Store};
+use bed::{CACHE_BYTES, log, logging};
+
+const DATA_FILE: &str = "anabranch.redb";
+const DIRECTORY_VARIABLE: &str = "ANABRANCH_TEST_HOLD_DIRECTORY";
+
+fn open(path: &Path, fresh: u64) -> Result<(Store, Recovery), OpenError> {
+    Store::open_directory(path, Incarnation(fresh), CACHE_BYTES)
+}
+
+/// Opens, appends a record, closes.
+fn append(path: &Path, fresh: u64) -> Recovery {
+    let (store, recovery) = open(path, fresh).unwrap();
+    let next = recovery.log_end.map_or(1, |lsn| lsn.0 + 1);
+    store.commit(&[logging(next, next, "record")]).unwrap();
+    recovery
+}
+
+#[test]
+fn a_restarted_process_continues_its_incarnation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made/on/the/way");
+    let first = append(&path, 1);
+    assert_eq!(
+        (first.continuity, first.incarnation),
+        (Continuity::New, Incarnation(1))
+    );
+    let (store, second) = open(&path, 2).unwrap();
+    assert_eq!(log(&store, 1, usize::MAX).unwrap().len(), 1);
+    // Only a machine that can tell its own restarts apart can prove anything.
+    if cfg!(target_os = "linux") {
+        assert_eq!(
+            (second.continuity, second.incarnation),
+            (Continuity::Proven, Incarnation(1))
+        );
+    }
+}
+
+#[test]
+fn a_copied_directory_begins_a_new_incarnation() {
+    let directory = tempfile::tempdir().unwrap();
+    let (original, copy) = (directory.path().join("a"), directory.path().join("b"));
+    append(&original, 1);
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&original).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let (_, recovery) = open(&copy, 2).unwrap();
+    assert_eq!(
+        (recovery.continuity, recovery.incarnation),
+        (Continuity::Broken, Incarnation(2))
+    );
+}
+
+/// `cp backup anabranch.redb` keeps the inode of the file that it writes over, so the medium looks
+/// the same. The records written since the backup may be at the other replicas all the same.
+#[test]
+fn a_backup_written_over_the_data_in_place_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, backup) = (
+        directory.path().join(DATA_FILE),
+        directory.path().join("backup"),
+    );
+    append(directory.path(), 1);
+    fs::copy(&data, &backup).unwrap();
+    append(directory.path(), 2);
+    fs::copy(&backup, &data).unwrap();
+    let (_, recovery) = open(directory.path(), 3).unwrap();
+    assert_eq!(
+        (recovery.continuity, recovery.incarnation),
+        (Continuity::Broken, Incarnation(3))
+    );
+    assert_eq!(recovery.log_end.map(|lsn| lsn.0), Some(1));
+}
+
+#[test]
+fn a_directory_is_opened_once_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = open(directory.path(), 1).unwrap();
+    let refused = open(directory.path(), 2).unwrap_err();
+    let message = refused.to_string();
+    match refused {
+        OpenError::Locked { holder, .. } => assert_eq!(holder, Some(std::process::id())),
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        message.contains(&directory.path().display().to_string()),
+        "{message}"
+    );
+    assert!(
+        message.contains(&std::process::id().to_string()),
+        "{message}"
+    );
+    drop(held);
+    open(directory.path(), 3).unwrap();
+}
+
+/// The other process of the test below; does nothing unless that test started it.
+#[test]
+fn hold_the_directory_named_by_the_environment() {
+    let Some(path) = std::env::var_os(DIRECTORY_VARIABLE) else {
+        return;
+    };
+    let _held = open(Path::new(&path), 1).unwrap();
+    println!("\nholding");
+    // Until the parent closes our input, or kills us.
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+#[test]
+fn another_process_is_kept_out_until_the_holder_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "hold_the_directory_named_by_the_environment",
+            "--nocapture",
+        ])
+        .env(DIRECTORY_VARIABLE, directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(
+        lines.any(|line| line.unwrap() == "holding"),
+        "the other process did not get the directory"
+    );
+    match open(directory.path(), 2) {
+        Err(OpenError::Locked { holder: pid, .. }) => assert_eq!(pid, Some(holder.id())),
+        other => panic!("{other:?}"),
+    }
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let (_, recovery) = open(directory.path(), 3).unwrap();
+    if cfg!(target_os = "linux") {
+        assert_eq!(
+            (recovery.continuity, recovery.incarnation),
+            (Continuity::Proven, Incarnation(1))
+        );
+    }
+}
+
+#[test]
+fn files_of_others_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join(DATA_FILE);
+    let mut hollow = vec![0; 9_000];
+    hollow[8_000] = 1;
+    for content in [&b"not a store"[..], &[0xAA; 9_000], &b"red!"[..], &hollow] {
+        fs::write(&data, content).unwrap();
+        let refused = open(directory.path(), 1).unwrap_err();
+        assert!(matches!(refused, OpenError::Foreign), "{refused}");
+        assert_eq!(fs::read(&data).unwrap(), content);
+    }
+    fs::remove_file(&data).unwrap();
+    let database = redb::Database::create(&data).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(redb::TableDefinition::<u64, u64>::new("theirs"))
+        .unwrap()
+        .insert(1, 2)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let refused = open(directory.path(), 1).unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign), "{refused}");
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    append(directory.path(), 1);
+    let database = redb::Database::create(directory.path().join(DATA_FILE)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    // As the next version would write it: the check first, then the number.
+    let value = 2_u32.to_le_bytes();
+    let key = blake3::derive_key("anabranch store 2026-11 meta", &[]);
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    hasher
+        .update(&6_u64.to_le_bytes())
+        .update(b"format")
+        .update(&value);
+    let mut row = hasher.finalize().as_bytes()[..8].to_vec();
+    row.extend_from_slice(&value);
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    transaction
+        .open_table(meta)
+        .unwrap()
+        .insert("format", row.as_slice())
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let refused = open(directory.path(), 2).unwrap_err();
+    assert!(
+        matches!(refused, OpenError::NewerFormat { found: 2, known: 1 }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_place_that_can_not_be_used_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let message = open(&file.join("data"), 1).unwrap_err().to_string();
+    assert!(
+        message.starts_with("cannot create") && message.contains("choose a data directory"),
+        "{message}"
+    );
+    let path = directory.path().join("data");
+    fs::create_dir_all(path.join(DATA_FILE)).unwrap();
+    let message = open(&path, 1).unwrap_err().to_string();
+    assert!(
+        message.starts_with("cannot open for writing") && message.contains(DATA_FILE),
+        "{message}"
+    );
+}
