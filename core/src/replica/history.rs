@@ -87,7 +87,7 @@ impl History {
     }
 
     /// Whether a batch from elsewhere may be taken in now.
-    pub(super) fn offer(&mut self, batch: &Arc<Batch>) -> Offered {
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
         if self.spaces.len() >= limits::NAMESPACES_MAX
             && !self.spaces.contains_key(&batch.namespace)
         {
@@ -108,7 +108,7 @@ impl History {
         let last = waiting.last_key_value().map_or(accepted, |(seq, _)| *seq);
         let bytes = batch.bytes();
         let contiguous = batch.seq == last.next();
-        if !contiguous || self.held_back_bytes + bytes > limits::HELD_BACK_BYTES_MAX {
+        if !contiguous || self.held_back_bytes + bytes > held_back_bytes_max {
             if waiting.is_empty() {
                 space.held_back.remove(&batch.origin);
             }
@@ -194,11 +194,11 @@ impl History {
     }
 
     /// A batch is durable: from now on it may be shown and sent.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>, recent_bytes_max: usize) {
         if let Some(space) = self.spaces.get_mut(&batch.namespace) {
             space.durable.raise(batch.origin, batch.seq);
         }
-        self.recent.push(batch.clone());
+        self.recent.push(batch.clone(), recent_bytes_max);
     }
 
     /// A durable batch that is still in memory.
@@ -304,7 +304,7 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, batch: Arc<Batch>) {
+    fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) {
         let queue = self
             .by_origin
             .entry((batch.namespace.clone(), batch.origin))
@@ -318,7 +318,7 @@ impl Recent {
         queue.push_back(batch.clone());
         self.bytes += batch.bytes();
         self.order.push_back(batch);
-        while self.bytes > limits::RECENT_LOG_BYTES_MAX
+        while self.bytes > bytes_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.bytes -= oldest.bytes();

@@ -8,6 +8,7 @@ mod folding;
 mod history;
 mod peers;
 mod requests;
+mod room;
 mod sending;
 mod session;
 mod shelf;
@@ -22,10 +23,11 @@ use crate::batch;
 use crate::codec::DecodeError;
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, Reply, RequestError, RequestId};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
-use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId, limits};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use history::{History, Offered};
 use peers::Peers;
 use requests::{Scan, Scans};
+pub use room::Room;
 use shelf::Shelf;
 pub use status::{Counters, PeerStatus, Status};
 
@@ -41,6 +43,8 @@ pub struct Config {
     /// Drawn at random at every start; becomes the next incarnation if the store turns out to have gone
     /// back in time.
     pub spare_incarnation: Incarnation,
+    /// How much it may keep in memory.
+    pub room: Room,
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -205,8 +209,8 @@ impl Replica {
     #[must_use]
     pub fn is_saturated(&self) -> bool {
         self.failed.is_none()
-            && (self.unsettled_bytes >= limits::UNPERSISTED_BYTES_MAX
-                || self.shelf.unfolded_bytes() >= limits::UNFOLDED_BYTES_MAX)
+            && (self.unsettled_bytes >= self.config.room.unpersisted_bytes_max
+                || self.shelf.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
     }
 
     fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
@@ -264,7 +268,8 @@ impl Replica {
         self.folding.written(now);
         #[cfg(feature = "planted")]
         if self.config.planted == Some(Planted::GossipBeforeSync) {
-            self.history.settle(batch);
+            self.history
+                .settle(batch, self.config.room.recent_log_bytes_max);
             self.push(now, batch);
         }
         ticket
@@ -298,7 +303,8 @@ impl Replica {
                 }
             }
             if let Some((lsn, batch)) = settled.batch {
-                self.history.settle(&batch);
+                self.history
+                    .settle(&batch, self.config.room.recent_log_bytes_max);
                 self.arrived(now, &batch);
                 for change in self.changes_of(lsn, &batch).collect::<Vec<_>>() {
                     self.outputs.push_back(Output::Changed(change));
@@ -345,7 +351,9 @@ impl Replica {
     /// A batch from a peer.
     fn receive(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>) {
         self.counters.batches_received += 1;
-        let offered = self.history.offer(batch);
+        let offered = self
+            .history
+            .offer(batch, self.config.room.held_back_bytes_max);
         #[cfg(feature = "planted")]
         let offered = match (offered, self.config.planted) {
             (Offered::Known, Some(Planted::ApplyTwice)) => Offered::Due,

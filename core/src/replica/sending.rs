@@ -9,7 +9,7 @@ use crate::batch;
 use crate::effect::{LinkId, Notice, Now, Output};
 use crate::message::Message;
 use crate::persist::{Fetch, LogRecord};
-use crate::{Batch, Lsn, ReplicaId, limits};
+use crate::{Batch, Lsn, ReplicaId};
 
 impl Replica {
     pub(super) fn sent(&mut self, now: Now, link: LinkId, bytes: usize) {
@@ -41,7 +41,7 @@ impl Replica {
         };
         if session.starved.is_empty()
             || session.reading
-            || session.in_flight >= limits::LINK_WINDOW_BYTES
+            || session.in_flight >= self.config.room.link_window_bytes
         {
             return;
         }
@@ -57,7 +57,7 @@ impl Replica {
         let from = starts.min().unwrap_or(Lsn(1));
         let fetch = Fetch::Log {
             from,
-            bytes_max: limits::LOG_READ_BYTES_MAX,
+            bytes_max: self.config.room.log_read_bytes_max,
         };
         self.fetch(fetch, Awaited::Backlog(peer));
     }
@@ -65,19 +65,19 @@ impl Replica {
     /// Takes one frame's worth of batches off the streams that are ready.
     fn gather(&mut self, peer: ReplicaId) -> Option<Vec<Arc<Batch>>> {
         let session = self.peers.by_id.get_mut(&peer)?.session.as_mut()?;
-        if session.in_flight >= limits::LINK_WINDOW_BYTES {
+        if session.in_flight >= self.config.room.link_window_bytes {
             return None;
         }
         let mut batches = Vec::new();
         let mut bytes = 0;
-        while bytes < limits::FRAME_BYTES_TARGET
+        while bytes < self.config.room.frame_bytes_target
             && let Some(name) = session.ready.pop_first()
         {
             let Some(stream) = session.streams.get_mut(&name) else {
                 continue;
             };
             let tip = self.history.durable(&name.0, &name.1);
-            while stream.next <= tip && bytes < limits::FRAME_BYTES_TARGET {
+            while stream.next <= tip && bytes < self.config.room.frame_bytes_target {
                 let Some(batch) = self.history.recent(&name.0, &name.1, stream.next) else {
                     session.starved.insert(name.clone());
                     break;
@@ -150,7 +150,7 @@ impl Replica {
         for batch in due {
             bytes += batch.bytes();
             frame.push(batch);
-            if bytes >= limits::FRAME_BYTES_TARGET {
+            if bytes >= self.config.room.frame_bytes_target {
                 self.deliver(now, peer, std::mem::take(&mut frame));
                 bytes = 0;
             }
