@@ -201,6 +201,9 @@ impl Replica {
     /// When to call with [`Input::Tick`] next, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> u64 {
+        if self.failed.is_some() {
+            return u64::MAX;
+        }
         self.peers.wake_at().min(self.folding.wake_at())
     }
 
