@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::{Batch, Frontier, Lsn, Namespace, Origin, Seq, limits};
 
@@ -226,6 +227,11 @@ impl History {
         let at = index.map(|index| (index, index.partition_point(|(noted, _)| *noted <= seq)));
         at.and_then(|(index, at)| index.get(at.checked_sub(1)?))
             .map_or(Lsn(1), |(_, lsn)| *lsn)
+    }
+
+    /// Before which position of the log nothing that a stream still needs can be.
+    pub(super) fn begin_of(&self, name: &(Namespace, Origin), stream: &Stream) -> Lsn {
+        self.find(&name.0, &name.1, stream.next).max(stream.scanned)
     }
 
     /// A new incarnation knows of everything here, the old one's batches included.

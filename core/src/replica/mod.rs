@@ -76,8 +76,15 @@ struct Unsettled {
 enum Awaited {
     Document(DocumentId),
     Page(Scan),
-    Changes { id: RequestId, after: Lsn },
-    Backlog(ReplicaId),
+    Changes {
+        id: RequestId,
+        after: Lsn,
+    },
+    Backlog {
+        peer: ReplicaId,
+        link: LinkId,
+        from: Lsn,
+    },
 }
 
 /// One replica of everything.
@@ -236,8 +243,8 @@ impl Replica {
             (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
                 self.changes_fetched(id, after, records)
             }
-            (Awaited::Backlog(peer), Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, records)
+            (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
+                self.backlog_fetched(now, peer, link, from, records)
             }
             (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
         }

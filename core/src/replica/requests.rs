@@ -478,7 +478,7 @@ impl Replica {
             Awaited::Changes { id, .. } => {
                 self.answer(id, Ticket(0), Err(RequestError::Store(error.to_owned())))
             }
-            Awaited::Backlog(peer) => self.backlog_failed(peer, error),
+            Awaited::Backlog { peer, link, .. } => self.backlog_failed(peer, link, error),
         }
     }
 }
