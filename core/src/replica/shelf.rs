@@ -173,12 +173,10 @@ impl Shelf {
         while self.uses.len() + passed_over.len() > loaded_max
             && let Some((used, id)) = self.uses.pop_first()
         {
-            // A state on its way to the store must not be fetched before it is there.
-            if self
-                .entries
-                .get(&id)
-                .is_some_and(|entry| entry.folding.is_some() || !entry.waiting.is_empty())
-            {
+            // A state on its way to the store must not be fetched before it is there. And the document in
+            // hand stays, or whoever asked for it would get no answer.
+            let kept = |entry: &Entry| entry.folding.is_some() || !entry.waiting.is_empty();
+            if used == clock || self.entries.get(&id).is_some_and(kept) {
                 passed_over.push((used, id));
             } else {
                 self.forget(&id);
