@@ -29,8 +29,8 @@ impl World {
                 self.machines[site].disk.inject(fault);
                 self.note(Some(site), Topic::Fault, format_args!("next {fault:?} fails"));
             }
-            34..46 => self.take_image(site),
-            46..50 => self.swap(site),
+            34..43 => self.take_image(site),
+            43..50 => self.swap(site),
             50..70 => self.cut_somewhere(),
             70..88 => self.part(),
             88..93 => {
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// A backup, to be restored later.
-    fn take_image(&mut self, site: usize) {
+    pub(crate) fn take_image(&mut self, site: usize) {
         let machine = &mut self.machines[site];
         if machine.process.is_none() {
             return;

@@ -48,6 +48,7 @@ pub(crate) enum Event {
     Unblock(usize),
     Crash(Life),
     Restart(usize),
+    Backup(usize),
     Chaos,
     Probe,
     Heal,

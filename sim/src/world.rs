@@ -163,6 +163,10 @@ impl World {
             self.connect_later(pair, 100_000);
         }
         self.schedule.at(self.plan.fault_every_us, Event::Chaos);
+        for site in 0..self.machines.len() {
+            let at_us = self.random.between(200_000, self.plan.chaos_us / 2);
+            self.schedule.at(at_us, Event::Backup(site));
+        }
         self.schedule.at(500_000, Event::Probe);
         self.schedule.at(self.plan.chaos_us, Event::Heal);
     }
@@ -186,6 +190,7 @@ impl World {
             Event::Unblock(pair) => self.unblock(pair),
             Event::Crash(life) => self.crash_of(life),
             Event::Restart(site) => self.start(site),
+            Event::Backup(site) => self.take_image(site),
             Event::Chaos => self.chaos(),
             Event::Probe => self.probe(),
             Event::Heal => self.heal(),
