@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
@@ -81,7 +82,7 @@ impl History {
     }
 
     /// Whether a batch from elsewhere may be taken in now.
-    pub(super) fn offer(&mut self, batch: &Arc<Batch>) -> Offered {
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
         if self.spaces.len() >= limits::NAMESPACES_MAX
             && !self.spaces.contains_key(&batch.namespace)
         {
@@ -102,7 +103,7 @@ impl History {
         let last = waiting.last_key_value().map_or(accepted, |(seq, _)| *seq);
         let bytes = batch.bytes();
         let contiguous = batch.seq == last.next();
-        if !contiguous || self.held_back_bytes + bytes > limits::HELD_BACK_BYTES_MAX {
+        if !contiguous || self.held_back_bytes + bytes > held_back_bytes_max {
             if waiting.is_empty() {
                 space.held_back.remove(&batch.origin);
             }
@@ -207,11 +208,11 @@ impl History {
     }
 
     /// A batch is durable: from now on it may be shown and sent.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>, recent_bytes_max: usize) {
         if let Some(space) = self.spaces.get_mut(&batch.namespace) {
             space.durable.raise(batch.origin, batch.seq);
         }
-        self.recent.push(batch.clone());
+        self.recent.push(batch.clone(), recent_bytes_max);
     }
 
     /// A durable batch that is still in memory.
@@ -239,6 +240,11 @@ impl History {
         let at = index.map(|index| (index, index.partition_point(|(noted, _)| *noted <= seq)));
         at.and_then(|(index, at)| index.get(at.checked_sub(1)?))
             .map_or(Lsn(1), |(_, lsn)| *lsn)
+    }
+
+    /// Before which position of the log nothing that a stream still needs can be.
+    pub(super) fn begin_of(&self, name: &(Namespace, Origin), stream: &Stream) -> Lsn {
+        self.find(&name.0, &name.1, stream.next).max(stream.scanned)
     }
 
     /// A new incarnation knows of everything here, the old one's batches included.
@@ -317,7 +323,7 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, batch: Arc<Batch>) {
+    fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) {
         let queue = self
             .by_origin
             .entry((batch.namespace.clone(), batch.origin))
@@ -331,7 +337,7 @@ impl Recent {
         queue.push_back(batch.clone());
         self.bytes += batch.bytes();
         self.order.push_back(batch);
-        while self.bytes > limits::RECENT_LOG_BYTES_MAX
+        while self.bytes > bytes_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.bytes -= oldest.bytes();

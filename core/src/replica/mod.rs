@@ -8,6 +8,7 @@ mod folding;
 mod history;
 mod peers;
 mod requests;
+mod room;
 mod sending;
 mod session;
 mod shelf;
@@ -22,10 +23,11 @@ use crate::batch;
 use crate::codec::DecodeError;
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, Reply, RequestError, RequestId};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
-use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId, limits};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use history::{History, Offered};
 use peers::Peers;
 use requests::{Scan, Scans};
+pub use room::Room;
 use shelf::Shelf;
 pub use status::{Counters, PeerStatus, Status};
 
@@ -41,6 +43,8 @@ pub struct Config {
     /// Drawn at random at every start; becomes the next incarnation if the store turns out to have gone
     /// back in time.
     pub spare_incarnation: Incarnation,
+    /// How much it may keep in memory.
+    pub room: Room,
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -75,8 +79,15 @@ type Answer = (RequestId, Result<Reply, RequestError>);
 enum Awaited {
     Document(DocumentId),
     Page(Scan),
-    Changes { id: RequestId, after: Lsn },
-    Backlog(ReplicaId),
+    Changes {
+        id: RequestId,
+        after: Lsn,
+    },
+    Backlog {
+        peer: ReplicaId,
+        link: LinkId,
+        from: Lsn,
+    },
 }
 
 /// One replica of everything.
@@ -200,6 +211,9 @@ impl Replica {
     /// When to call with [`Input::Tick`] next, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> u64 {
+        if self.failed.is_some() {
+            return u64::MAX;
+        }
         self.peers.wake_at().min(self.folding.wake_at())
     }
 
@@ -208,8 +222,8 @@ impl Replica {
     #[must_use]
     pub fn is_saturated(&self) -> bool {
         self.failed.is_none()
-            && (self.unsettled_bytes >= limits::UNPERSISTED_BYTES_MAX
-                || self.shelf.unfolded_bytes() >= limits::UNFOLDED_BYTES_MAX)
+            && (self.unsettled_bytes >= self.config.room.unpersisted_bytes_max
+                || self.shelf.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
     }
 
     fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
@@ -232,8 +246,8 @@ impl Replica {
             (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
                 self.changes_fetched(id, after, records);
             }
-            (Awaited::Backlog(peer), Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, records);
+            (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
+                self.backlog_fetched(now, peer, link, from, records);
             }
             (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
         }
@@ -267,7 +281,8 @@ impl Replica {
         self.folding.written(now);
         #[cfg(feature = "planted")]
         if self.config.planted == Some(Planted::GossipBeforeSync) {
-            self.history.settle(batch);
+            self.history
+                .settle(batch, self.config.room.recent_log_bytes_max);
             self.push(now, batch);
         }
         ticket
@@ -301,7 +316,8 @@ impl Replica {
                 }
             }
             if let Some((lsn, batch)) = settled.batch {
-                self.history.settle(&batch);
+                self.history
+                    .settle(&batch, self.config.room.recent_log_bytes_max);
                 self.arrived(now, &batch);
                 for change in self.changes_of(lsn, &batch).collect::<Vec<_>>() {
                     self.outputs.push_back(Output::Changed(change));
@@ -348,7 +364,9 @@ impl Replica {
     /// A batch from a peer.
     fn receive(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>) {
         self.counters.batches_received += 1;
-        let offered = self.history.offer(batch);
+        let offered = self
+            .history
+            .offer(batch, self.config.room.held_back_bytes_max);
         #[cfg(feature = "planted")]
         let offered = match (offered, self.config.planted) {
             (Offered::Known, Some(Planted::ApplyTwice)) => Offered::Due,
