@@ -18,7 +18,10 @@ pub(crate) fn item(at: usize) -> String {
 
 /// The edit that is measured: one more of an item.
 pub(crate) fn one_more(at: usize) -> Outcome<Edit> {
-    Ok(Edit::Increment { path: Path::parse(&format!("/items/{}/qty", item(at)))?, by: 1 })
+    Ok(Edit::Increment {
+        path: Path::parse(&format!("/items/{}/qty", item(at)))?,
+        by: 1,
+    })
 }
 
 /// Fills carts, many at a time.
@@ -27,8 +30,11 @@ pub(crate) async fn fill(node: &Node, carts: usize) -> Outcome<()> {
     for cart in 0..carts {
         let node = node.clone();
         writes.spawn(async move {
-            let prices: Map<String, Value> = (0..ITEMS).map(|at| (item(at), json!({"price": 2.55}))).collect();
-            node.put(NAMESPACE, &key(cart), json!({ "items": prices })).await?;
+            let prices: Map<String, Value> = (0..ITEMS)
+                .map(|at| (item(at), json!({"price": 2.55})))
+                .collect();
+            node.put(NAMESPACE, &key(cart), json!({ "items": prices }))
+                .await?;
             let edits = (0..ITEMS).map(one_more).collect::<Outcome<Vec<_>>>()?;
             node.edit(NAMESPACE, &key(cart), edits).await?;
             Outcome::Ok(())

@@ -20,10 +20,19 @@ pub(crate) fn commits(records: u64, time: Duration) -> Outcome<(f64, Spread)> {
     let mut next = 0;
     let started = Instant::now();
     while started.elapsed() < time {
-        let log = (1..=records).map(|at| LogRecord { lsn: Lsn(next + at), bytes: Bytes::from(vec![7; RECORD_BYTES]) });
+        let first = next;
         next += records;
-        let commit =
-            Commit { ticket: Ticket(next), log: log.collect(), documents: Vec::new(), checkpoint: None, incarnation: None };
+        let log = (first + 1..=next).map(|lsn| LogRecord {
+            lsn: Lsn(lsn),
+            bytes: Bytes::from(vec![7; RECORD_BYTES]),
+        });
+        let commit = Commit {
+            ticket: Ticket(next),
+            log: log.collect(),
+            documents: Vec::new(),
+            checkpoint: None,
+            incarnation: None,
+        };
         let begun = Instant::now();
         store.commit(&[commit])?;
         spread.add(begun.elapsed());

@@ -22,19 +22,28 @@ pub(crate) async fn measure(program: Option<PathBuf>, carts: usize, seconds: u64
         None => std::env::current_exe()?.with_file_name("anabranch"),
     };
     if !program.exists() {
-        return Err(format!("{} is not there: run `cargo build --release` first", program.display()).into());
+        return Err(format!(
+            "{} is not there: run `cargo build --release` first",
+            program.display()
+        )
+        .into());
     }
     let dir = tempfile::tempdir()?;
     let node = carts::alone(dir.path()).await?;
     carts::fill(&node, carts).await?;
     node.shutdown().await?;
     let (_child, addr) = serve(&program, dir.path()).await?;
-    println!("HTTP, increments over {carts} carts of {} items, {seconds} s each, clients on the same machine", carts::ITEMS);
+    println!(
+        "HTTP, increments over {carts} carts of {} items, {seconds} s each, clients on the same machine",
+        carts::ITEMS
+    );
     let (lone_rate, lone) = floor::commits(1, time / 2)?;
     println!("  floor: bare commits of one 200-byte record     {lone_rate:>9.0}/s   {lone}");
     for clients in [1, 64] {
         let (rate, spread) = run(addr, carts, clients, time).await?;
-        println!("  {clients:>3} clients                                    {rate:>9.0}/s   {spread}");
+        println!(
+            "  {clients:>3} clients                                    {rate:>9.0}/s   {spread}"
+        );
     }
     Ok(())
 }
@@ -49,12 +58,21 @@ async fn serve(program: &std::path::Path, dir: &std::path::Path) -> Outcome<(Chi
     let stdout = child.stdout.take().ok_or("no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).await?;
-    let addr = line.split_whitespace().find_map(|word| word.strip_prefix("http="));
-    let addr = addr.ok_or_else(|| format!("the node did not come up: {line:?}"))?.parse()?;
+    let addr = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("http="));
+    let addr = addr
+        .ok_or_else(|| format!("the node did not come up: {line:?}"))?
+        .parse()?;
     Ok((child, addr))
 }
 
-async fn run(addr: SocketAddr, carts: usize, clients: usize, time: Duration) -> Outcome<(f64, Spread)> {
+async fn run(
+    addr: SocketAddr,
+    carts: usize,
+    clients: usize,
+    time: Duration,
+) -> Outcome<(f64, Spread)> {
     let started = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for client in 0..clients {
@@ -65,9 +83,13 @@ async fn run(addr: SocketAddr, carts: usize, clients: usize, time: Duration) -> 
             while started.elapsed() < time {
                 let key = carts::key(random.random_range(0..carts));
                 let item = carts::item(random.random_range(0..carts::ITEMS));
-                let body = format!(r#"{{"ops":[{{"op":"increment","path":"/items/{item}/qty","by":1}}]}}"#);
+                let body = format!(
+                    r#"{{"ops":[{{"op":"increment","path":"/items/{item}/qty","by":1}}]}}"#
+                );
                 let begun = Instant::now();
-                connection.post(&format!("/v1/docs/carts/{key}/ops"), &body).await?;
+                connection
+                    .post(&format!("/v1/docs/carts/{key}/ops"), &body)
+                    .await?;
                 spread.add(begun.elapsed());
             }
             Outcome::Ok(spread)
@@ -90,7 +112,10 @@ impl Connection {
     async fn open(addr: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream), addr })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            addr,
+        })
     }
 
     async fn post(&mut self, path: &str, body: &str) -> Outcome<()> {
@@ -110,7 +135,9 @@ impl Connection {
             line.clear();
             self.stream.read_line(&mut line).await?;
             match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse()?,
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse()?
+                }
                 Some(_) => {}
                 None => break,
             }

@@ -25,7 +25,9 @@ impl Spread {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         let at = (sorted.len() * p / 100).min(sorted.len().saturating_sub(1));
-        sorted.get(at).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1_000.0)
+        sorted
+            .get(at)
+            .map_or(f64::NAN, |duration| duration.as_secs_f64() * 1_000.0)
     }
 }
 

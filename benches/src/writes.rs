@@ -13,16 +13,29 @@ pub(crate) async fn measure(carts: usize, seconds: u64) -> Outcome<()> {
     let time = Duration::from_secs(seconds);
     let dir = tempfile::tempdir()?;
     let node = carts::alone(dir.path()).await?;
-    println!("embedded, increments over {carts} carts of {} items, {seconds} s each", carts::ITEMS);
+    println!(
+        "embedded, increments over {carts} carts of {} items, {seconds} s each",
+        carts::ITEMS
+    );
     carts::fill(&node, carts).await?;
     let (lone_rate, lone) = floor::commits(1, time / 2)?;
     println!("  floor: bare commits of one 200-byte record     {lone_rate:>9.0}/s   {lone}");
     let (group_rate, group) = floor::commits(64, time / 2)?;
-    println!("  floor: bare commits of 64 records              {group_rate:>9.0}/s   {group} per commit");
+    println!(
+        "  floor: bare commits of 64 records              {group_rate:>9.0}/s   {group} per commit"
+    );
     for (callers, floor_ms) in [(1, Some(lone.percentile_ms(50))), (64, None), (256, None)] {
         let (rate, spread) = run(&node, carts, callers, time).await?;
-        let ratio = floor_ms.map(|floor| format!(", p50 {:.2}x of a bare commit", spread.percentile_ms(50) / floor));
-        println!("  {callers:>3} callers                                    {rate:>9.0}/s   {spread}{}", ratio.unwrap_or_default());
+        let ratio = floor_ms.map(|floor| {
+            format!(
+                ", p50 {:.2}x of a bare commit",
+                spread.percentile_ms(50) / floor
+            )
+        });
+        println!(
+            "  {callers:>3} callers                                    {rate:>9.0}/s   {spread}{}",
+            ratio.unwrap_or_default()
+        );
     }
     node.shutdown().await?;
     Ok(())

@@ -75,7 +75,11 @@ impl Plan {
             think_us_max: random.between(60_000, 250_000),
             chaos_us: random.between(3_000_000, 9_000_000),
             fault_every_us: random.between(250_000, 1_500_000),
-            room: if cramped { cramped_room(random) } else { Room::default() },
+            room: if cramped {
+                cramped_room(random)
+            } else {
+                Room::default()
+            },
             restart_all_at_heal: random.coin(),
             hot: random.between(1, 3),
             cold: random.between(5, 40),

@@ -50,6 +50,27 @@ pub struct Config {
     pub planted: Option<Planted>,
 }
 
+impl Config {
+    /// A replica with room as by default.
+    #[must_use]
+    pub fn new(
+        replica: ReplicaId,
+        name: impl Into<String>,
+        datacenter: impl Into<String>,
+        spare_incarnation: Incarnation,
+    ) -> Self {
+        Self {
+            replica,
+            name: name.into(),
+            datacenter: datacenter.into(),
+            spare_incarnation,
+            room: Room::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+}
+
 /// Deliberate bugs, to prove that the simulator finds them.
 #[cfg(feature = "planted")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -130,24 +130,18 @@ impl Story {
             "replaying {total} rows ({} bad rows left out)",
             invoices.bad_count
         ))?;
-        let mut rows: Vec<_> = self
+        let nodes = self
             .cluster
             .datacenters
             .iter()
-            .map(|_| Vec::new())
-            .collect();
-        for row in invoices.rows {
-            rows[row.datacenter].push(row);
-        }
+            .map(|datacenter| datacenter.node.clone());
         let mut writers = JoinSet::new();
-        for (datacenter, rows) in self.cluster.datacenters.iter().zip(rows) {
-            writers.spawn(replay(
-                datacenter.node.clone(),
-                rows,
-                rate,
-                self.progress.clone(),
-            ));
-        }
+        writers.spawn(replay(
+            nodes.collect(),
+            invoices.rows,
+            rate,
+            self.progress.clone(),
+        ));
         self.started = Instant::now();
         let done = |story: &Self| story.progress.done.load(Ordering::Relaxed);
         let outage = self

@@ -38,7 +38,7 @@ impl Progress {
                 .unwrap_or_else(PoisonError::into_inner)
                 .enter(line),
             Err(failure) => {
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure)
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
             }
         }
         self.done.fetch_add(1, Ordering::Relaxed);
@@ -137,15 +137,26 @@ fn made_up(random: &mut SmallRng) -> Line {
     }
 }
 
-/// Writes one datacenter's rows as fast as it takes them, or at a rate.
-pub(super) async fn replay(node: Node, rows: Vec<Row>, rate: Option<f64>, progress: Arc<Progress>) {
-    let mut till = Till::new(node, progress);
+/// Writes rows in the order of the file, each in its datacenter, as fast as those take them or at a rate.
+pub(super) async fn replay(
+    nodes: Vec<Node>,
+    rows: Vec<Row>,
+    rate: Option<f64>,
+    progress: Arc<Progress>,
+) {
+    let mut tills: Vec<Till> = nodes
+        .into_iter()
+        .map(|node| Till::new(node, progress.clone()))
+        .collect();
+    let rate = rate.map(|rate| rate * tills.len() as f64);
     let mut clock = rate.map(|rate| tokio::time::interval(Duration::from_secs_f64(1.0 / rate)));
     for row in rows {
         if let Some(clock) = &mut clock {
             clock.tick().await;
         }
-        till.write(row.line).await;
+        tills[row.datacenter].write(row.line).await;
     }
-    till.close().await;
+    for till in tills {
+        till.close().await;
+    }
 }
