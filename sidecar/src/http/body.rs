@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn bad_json_is_located() {
-        let problem = json(b"{\n  \"a\": tru\n}").unwrap_err();
+        let problem = json(b"{\n  \"a\": x\n}").unwrap_err();
         assert_eq!(problem.kind(), Kind::BadJson);
         assert_eq!(problem.json()["line"], 2);
-        assert!(problem.json()["column"].as_u64().unwrap() > 6);
+        assert_eq!(problem.json()["column"], 8);
         assert!(json(b"").unwrap_err().detail().contains("empty"));
         assert_eq!(
             json(b"{\"a\": \"\xff\"}").unwrap_err().kind(),
