@@ -22,12 +22,20 @@ impl World {
             14..28 => {
                 let calls = self.random.tail(0, 500);
                 self.machines[site].disk.light_fuse(calls);
-                self.note(Some(site), Topic::Fault, format_args!("dies in {calls} calls"));
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("dies in {calls} calls"),
+                );
             }
             28..34 => {
                 let fault = *self.random.pick(&[Fault::Sync, Fault::Write]);
                 self.machines[site].disk.inject(fault);
-                self.note(Some(site), Topic::Fault, format_args!("next {fault:?} fails"));
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("next {fault:?} fails"),
+                );
             }
             34..43 => self.take_image(site),
             43..50 => self.swap(site),
@@ -42,7 +50,11 @@ impl World {
                 let offset = self.random.between(0, 600_000);
                 self.machines[site].wall_offset_ms = i64::try_from(offset).unwrap_or(0) - 300_000;
                 self.tally.clock_jumps += 1;
-                self.note(Some(site), Topic::Fault, format_args!("the wall clock jumps"));
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("the wall clock jumps"),
+                );
             }
         }
     }
@@ -93,17 +105,27 @@ impl World {
         let pair = self.random.index(self.pairs.len());
         if let Some(connection) = self.pairs[pair].current {
             self.tally.resets += 1;
-            self.note(None, Topic::Fault, format_args!("connection {connection} is cut"));
+            self.note(
+                None,
+                Topic::Fault,
+                format_args!("connection {connection} is cut"),
+            );
             self.reset(connection);
         }
     }
 
     fn part(&mut self) {
         let pair = self.random.index(self.pairs.len());
-        let ways = *self.random.pick(&[[true, true], [true, false], [false, true]]);
+        let ways = *self
+            .random
+            .pick(&[[true, true], [true, false], [false, true]]);
         let lasts = self.random.tail(50_000, 5_000_000);
         self.tally.partitions += 1;
-        self.note(None, Topic::Fault, format_args!("pair {pair} is parted {ways:?}"));
+        self.note(
+            None,
+            Topic::Fault,
+            format_args!("pair {pair} is parted {ways:?}"),
+        );
         self.partition(pair, ways, lasts);
     }
 

@@ -43,10 +43,21 @@ pub(crate) struct Pending {
 }
 
 enum Asked {
-    Read { document: DocumentId, owed: usize },
-    Write { number: usize },
-    Scan { namespace: Namespace, values: bool, limit: usize },
-    Changes { after: Lsn },
+    Read {
+        document: DocumentId,
+        owed: usize,
+    },
+    Write {
+        number: usize,
+    },
+    Scan {
+        namespace: Namespace,
+        values: bool,
+        limit: usize,
+    },
+    Changes {
+        after: Lsn,
+    },
     Probe,
 }
 
@@ -93,11 +104,22 @@ impl World {
             58..92 => {
                 let document = workload::any_document(&mut client.random, &self.plan);
                 let owed = self.ledger.acknowledged_here(site, &document);
-                (Request::Read { document: document.clone() }, Asked::Read { document, owed })
+                (
+                    Request::Read {
+                        document: document.clone(),
+                    },
+                    Asked::Read { document, owed },
+                )
             }
             _ => {
                 let request = workload::listing(&mut client.random);
-                let Request::Scan { namespace, values, limit, .. } = &request else {
+                let Request::Scan {
+                    namespace,
+                    values,
+                    limit,
+                    ..
+                } = &request
+                else {
                     return;
                 };
                 let asked = Asked::Scan {
@@ -122,8 +144,19 @@ impl World {
     ) -> RequestId {
         self.names_used += 1;
         let id = RequestId(self.names_used);
-        self.note(Some(site), Topic::Client, format_args!("#{} {}", id.0, Shown(request)));
-        self.requests.insert(id, Pending { site, client, asked });
+        self.note(
+            Some(site),
+            Topic::Client,
+            format_args!("#{} {}", id.0, Shown(request)),
+        );
+        self.requests.insert(
+            id,
+            Pending {
+                site,
+                client,
+                asked,
+            },
+        );
         id
     }
 
@@ -131,9 +164,10 @@ impl World {
     pub(crate) fn subscriber(&mut self, site: usize) {
         let pause = self.random.between(100_000, 600_000);
         self.schedule.after(pause, Event::Subscriber(site));
-        let waits = self.requests.values().any(|pending| {
-            pending.site == site && matches!(pending.asked, Asked::Changes { .. })
-        });
+        let waits = self
+            .requests
+            .values()
+            .any(|pending| pending.site == site && matches!(pending.asked, Asked::Changes { .. }));
         if self.machines[site].process.is_none() || waits {
             return;
         }
@@ -168,14 +202,12 @@ impl World {
         }
     }
 
-    pub(crate) fn reply(
-        &mut self,
-        site: usize,
-        id: RequestId,
-        reply: Result<Reply, RequestError>,
-    ) {
+    pub(crate) fn reply(&mut self, site: usize, id: RequestId, reply: Result<Reply, RequestError>) {
         let Some(pending) = self.requests.remove(&id) else {
-            return self.fail("one answer to each request", format!("#{} is answered twice", id.0));
+            return self.fail(
+                "one answer to each request",
+                format!("#{} is answered twice", id.0),
+            );
         };
         self.free_client(id, &pending);
         let outcome = match &reply {
@@ -187,7 +219,11 @@ impl World {
             Ok(Reply::Changes { changes, .. }) => format!("{} changes", changes.len()),
             Err(error) => format!("refused: {error}"),
         };
-        self.note(Some(site), Topic::Client, format_args!("#{} {outcome}", id.0));
+        self.note(
+            Some(site),
+            Topic::Client,
+            format_args!("#{} {outcome}", id.0),
+        );
         match (pending.asked, reply) {
             (Asked::Write { number }, Ok(Reply::Written(written))) => {
                 self.written(site, number, &written);
@@ -197,7 +233,14 @@ impl World {
             (Asked::Read { document, owed }, Ok(Reply::Document(snapshot))) => {
                 self.read(site, pending.client, &document, snapshot.as_ref(), owed);
             }
-            (Asked::Scan { namespace, values, limit }, Ok(Reply::Page(page))) => {
+            (
+                Asked::Scan {
+                    namespace,
+                    values,
+                    limit,
+                },
+                Ok(Reply::Page(page)),
+            ) => {
                 self.page(site, &namespace, values, limit, &page);
             }
             (Asked::Changes { after }, Ok(Reply::Changes { changes, next })) => {
@@ -211,7 +254,10 @@ impl World {
             (_, Err(RequestError::Store(_))) => self.tally.reads += 1,
             (_, Err(error)) => self.fail("requests are answered", error.to_string()),
             (_, Ok(_)) => {
-                self.fail("requests are answered", format!("#{} gets another's answer", id.0));
+                self.fail(
+                    "requests are answered",
+                    format!("#{} gets another's answer", id.0),
+                );
             }
         }
     }
@@ -303,8 +349,14 @@ impl World {
         page: &Page,
     ) {
         self.tally.reads += 1;
-        let sorted = page.documents.windows(2).all(|pair| pair[0].key < pair[1].key);
-        let whole = page.documents.iter().all(|listed| listed.snapshot.is_some() == values);
+        let sorted = page
+            .documents
+            .windows(2)
+            .all(|pair| pair[0].key < pair[1].key);
+        let whole = page
+            .documents
+            .iter()
+            .all(|listed| listed.snapshot.is_some() == values);
         if !sorted || !whole || page.documents.len() > limit {
             self.fail("listings are in order", format!("{page:?}"));
         }
@@ -328,13 +380,18 @@ impl World {
         }
         for change in changes {
             let source = own == Some(change.origin);
-            let taken = machine.subscriber.take(change, &mut self.provenance, source);
+            let taken = machine
+                .subscriber
+                .take(change, &mut self.provenance, source);
             if let Err(found) = taken {
                 return self.fail("the change feed is whole", format!("subscriber: {found}"));
             }
         }
         if next < machine.subscriber.at {
-            let found = format!("to go on from {}, after {} was shown", next.0, machine.subscriber.at.0);
+            let found = format!(
+                "to go on from {}, after {} was shown",
+                next.0, machine.subscriber.at.0
+            );
             return self.fail("the change feed is whole", found);
         }
         machine.subscriber.at = next;
@@ -348,12 +405,27 @@ impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Request::Read { document } => write!(f, "read {document}"),
-            Request::Write { document, intent, guard } => {
+            Request::Write {
+                document,
+                intent,
+                guard,
+            } => {
                 write!(f, "write {document} {intent:?}")?;
-                guard.as_ref().map_or(Ok(()), |guard| write!(f, " if {guard:?}"))
+                guard
+                    .as_ref()
+                    .map_or(Ok(()), |guard| write!(f, " if {guard:?}"))
             }
-            Request::Scan { namespace, prefix, after, limit, values } => {
-                write!(f, "list {namespace}/{prefix}* after {after:?}, {limit}, values: {values}")
+            Request::Scan {
+                namespace,
+                prefix,
+                after,
+                limit,
+                values,
+            } => {
+                write!(
+                    f,
+                    "list {namespace}/{prefix}* after {after:?}, {limit}, values: {values}"
+                )
             }
             Request::Changes { after } => write!(f, "changes after {}", after.0),
         }

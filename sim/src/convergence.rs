@@ -45,7 +45,10 @@ impl Convergence {
                 None => listed.key.to_string(),
             })
             .collect();
-        let entries = frontier.iter().map(|(origin, seq)| (*origin, *seq)).collect();
+        let entries = frontier
+            .iter()
+            .map(|(origin, seq)| (*origin, *seq))
+            .collect();
         let state = (namespace.clone(), entries);
         let Some((known, first)) = self.states.get(&state) else {
             if self.states.len() < STATES_MAX {
@@ -82,10 +85,11 @@ impl World {
                 .filter_map(|site| Some((site, self.quiet_frontier(site, &namespace)?)))
                 .collect();
             for (site, frontier) in &quiet {
-                let twin = quiet.iter().any(|(other, theirs)| other != site && theirs == frontier);
+                let twin = quiet
+                    .iter()
+                    .any(|(other, theirs)| other != site && theirs == frontier);
                 let known = self.convergence.states.keys().any(|(space, entries)| {
-                    *space == namespace
-                        && entries.iter().map(|(o, s)| (o, s)).eq(frontier.iter())
+                    *space == namespace && entries.iter().map(|(o, s)| (o, s)).eq(frontier.iter())
                 });
                 if (twin || known) && !frontier.is_empty() {
                     self.compare_now(*site, &namespace, frontier);
@@ -141,7 +145,10 @@ impl World {
         }
         let page = self.convergence.probing.take().and_then(|probe| probe.page);
         if page.is_none() && self.machines[site].process.is_some() {
-            self.fail("liveness", "a listing at a quiet replica is not answered".to_owned());
+            self.fail(
+                "liveness",
+                "a listing at a quiet replica is not answered".to_owned(),
+            );
         }
         page
     }
@@ -164,13 +171,20 @@ impl World {
                 let compared = self.convergence.compare(site, &namespace, &frontier, &page);
                 self.check("equal changes read the same", compared.map(|_| ()));
                 for listed in page.documents.into_iter().filter(|_| site == 0) {
-                    let id = DocumentId { namespace: namespace.clone(), key: listed.key };
+                    let id = DocumentId {
+                        namespace: namespace.clone(),
+                        key: listed.key,
+                    };
                     let value = listed.snapshot.map(|snapshot| snapshot.value);
                     documents.insert(id, value.unwrap_or_default());
                 }
             }
         }
-        self.note(None, Topic::World, format_args!("{} documents compared", documents.len()));
+        self.note(
+            None,
+            Topic::World,
+            format_args!("{} documents compared", documents.len()),
+        );
         documents
     }
 }

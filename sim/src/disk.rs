@@ -257,10 +257,7 @@ mod tests {
                 other => panic!("torn within a sector: {other}"),
             }
         }
-        assert!(
-            kept > 20 && lost > 20 && torn > 20,
-            "{kept} {lost} {torn}"
-        );
+        assert!(kept > 20 && lost > 20 && torn > 20, "{kept} {lost} {torn}");
     }
 
     #[test]

@@ -16,7 +16,6 @@ const SATURATED_US_MAX: u64 = 30_000_000;
 impl World {
     /// Gives a replica an input, or keeps it while the replica is saturated.
     pub(crate) fn feed(&mut self, site: usize, input: Input) {
-        let now_us = self.schedule.now_us;
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
@@ -30,12 +29,11 @@ impl World {
         if !answers && (process.replica.is_saturated() || !process.held.is_empty()) {
             process.held.push_back(input);
             let held = process.held.len();
-            if process.saturated_since_us.is_none() {
-                process.saturated_since_us = Some(now_us);
-                self.tally.saturations += 1;
-            }
             if held > HELD_INPUTS_MAX {
-                self.fail("bounds", format!("{held} inputs wait for a saturated replica"));
+                self.fail(
+                    "bounds",
+                    format!("{held} inputs wait for a saturated replica"),
+                );
             }
             return;
         }
@@ -47,7 +45,9 @@ impl World {
         let now_us = self.schedule.now_us;
         while let Some(process) = &mut self.machines[site].process {
             if process.replica.is_saturated() {
+                let begins = process.saturated_since_us.is_none();
                 let since = *process.saturated_since_us.get_or_insert(now_us);
+                self.tally.saturations += u64::from(begins);
                 if now_us - since > SATURATED_US_MAX {
                     self.fail("liveness", "a replica is saturated forever".to_owned());
                 }
@@ -103,12 +103,18 @@ impl World {
     }
 
     fn fetch(&mut self, life: Life, id: FetchId, fetch: Fetch) {
-        if let Some(probe) = self.convergence.probing.as_mut().filter(|p| p.site == life.site) {
+        if let Some(probe) = self
+            .convergence
+            .probing
+            .as_mut()
+            .filter(|p| p.site == life.site)
+        {
             probe.fetches.push((id, fetch));
             return;
         }
         let after = self.random.tail(0, 20_000);
-        self.schedule.after(after, Event::FetchRead(life, id, fetch));
+        self.schedule
+            .after(after, Event::FetchRead(life, id, fetch));
     }
 
     pub(crate) fn fetch_read(&mut self, life: Life, id: FetchId, fetch: &Fetch) {
@@ -117,7 +123,11 @@ impl World {
         }
         let result = if self.phase == Phase::Chaos && self.random.chance(3) {
             self.tally.fetch_faults += 1;
-            self.note(Some(life.site), Topic::Fault, format_args!("fetch {} fails", id.0));
+            self.note(
+                Some(life.site),
+                Topic::Fault,
+                format_args!("fetch {} fails", id.0),
+            );
             Err("simulated: the read failed".to_owned())
         } else {
             let Some(result) = self.read_store(life.site, fetch) else {
@@ -130,7 +140,8 @@ impl World {
         } else {
             self.random.tail(0, 20_000)
         };
-        self.schedule.after(after, Event::FetchAnswer(life, id, result));
+        self.schedule
+            .after(after, Event::FetchAnswer(life, id, result));
     }
 
     /// Asks the store. None: the machine died of it.
@@ -145,7 +156,10 @@ impl World {
             self.died(site);
             return None;
         }
-        let closed = machine.process.as_ref().is_some_and(|process| process.closed);
+        let closed = machine
+            .process
+            .as_ref()
+            .is_some_and(|process| process.closed);
         if let Err(error) = &result
             && !machine.disk.has_faulted()
             && !closed
@@ -163,7 +177,11 @@ impl World {
     ) {
         if self.is_alive(life) {
             let outcome = if result.is_ok() { "answered" } else { "failed" };
-            self.note(Some(life.site), Topic::Store, format_args!("fetch {} {outcome}", id.0));
+            self.note(
+                Some(life.site),
+                Topic::Store,
+                format_args!("fetch {} {outcome}", id.0),
+            );
             self.feed(life.site, Input::Fetched { id, result });
         }
     }
@@ -188,7 +206,11 @@ impl World {
         let result = process.store.commit(&group);
         self.tally.commits += 1;
         if self.machines[site].disk.is_off() {
-            self.note(Some(site), Topic::Fault, format_args!("dies at the commit of {}", through.0));
+            self.note(
+                Some(site),
+                Topic::Fault,
+                format_args!("dies at the commit of {}", through.0),
+            );
             return self.died(site);
         }
         match result {
@@ -199,7 +221,11 @@ impl World {
                     process.closed = true;
                     process.queue.clear();
                 }
-                self.note(Some(site), Topic::Fault, format_args!("commit of {} fails", through.0));
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("commit of {} fails", through.0),
+                );
                 let after = self.random.tail(0, 20_000);
                 let event = Event::PersistFailed(life, error.to_string());
                 self.schedule.after(after, event);
@@ -228,14 +254,22 @@ impl World {
 
     pub(crate) fn persisted(&mut self, life: Life, through: Ticket) {
         if self.is_alive(life) {
-            self.note(Some(life.site), Topic::Store, format_args!("durable through {}", through.0));
+            self.note(
+                Some(life.site),
+                Topic::Store,
+                format_args!("durable through {}", through.0),
+            );
             self.feed(life.site, Input::Persisted { through });
         }
     }
 
     pub(crate) fn persist_failed(&mut self, life: Life, error: String) {
         if self.is_alive(life) {
-            self.note(Some(life.site), Topic::Store, format_args!("told that the store failed"));
+            self.note(
+                Some(life.site),
+                Topic::Store,
+                format_args!("told that the store failed"),
+            );
             self.feed(life.site, Input::PersistFailed { error });
             let after = self.random.between(10_000, 500_000);
             self.schedule.after(after, Event::Crash(life));
@@ -268,13 +302,19 @@ impl World {
         };
         let wake_ms = process.replica.wake_at();
         if ticked && wake_ms <= now.mono_ms {
-            let found = format!("woken at {} ms it wants to be woken at {wake_ms} ms", now.mono_ms);
+            let found = format!(
+                "woken at {} ms it wants to be woken at {wake_ms} ms",
+                now.mono_ms
+            );
             return self.fail("a replica does not spin", found);
         }
         if wake_ms == u64::MAX {
             return;
         }
-        let at_us = wake_ms.saturating_sub(offset_ms).saturating_mul(1_000).max(now_us);
+        let at_us = wake_ms
+            .saturating_sub(offset_ms)
+            .saturating_mul(1_000)
+            .max(now_us);
         if at_us < process.tick_at_us {
             process.tick_at_us = at_us;
             self.schedule.at(at_us, Event::Tick(life));
@@ -292,13 +332,18 @@ impl World {
             ),
         );
         if !persisted {
-            let found = format!("{} was shown without a commit being reported", change.document);
+            let found = format!(
+                "{} was shown without a commit being reported",
+                change.document
+            );
             self.fail("nothing is visible before it is durable", found);
         }
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
-        let taken = process.live.take(change, &mut self.provenance, change.local);
+        let taken = process
+            .live
+            .take(change, &mut self.provenance, change.local);
         if change.local {
             let announced = (change.document.clone(), change.origin, change.seq);
             process.announced.push_back(announced);
@@ -316,7 +361,9 @@ impl World {
                 );
                 self.fail("nothing is sent before it is durable", found);
             }
-            Notice::ChangeRefused { document, reason, .. } => {
+            Notice::ChangeRefused {
+                document, reason, ..
+            } => {
                 let found = format!("a change to {document} was not let in: {reason}");
                 self.fail("changes arrive whole and in order", found);
             }
@@ -325,10 +372,16 @@ impl World {
             }
             Notice::BadFrame { reason, .. } => {
                 if self.tally.frames_garbled == 0 {
-                    self.fail("frames read", format!("a frame of a replica's own: {reason}"));
+                    self.fail(
+                        "frames read",
+                        format!("a frame of a replica's own: {reason}"),
+                    );
                 }
             }
-            _ => self.fail("notices", format!("a notice that the simulator does not know: {notice:?}")),
+            _ => self.fail(
+                "notices",
+                format!("a notice that the simulator does not know: {notice:?}"),
+            ),
         }
     }
 

@@ -21,7 +21,10 @@ impl Provenance {
     /// The same batch is the same wherever it is seen.
     fn recognise(&mut self, name: &Name, change: &Change) -> Result<(), String> {
         let seen = (change.document.clone(), change.time_ms);
-        let known = self.issued.entry(name.clone()).or_insert_with(|| seen.clone());
+        let known = self
+            .issued
+            .entry(name.clone())
+            .or_insert_with(|| seen.clone());
         if *known == seen {
             return Ok(());
         }
@@ -128,20 +131,38 @@ mod tests {
     fn an_effect_before_its_cause_is_found() {
         let mut provenance = Provenance::default();
         let mut writer = Feed::default();
-        writer.take(&change(1, 1, 1), &mut provenance, false).unwrap();
-        writer.take(&change(2, 1, 2), &mut provenance, true).unwrap();
+        writer
+            .take(&change(1, 1, 1), &mut provenance, false)
+            .unwrap();
+        writer
+            .take(&change(2, 1, 2), &mut provenance, true)
+            .unwrap();
         let mut reader = Feed::default();
-        assert!(reader.take(&change(2, 1, 1), &mut provenance, false).is_err());
-        reader.take(&change(1, 1, 1), &mut provenance, false).unwrap();
-        reader.take(&change(2, 1, 2), &mut provenance, false).unwrap();
+        assert!(
+            reader
+                .take(&change(2, 1, 1), &mut provenance, false)
+                .is_err()
+        );
+        reader
+            .take(&change(1, 1, 1), &mut provenance, false)
+            .unwrap();
+        reader
+            .take(&change(2, 1, 2), &mut provenance, false)
+            .unwrap();
     }
 
     #[test]
     fn one_number_for_two_batches_is_found() {
         let mut provenance = Provenance::default();
-        Feed::default().take(&change(1, 1, 1), &mut provenance, true).unwrap();
+        Feed::default()
+            .take(&change(1, 1, 1), &mut provenance, true)
+            .unwrap();
         let mut other = change(1, 1, 1);
         other.document = DocumentId::new("n", "e").unwrap();
-        assert!(Feed::default().take(&other, &mut provenance, false).is_err());
+        assert!(
+            Feed::default()
+                .take(&other, &mut provenance, false)
+                .is_err()
+        );
     }
 }

@@ -62,7 +62,10 @@ impl World {
                 }
                 if now_us - since_us > SETTLING_US_MAX {
                     let differences = self.differences();
-                    return self.fail("liveness", format!("it does not come to rest: {differences}"));
+                    return self.fail(
+                        "liveness",
+                        format!("it does not come to rest: {differences}"),
+                    );
                 }
             }
             Phase::Chaos | Phase::Over => return,
@@ -133,11 +136,17 @@ impl World {
         }
         for site in 0..self.machines.len() {
             let machine = &self.machines[site];
-            let Some(process) = &machine.process else { continue };
+            let Some(process) = &machine.process else {
+                continue;
+            };
             let status = process.replica.status(machine.now(self.schedule.now_us));
             self.count(&status.counters);
             if status.held_back_bytes > 0 {
-                let found = format!("{} bytes wait for causes at {}", status.held_back_bytes, site_name(site));
+                let found = format!(
+                    "{} bytes wait for causes at {}",
+                    status.held_back_bytes,
+                    site_name(site)
+                );
                 return self.fail("nothing waits in the end", found);
             }
         }
@@ -146,7 +155,10 @@ impl World {
             return;
         }
         let settled = self.ledger.settle(&documents);
-        self.check("no acknowledged write is lost, and counters add up", settled);
+        self.check(
+            "no acknowledged write is lost, and counters add up",
+            settled,
+        );
         self.compare_states(documents.into_keys());
         self.phase = Phase::Over;
     }
@@ -166,7 +178,10 @@ impl World {
                 }
             }
             self.tally.states_compared += 1;
-            if states.iter().any(|state| state.present != states[0].present) {
+            if states
+                .iter()
+                .any(|state| state.present != states[0].present)
+            {
                 return self.fail("equal states", format!("{fetch:?} is there and is not"));
             }
             if states.iter().any(|state| state.state != states[0].state) {

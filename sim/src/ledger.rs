@@ -85,9 +85,7 @@ impl Ledger {
 
     /// How many acknowledged writes a reader here must find; to be asked before the read.
     pub(crate) fn acknowledged_here(&self, site: usize, document: &DocumentId) -> usize {
-        self.here
-            .get(&(site, document.clone()))
-            .map_or(0, Vec::len)
+        self.here.get(&(site, document.clone())).map_or(0, Vec::len)
     }
 
     /// The disk of a replica was replaced. What no other one holds may be gone.
@@ -149,10 +147,12 @@ impl Ledger {
         for mark in found {
             let number: Option<usize> = mark.strip_prefix('w').and_then(|n| n.parse().ok());
             let write = number.and_then(|number| Some((number, self.writes.get(number)?)));
-            let Some((number, write)) = write.filter(|(_, write)| {
-                write.document == *document && write.fate != Fate::Refused
-            }) else {
-                return Err(format!("{document} shows {mark:?}, which nobody wrote there"));
+            let Some((number, write)) = write
+                .filter(|(_, write)| write.document == *document && write.fate != Fate::Refused)
+            else {
+                return Err(format!(
+                    "{document} shows {mark:?}, which nobody wrote there"
+                ));
             };
             let additive = matches!(write.mark, Mark::Member | Mark::Post);
             if !numbers.insert(number) && additive {
@@ -163,10 +163,7 @@ impl Ledger {
     }
 
     /// The final state, equal everywhere: what is owed is there, and counters add up.
-    pub(crate) fn settle(
-        &self,
-        documents: &BTreeMap<DocumentId, Value>,
-    ) -> Result<(), String> {
+    pub(crate) fn settle(&self, documents: &BTreeMap<DocumentId, Value>) -> Result<(), String> {
         let mut found = BTreeMap::new();
         for (document, value) in documents {
             found.insert(document, self.marks(document, Some(value))?);
@@ -184,7 +181,9 @@ impl Ledger {
                             crate::site_name(write.site),
                             write.fate,
                             write.seen,
-                            write.position.map(|(origin, seq)| format!("{origin} {}", seq.0)),
+                            write
+                                .position
+                                .map(|(origin, seq)| format!("{origin} {}", seq.0)),
                         ));
                     }
                 }
@@ -200,7 +199,9 @@ impl Ledger {
             }
         }
         for ((document, name), (low, high)) in sums {
-            let value = documents.get(document).and_then(|value| value["n"][name].as_i64());
+            let value = documents
+                .get(document)
+                .and_then(|value| value["n"][name].as_i64());
             let value = value.unwrap_or(0);
             if !(low..=high).contains(&value) {
                 return Err(format!(
@@ -217,7 +218,9 @@ fn collect(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::String(text) if text.starts_with('<') => {
             let marks = text.split_inclusive('>').map(|part| {
-                part.strip_prefix('<').and_then(|part| part.strip_suffix('>')).unwrap_or(part)
+                part.strip_prefix('<')
+                    .and_then(|part| part.strip_suffix('>'))
+                    .unwrap_or(part)
             });
             into.extend(marks.map(str::to_owned));
         }

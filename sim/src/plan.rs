@@ -75,7 +75,11 @@ impl Plan {
             think_us_max: random.between(60_000, 250_000),
             chaos_us: random.between(3_000_000, 9_000_000),
             fault_every_us: random.between(250_000, 1_500_000),
-            room: if cramped { cramped_room(random) } else { Room::default() },
+            room: if cramped {
+                cramped_room(random)
+            } else {
+                Room::default()
+            },
             restart_all_at_heal: random.coin(),
             hot: random.between(1, 3),
             cold: random.between(5, 40),
@@ -88,7 +92,7 @@ fn cramped_room(random: &mut Random) -> Room {
     Room {
         loaded_documents_max: *random.pick(&[1, 3, 8, 100]),
         recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
-        log_read_bytes_max: *random.pick(&[100, 1_000, 20_000]),
+        log_read_bytes_max: *random.pick(&[500, 4_000, 20_000]),
         frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),
         link_window_bytes: *random.pick(&[300, 3_000, 30_000]),
         held_back_bytes_max: *random.pick(&[0, 1_000, 50_000]),

@@ -51,7 +51,11 @@ impl World {
             }
             Err(Failed::Disk(why)) => {
                 self.tally.failed_openings += 1;
-                self.note(Some(site), Topic::Fault, format_args!("died while opening: {why}"));
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("died while opening: {why}"),
+                );
                 self.machines[site].disk.switch_off();
                 if self.random.coin() {
                     self.machines[site].disk.lose_power();
@@ -102,10 +106,17 @@ impl World {
         let (mut replica, from) = Replica::recover(config, recovery).map_err(unreadable)?;
         let mut next = from;
         loop {
-            let fetch = Fetch::Log { from: next, bytes_max: 10_000 };
-            let fetched = store.fetch(&fetch).map_err(|error| excused(error.to_string()))?;
+            let fetch = Fetch::Log {
+                from: next,
+                bytes_max: 10_000,
+            };
+            let fetched = store
+                .fetch(&fetch)
+                .map_err(|error| excused(error.to_string()))?;
             let Fetched::Log(records) = fetched else {
-                return Err(Failed::Broken("the store answered another question".to_owned()));
+                return Err(Failed::Broken(
+                    "the store answered another question".to_owned(),
+                ));
             };
             let Some(last) = records.last() else { break };
             next = last.lsn.next();
@@ -135,7 +146,10 @@ impl World {
         self.note(
             Some(site),
             Topic::World,
-            format_args!("started as {}, continuity {continuity:?}", origin.incarnation),
+            format_args!(
+                "started as {}, continuity {continuity:?}",
+                origin.incarnation
+            ),
         );
         let replaced = std::mem::take(&mut self.machines[site].replaced);
         if replaced {
@@ -197,7 +211,11 @@ impl World {
 
     /// The machine died at an I/O call: that is a power cut or a kill, and it comes back.
     pub(crate) fn died(&mut self, site: usize) {
-        let how = if self.random.chance(700) { End::PowerCut } else { End::Kill };
+        let how = if self.random.chance(700) {
+            End::PowerCut
+        } else {
+            End::Kill
+        };
         self.end(site, how);
         let after = self.random.tail(10_000, 2_000_000);
         self.schedule.after(after, Event::Restart(site));
@@ -271,8 +289,12 @@ impl World {
         machine.identity = identity;
         machine.replaced = true;
         let image = machine.image.as_ref().filter(|_| restore);
-        machine.known = image.map(|image| image.holdings.clone()).unwrap_or_default();
-        machine.disk.replace(image.map(|image| image.content.clone()).unwrap_or_default());
+        machine.known = image
+            .map(|image| image.holdings.clone())
+            .unwrap_or_default();
+        machine
+            .disk
+            .replace(image.map(|image| image.content.clone()).unwrap_or_default());
         let mut survivors = survivors;
         survivors.push(machine.known.clone());
         let excused = self.ledger.disk_lost(site, &survivors);
@@ -293,4 +315,3 @@ fn debug(frontier: &anabranch_core::Frontier) -> String {
         .collect();
     entries.join(" ")
 }
-

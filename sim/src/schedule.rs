@@ -72,7 +72,8 @@ impl Schedule {
 
     pub(crate) fn at(&mut self, at_us: u64, event: Event) {
         self.count += 1;
-        self.queue.insert((at_us.max(self.now_us), self.count), event);
+        self.queue
+            .insert((at_us.max(self.now_us), self.count), event);
     }
 
     pub(crate) fn after(&mut self, us: u64, event: Event) {

@@ -44,7 +44,11 @@ impl Tally {
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Self) {
         let most = self.convergence_ms_max.max(other.convergence_ms_max);
-        for (mine, theirs) in self.fields_mut().into_iter().zip(other.clone().fields_mut()) {
+        for (mine, theirs) in self
+            .fields_mut()
+            .into_iter()
+            .zip(other.clone().fields_mut())
+        {
             *mine.1 += *theirs.1;
         }
         self.convergence_ms_max = most;
@@ -63,9 +67,38 @@ macro_rules! fields {
 }
 
 fields!(
-    seeds, events, virtual_ms, writes_acknowledged, writes_refused, writes_unknown, reads, frames,
-    commits, power_cuts, kills, disks_restored, disks_lost, disk_faults, failed_openings, resets,
-    partitions, frames_lost, frames_doubled, frames_garbled, clock_jumps, fetch_faults, saturations,
-    probes_equal, states_compared, states_of_other_bytes, writes_excused, convergence_ms_max,
-    convergence_ms_sum, folds, stalls, duplicates, out_of_order, changes_refused,
+    seeds,
+    events,
+    virtual_ms,
+    writes_acknowledged,
+    writes_refused,
+    writes_unknown,
+    reads,
+    frames,
+    commits,
+    power_cuts,
+    kills,
+    disks_restored,
+    disks_lost,
+    disk_faults,
+    failed_openings,
+    resets,
+    partitions,
+    frames_lost,
+    frames_doubled,
+    frames_garbled,
+    clock_jumps,
+    fetch_faults,
+    saturations,
+    probes_equal,
+    states_compared,
+    states_of_other_bytes,
+    writes_excused,
+    convergence_ms_max,
+    convergence_ms_sum,
+    folds,
+    stalls,
+    duplicates,
+    out_of_order,
+    changes_refused,
 );

@@ -62,7 +62,9 @@ impl Trace {
         self.events += 1;
         // The oldest line's memory serves the newest.
         let mut text = if self.recent.len() == RECENT_LINES {
-            self.recent.pop_front().map_or_else(String::new, |line| line.text)
+            self.recent
+                .pop_front()
+                .map_or_else(String::new, |line| line.text)
         } else {
             String::new()
         };
@@ -70,9 +72,15 @@ impl Trace {
         // Writing to a string does not fail.
         let _ = text.write_fmt(what);
         self.hasher.update(&at_us.to_le_bytes());
-        self.hasher.update(&[site.map_or(u8::MAX, |site| u8::try_from(site).unwrap_or(u8::MAX))]);
+        self.hasher
+            .update(&[site.map_or(u8::MAX, |site| u8::try_from(site).unwrap_or(u8::MAX))]);
         self.hasher.update(text.as_bytes());
-        let line = Line { at_us, site, topic, text };
+        let line = Line {
+            at_us,
+            site,
+            topic,
+            text,
+        };
         if let Some(sink) = self.sink {
             sink(&line);
         }

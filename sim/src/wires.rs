@@ -81,7 +81,9 @@ impl World {
             return;
         }
         let sites = pair.sites;
-        let both = sites.iter().all(|site| self.machines[*site].process.is_some());
+        let both = sites
+            .iter()
+            .all(|site| self.machines[*site].process.is_some());
         if !both {
             return;
         }
@@ -94,7 +96,10 @@ impl World {
         let ends = [0, 1].map(|side| {
             self.names_used += 1;
             let link = LinkId(self.names_used);
-            let end = EndId { connection: id, side };
+            let end = EndId {
+                connection: id,
+                side,
+            };
             self.links.insert(link, end);
             let up_us = self.schedule.now_us + self.random.between(delay / 2, delay * 2);
             self.schedule.at(up_us, Event::Up(end));
@@ -109,7 +114,8 @@ impl World {
                 cut_us: u64::MAX,
             }
         });
-        self.connections.insert(id, Connection { pair: index, ends });
+        self.connections
+            .insert(id, Connection { pair: index, ends });
         self.pairs[index].current = Some(id);
     }
 
@@ -134,7 +140,13 @@ impl World {
             Topic::Wire,
             format_args!("link {} to {} is up", link.0, crate::site_name(peer)),
         );
-        self.feed(site, Input::LinkUp { link, peer: peer_id });
+        self.feed(
+            site,
+            Input::LinkUp {
+                link,
+                peer: peer_id,
+            },
+        );
     }
 
     pub(crate) fn down(&mut self, id: EndId) {
@@ -147,7 +159,11 @@ impl World {
         self.links.remove(&link);
         self.forget(id.connection);
         if was_up {
-            self.note(Some(site), Topic::Wire, format_args!("link {} is down", link.0));
+            self.note(
+                Some(site),
+                Topic::Wire,
+                format_args!("link {} is down", link.0),
+            );
             self.feed(site, Input::LinkDown { link });
         }
     }
@@ -176,7 +192,12 @@ impl World {
             return;
         };
         let pair = &self.pairs[connection.pair];
-        let Quality { delay_us, jitter_us, bytes_per_ms, .. } = pair.quality;
+        let Quality {
+            delay_us,
+            jitter_us,
+            bytes_per_ms,
+            ..
+        } = pair.quality;
         let quality = pair.quality;
         let blocked = pair.blocked[usize::from(pair.sites[0] != site)];
         let from = &mut connection.ends[id.side];
@@ -190,7 +211,12 @@ impl World {
         self.note(
             Some(site),
             Topic::Wire,
-            format_args!("sends {} of {} bytes over link {}", kind(&frame), frame.len(), link.0),
+            format_args!(
+                "sends {} of {} bytes over link {}",
+                kind(&frame),
+                frame.len(),
+                link.0
+            ),
         );
         self.trace.absorb(&frame);
         self.schedule.at(left_us, Event::Sent(id, frame.len()));
@@ -208,7 +234,8 @@ impl World {
         if self.random.chance(quality.doubled) {
             self.tally.frames_doubled += 1;
             let again = arrives + self.random.tail(0, 300_000);
-            self.schedule.at(again, Event::Deliver(id.other(), frame.clone()));
+            self.schedule
+                .at(again, Event::Deliver(id.other(), frame.clone()));
         }
         let frame = if self.random.chance(quality.garbled) {
             self.garble(&frame)
@@ -257,7 +284,12 @@ impl World {
         self.note(
             Some(site),
             Topic::Wire,
-            format_args!("gets {} of {} bytes over link {}", kind(&frame), frame.len(), link.0),
+            format_args!(
+                "gets {} of {} bytes over link {}",
+                kind(&frame),
+                frame.len(),
+                link.0
+            ),
         );
         self.feed(site, Input::Frame { link, bytes: frame });
     }
@@ -270,7 +302,11 @@ impl World {
     }
 
     pub(crate) fn disconnect(&mut self, site: usize, link: LinkId, reason: &str) {
-        self.note(Some(site), Topic::Wire, format_args!("closes link {}: {reason}", link.0));
+        self.note(
+            Some(site),
+            Topic::Wire,
+            format_args!("closes link {}: {reason}", link.0),
+        );
         if let Some(id) = self.links.get(&link).copied() {
             if let Some(end) = self.end_of(id) {
                 end.state = State::Gone;
@@ -295,7 +331,13 @@ impl World {
         }
         for (side, cut_us) in cuts.into_iter().enumerate() {
             let at_us = cut_us + self.random.tail(1_000, 3_000_000);
-            self.schedule.at(at_us, Event::Down(EndId { connection: id, side }));
+            self.schedule.at(
+                at_us,
+                Event::Down(EndId {
+                    connection: id,
+                    side,
+                }),
+            );
         }
         if self.pairs[pair].current == Some(id) {
             self.pairs[pair].current = None;
@@ -310,13 +352,19 @@ impl World {
         self.schedule.after(lasts_us, Event::Unblock(pair));
         if let Some(connection) = self.pairs[pair].current {
             let patience = self.random.between(200_000, 4_000_000);
-            let end = EndId { connection, side: 0 };
+            let end = EndId {
+                connection,
+                side: 0,
+            };
             self.schedule.after(patience, Event::Expire(end));
         }
     }
 
     pub(crate) fn expire(&mut self, end: EndId) {
-        let pair = self.connections.get(&end.connection).map(|connection| connection.pair);
+        let pair = self
+            .connections
+            .get(&end.connection)
+            .map(|connection| connection.pair);
         if pair.is_some_and(|pair| self.pairs[pair].blocked.contains(&true)) {
             self.reset(end.connection);
         }
@@ -324,7 +372,11 @@ impl World {
 
     pub(crate) fn unblock(&mut self, pair: usize) {
         self.pairs[pair].blocked = [false; 2];
-        self.note(None, Topic::Fault, format_args!("pair {pair} can speak again"));
+        self.note(
+            None,
+            Topic::Fault,
+            format_args!("pair {pair} can speak again"),
+        );
     }
 
     /// The process at a site has ended: its ends are gone, the others find out later.
@@ -335,7 +387,13 @@ impl World {
                 if end.site == site && end.state != State::Gone {
                     debug_assert_eq!(end.generation, self.machines[site].generation);
                     end.state = State::Gone;
-                    gone.push((EndId { connection: *id, side }, end.link));
+                    gone.push((
+                        EndId {
+                            connection: *id,
+                            side,
+                        },
+                        end.link,
+                    ));
                 }
             }
         }

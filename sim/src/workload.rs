@@ -1,7 +1,7 @@
 //! What clients ask for: edits on carts and feeds, over few hot documents and many cold ones.
 
 use anabranch_core::{
-    DocumentId, Edit, Guard, Intent, Key, Namespace, Path, PatchOperation, Request,
+    DocumentId, Edit, Guard, Intent, Key, Namespace, PatchOperation, Path, Request,
 };
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,15 @@ use crate::random::Random;
 
 pub(crate) const NAMESPACES: [&str; 3] = ["carts", "feeds", "audit"];
 const PATHS: [&str; 10] = [
-    "/a", "/b", "/a/c", "/items/x/p", "/items/x/qty", "/items/y", "/items", "/tags", "/tags/0",
+    "/a",
+    "/b",
+    "/a/c",
+    "/items/x/p",
+    "/items/x/qty",
+    "/items/y",
+    "/items",
+    "/tags",
+    "/tags/0",
     "/d/e/f",
 ];
 
@@ -115,9 +123,18 @@ fn member(random: &mut Random, own: &str) -> Intent {
 
 fn post(random: &mut Random, own: &str) -> Intent {
     let edit = match random.between(0, 3) {
-        0 => Edit::Append { path: path("/posts"), value: json!(own) },
-        1 => Edit::Append { path: path("/posts"), value: json!({"id": own, "likes": 0}) },
-        2 => Edit::Insert { path: path("/posts/0"), value: json!(own) },
+        0 => Edit::Append {
+            path: path("/posts"),
+            value: json!(own),
+        },
+        1 => Edit::Append {
+            path: path("/posts"),
+            value: json!({"id": own, "likes": 0}),
+        },
+        2 => Edit::Insert {
+            path: path("/posts/0"),
+            value: json!(own),
+        },
         _ => Edit::Splice {
             path: path("/text"),
             at: 0,
@@ -157,15 +174,29 @@ fn anything(random: &mut Random, own: &str) -> Intent {
 fn edit(random: &mut Random, own: &str) -> Edit {
     let path = path(PATHS[random.index(PATHS.len())]);
     match random.between(0, 9) {
-        0..4 => Edit::Put { path, value: value(random, own, 2) },
+        0..4 => Edit::Put {
+            path,
+            value: value(random, own, 2),
+        },
         4 | 5 => Edit::Remove { path },
         6 => Edit::Increment {
             path: self::path("/items/x/qty"),
             by: i64::try_from(random.between(0, 6)).unwrap_or(0) - 3,
         },
-        7 => Edit::Append { path: self::path("/tags"), value: value(random, own, 1) },
-        8 => Edit::Insert { path: self::path("/tags/0"), value: value(random, own, 1) },
-        _ => Edit::Splice { path: self::path("/note"), at: 0, delete: 0, insert: "~".to_owned() },
+        7 => Edit::Append {
+            path: self::path("/tags"),
+            value: value(random, own, 1),
+        },
+        8 => Edit::Insert {
+            path: self::path("/tags/0"),
+            value: value(random, own, 1),
+        },
+        _ => Edit::Splice {
+            path: self::path("/note"),
+            at: 0,
+            delete: 0,
+            insert: "~".to_owned(),
+        },
     }
 }
 
@@ -173,12 +204,21 @@ fn operation(random: &mut Random, own: &str) -> PatchOperation {
     let at = path(PATHS[random.index(PATHS.len())]);
     let from = path(PATHS[random.index(PATHS.len())]);
     match random.between(0, 9) {
-        0..4 => PatchOperation::Add { path: at, value: value(random, own, 2) },
+        0..4 => PatchOperation::Add {
+            path: at,
+            value: value(random, own, 2),
+        },
         4 | 5 => PatchOperation::Remove { path: at },
-        6 => PatchOperation::Replace { path: at, value: value(random, own, 1) },
+        6 => PatchOperation::Replace {
+            path: at,
+            value: value(random, own, 1),
+        },
         7 => PatchOperation::Move { from, path: at },
         8 => PatchOperation::Copy { from, path: at },
-        _ => PatchOperation::Test { path: at, value: json!(own) },
+        _ => PatchOperation::Test {
+            path: at,
+            value: json!(own),
+        },
     }
 }
 

@@ -45,9 +45,13 @@ pub struct Outcome {
 pub(crate) enum Phase {
     Chaos,
     /// All faults are over; clients are quiet.
-    Healing { since_us: u64 },
+    Healing {
+        since_us: u64,
+    },
     /// Equal everywhere; waiting for document states to be written.
-    Settling { since_us: u64 },
+    Settling {
+        since_us: u64,
+    },
     Over,
 }
 
@@ -79,7 +83,10 @@ pub fn run(options: Options) -> Outcome {
     world.begin();
     while world.violation.is_none() && world.phase != Phase::Over {
         let Some(event) = world.schedule.next() else {
-            world.fail("liveness", "nothing is ever going to happen again".to_owned());
+            world.fail(
+                "liveness",
+                "nothing is ever going to happen again".to_owned(),
+            );
             break;
         };
         world.step(event);
@@ -209,7 +216,11 @@ impl World {
 
     /// The first violation counts; the run ends there.
     pub(crate) fn fail(&mut self, promise: &'static str, found: String) {
-        self.note(None, Topic::Fault, format_args!("violated: {promise}: {found}"));
+        self.note(
+            None,
+            Topic::Fault,
+            format_args!("violated: {promise}: {found}"),
+        );
         self.violation.get_or_insert(Violation { promise, found });
     }
 
