@@ -1,1 +1,51 @@
-//! Under construction.
+//! Anabranch as a library: a node of a replicated document store inside your process.
+//!
+//! A node takes writes on its own, at the speed of its disk. Nodes that know each other ([`Gossip`]) bring
+//! each other up to date, and all of them come to the same state, whatever the order in which writes
+//! travelled and however long a node was cut off. See `ARCHITECTURE.md` for how.
+//!
+//! ```
+//! use anabranch::{Config, Edit, Node, Path};
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let node = Node::open(Config::new(dir)).await?;
+//! let add_two = Edit::Increment { path: Path::parse("/items/22752/qty")?, by: 2 };
+//! node.edit("carts", "alice", [add_two]).await?;
+//! node.put("carts", "bob", json!({"items": {}})).await?;
+//! let cart = node.get("carts", "alice").await?.expect("it was just written");
+//! assert_eq!(cart.value, json!({"items": {"22752": {"qty": 2}}}));
+//! node.delete("carts", "bob").await?;
+//! node.shutdown().await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! * [`Node`]: open, read, write, list, follow, shut down.
+//! * [`Config`], [`Gossip`]: what a node is told at start; [`pki`] makes the certificates.
+//! * [`Changes`]: the feed of what became visible here.
+//! * [`relay`]: a wide-area network between nodes on one machine, for demos and benchmarks.
+
+mod changes;
+mod config;
+mod driver;
+mod error;
+mod node;
+mod report;
+mod start;
+
+pub use anabranch_core::{
+    Change, Counters, DocumentId, Edit, EditError, Guard, Intent, Key, Listed, Lsn, NameError,
+    Namespace, Page, PatchOperation, Path, PathError, PeerStatus, ReplicaId, RequestError,
+    Snapshot, Status, Version, Written, limits,
+};
+pub use anabranch_net::{pki, relay};
+pub use changes::Changes;
+pub use config::{Config, Gossip, Scan, Timing};
+pub use error::{Error, OpenError};
+pub use node::Node;
+pub use report::{LinkReport, Report, SeedReport};

@@ -6,7 +6,7 @@ use automerge::{ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value as Stored};
 use serde_json::{Map, Value};
 
 use super::genesis::Kind;
-use super::pen::{Pen, Place};
+use super::pen::{Crdt, Pen, Place};
 use super::reading::{self, ROOT_TOMBSTONE, tombstone};
 use crate::{EditError, Path, limits};
 
@@ -65,8 +65,8 @@ impl Pen<'_> {
         self.equalise_map(&ROOT, entries, &Path::default())?;
         // An empty document that was never written has no change that says that it is there.
         if !reading::present(self.doc) {
-            self.doc.put(ROOT, ROOT_TOMBSTONE, true)?;
-            self.doc.delete(ROOT, ROOT_TOMBSTONE)?;
+            self.doc.put(ROOT, ROOT_TOMBSTONE, true).crdt()?;
+            self.doc.delete(ROOT, ROOT_TOMBSTONE).crdt()?;
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Pen<'_> {
             return Ok(());
         }
         self.clear_map(&ROOT)?;
-        self.doc.put(ROOT, ROOT_TOMBSTONE, true)?;
+        self.doc.put(ROOT, ROOT_TOMBSTONE, true).crdt()?;
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Pen<'_> {
     /// same time survives.
     pub(super) fn remove(&mut self, place: &Place) -> Result<(), EditError> {
         match place {
-            Place::Element { list, index } => Ok(self.doc.delete(list, *index)?),
+            Place::Element { list, index } => Ok(self.doc.delete(list, *index).crdt()?),
             Place::Entry { map, name } => self.remove_entry(map, name),
         }
     }
@@ -101,15 +101,16 @@ impl Pen<'_> {
     fn remove_entry(&mut self, map: &ObjId, name: &str) -> Result<(), EditError> {
         match self
             .doc
-            .get(map, name)?
+            .get(map, name)
+            .crdt()?
             .map(|(value, id)| (value.into_owned(), id))
         {
             None => Ok(()),
-            Some((Stored::Scalar(_), _)) => Ok(self.doc.delete(map, name)?),
+            Some((Stored::Scalar(_), _)) => Ok(self.doc.delete(map, name).crdt()?),
             Some((Stored::Object(kind), id)) => {
                 self.clear(&id, kind)?;
-                if self.doc.get(map, tombstone(name))?.is_none() {
-                    self.doc.put(map, tombstone(name), true)?;
+                if self.doc.get(map, tombstone(name)).crdt()?.is_none() {
+                    self.doc.put(map, tombstone(name), true).crdt()?;
                 }
                 Ok(())
             }
@@ -121,13 +122,13 @@ impl Pen<'_> {
             ObjType::Map | ObjType::Table => self.clear_map(object),
             ObjType::List => (0..self.doc.length(object))
                 .rev()
-                .try_for_each(|index| Ok(self.doc.delete(object, index)?)),
+                .try_for_each(|index| self.doc.delete(object, index).crdt()),
             ObjType::Text => {
                 let len = self.doc.length(object);
                 let deleted = isize::try_from(len)
                     .map_err(|_| EditError::Internal("a text too long".to_owned()))?;
                 if len > 0 {
-                    Ok(self.doc.splice_text(object, 0, deleted, "")?)
+                    Ok(self.doc.splice_text(object, 0, deleted, "").crdt()?)
                 } else {
                     Ok(())
                 }
@@ -176,7 +177,8 @@ impl Pen<'_> {
         check_key(name, at)?;
         let found = self
             .doc
-            .get(map, name)?
+            .get(map, name)
+            .crdt()?
             .map(|(value, id)| (value.into_owned(), id));
         let place = Place::Entry {
             map: map.clone(),
@@ -193,15 +195,15 @@ impl Pen<'_> {
             }
             (Some((Stored::Object(ObjType::Text), id)), Value::String(text)) => {
                 self.unbury(map, name)?;
-                if self.doc.text(id)? == *text {
+                if self.doc.text(id).crdt()? == *text {
                     Ok(())
                 } else {
-                    Ok(self.doc.update_text(id, text)?)
+                    Ok(self.doc.update_text(id, text).crdt()?)
                 }
             }
             (_, Value::Object(_) | Value::Array(_)) => {
                 if found.is_some() {
-                    self.doc.delete(map, name)?;
+                    self.doc.delete(map, name).crdt()?;
                 }
                 self.unbury(map, name)?;
                 let kind = if value.is_object() {
@@ -238,7 +240,7 @@ impl Pen<'_> {
         };
         match (old, &new) {
             // Writing the same again is an edit only where it settles a conflict.
-            (Some(old), new) if old == new && !conflicted(self.doc)? => Ok(()),
+            (Some(old), new) if old == new && !conflicted(self.doc).crdt()? => Ok(()),
             // A number over a counter means the difference, so that others' increments still count.
             (Some(ScalarValue::Counter(counter)), ScalarValue::Int(n)) => {
                 let overflow = || EditError::Overflow {
@@ -247,13 +249,17 @@ impl Pen<'_> {
                 let by = n.checked_sub(i64::from(counter)).ok_or_else(overflow)?;
                 match place {
                     _ if by == 0 => Ok(()),
-                    Place::Entry { map, name } => Ok(self.doc.increment(map, name.as_str(), by)?),
-                    Place::Element { list, index } => Ok(self.doc.increment(list, *index, by)?),
+                    Place::Entry { map, name } => {
+                        Ok(self.doc.increment(map, name.as_str(), by).crdt()?)
+                    }
+                    Place::Element { list, index } => {
+                        Ok(self.doc.increment(list, *index, by).crdt()?)
+                    }
                 }
             }
             _ => match place {
-                Place::Entry { map, name } => Ok(self.doc.put(map, name.as_str(), new)?),
-                Place::Element { list, index } => Ok(self.doc.put(list, *index, new)?),
+                Place::Entry { map, name } => Ok(self.doc.put(map, name.as_str(), new).crdt()?),
+                Place::Element { list, index } => Ok(self.doc.put(list, *index, new).crdt()?),
             },
         }
     }
@@ -267,7 +273,8 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         let found = self
             .doc
-            .get(list, index)?
+            .get(list, index)
+            .crdt()?
             .map(|(value, id)| (value.into_owned(), id));
         let place = Place::Element {
             list: list.clone(),
@@ -281,7 +288,7 @@ impl Pen<'_> {
                 self.equalise_list(&id, elements, at)
             }
             (Some((Stored::Object(ObjType::Text), id)), Value::String(text)) => {
-                Ok(self.doc.update_text(&id, text)?)
+                Ok(self.doc.update_text(&id, text).crdt()?)
             }
             (_, Value::Object(_) | Value::Array(_)) => {
                 let kind = if value.is_object() {
@@ -289,7 +296,7 @@ impl Pen<'_> {
                 } else {
                     ObjType::List
                 };
-                let id = self.doc.put_object(list, index, kind)?;
+                let id = self.doc.put_object(list, index, kind).crdt()?;
                 self.fill(&id, value, at)
             }
             (Some((Stored::Scalar(old), _)), _) => {
@@ -322,14 +329,14 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         check_key("", at)?;
         if let Some(scalar) = scalar_of(value) {
-            return Ok(self.doc.insert(list, index, scalar)?);
+            return self.doc.insert(list, index, scalar).crdt();
         }
         let kind = if value.is_object() {
             ObjType::Map
         } else {
             ObjType::List
         };
-        let id = self.doc.insert_object(list, index, kind)?;
+        let id = self.doc.insert_object(list, index, kind).crdt()?;
         self.fill_new(&id, value, at)
     }
 
@@ -343,14 +350,14 @@ impl Pen<'_> {
                 let at = at.child(name);
                 check_key(name, &at)?;
                 if let Some(scalar) = scalar_of(value) {
-                    return Ok(self.doc.put(object, name.as_str(), scalar)?);
+                    return self.doc.put(object, name.as_str(), scalar).crdt();
                 }
                 let kind = if value.is_object() {
                     ObjType::Map
                 } else {
                     ObjType::List
                 };
-                let id = self.doc.put_object(object, name.as_str(), kind)?;
+                let id = self.doc.put_object(object, name.as_str(), kind).crdt()?;
                 self.fill_new(&id, value, &at)
             }),
             _ => Ok(()),
@@ -381,7 +388,7 @@ impl Pen<'_> {
                 index += 1;
             }
             for _ in shared..old {
-                self.doc.delete(list, index)?;
+                self.doc.delete(list, index).crdt()?;
             }
             for value in &new[shared..] {
                 self.insert(list, index, value, &at.child(&index.to_string()))?;

@@ -25,9 +25,14 @@ pub(super) enum Place {
     Element { list: ObjId, index: usize },
 }
 
-impl From<AutomergeError> for EditError {
-    fn from(error: AutomergeError) -> Self {
-        Self::Internal(error.to_string())
+/// What the CRDT library refuses is a bug of ours: everything was checked before.
+pub(super) trait Crdt<T> {
+    fn crdt(self) -> Result<T, EditError>;
+}
+
+impl<T> Crdt<T> for Result<T, AutomergeError> {
+    fn crdt(self) -> Result<T, EditError> {
+        self.map_err(|error| EditError::Internal(error.to_string()))
     }
 }
 
@@ -131,9 +136,9 @@ impl<'a> Pen<'a> {
         let change = genesis::change(self.doc, map, name, kind)
             .ok_or_else(|| EditError::Internal(format!("no parent for {name:?}")))?;
         let bytes = Bytes::copy_from_slice(change.raw_bytes());
-        self.doc.apply_changes([change])?;
+        self.doc.apply_changes([change]).crdt()?;
         self.keep(bytes)?;
-        match self.doc.get(map, name)? {
+        match self.doc.get(map, name).crdt()? {
             Some((_, id)) => Ok(id),
             None => Err(EditError::Internal(format!(
                 "{name:?} did not come into being"
@@ -144,16 +149,16 @@ impl<'a> Pen<'a> {
     /// Takes a tombstone away, if there is one.
     pub(super) fn unbury(&mut self, map: &ObjId, name: &str) -> Result<(), EditError> {
         let stone = tombstone(name);
-        if self.doc.get(map, &stone)?.is_some() {
-            self.doc.delete(map, stone)?;
+        if self.doc.get(map, &stone).crdt()?.is_some() {
+            self.doc.delete(map, stone).crdt()?;
         }
         Ok(())
     }
 
     /// The document is there from now on.
     pub(super) fn unbury_root(&mut self) -> Result<(), EditError> {
-        if self.doc.get(ROOT, ROOT_TOMBSTONE)?.is_some() {
-            self.doc.delete(ROOT, ROOT_TOMBSTONE)?;
+        if self.doc.get(ROOT, ROOT_TOMBSTONE).crdt()?.is_some() {
+            self.doc.delete(ROOT, ROOT_TOMBSTONE).crdt()?;
         }
         Ok(())
     }
@@ -166,7 +171,8 @@ impl<'a> Pen<'a> {
     ) -> Result<Option<(Stored<'static>, ObjId)>, EditError> {
         let found = self
             .doc
-            .get(map, name)?
+            .get(map, name)
+            .crdt()?
             .map(|(value, id)| (value.into_owned(), id));
         Ok(found.filter(|(value, id)| match value {
             Stored::Object(kind) => reading::entry_present(self.doc, map, name, id, *kind),
@@ -184,7 +190,8 @@ impl<'a> Pen<'a> {
     ) -> Result<ObjId, EditError> {
         match self
             .doc
-            .get(map, name)?
+            .get(map, name)
+            .crdt()?
             .map(|(value, id)| (value.into_owned(), id))
         {
             None => {
@@ -199,7 +206,7 @@ impl<'a> Pen<'a> {
             Some((Stored::Object(old), id))
                 if !reading::entry_present(self.doc, map, name, &id, old) =>
             {
-                self.doc.delete(map, name)?;
+                self.doc.delete(map, name).crdt()?;
                 self.unbury(map, name)?;
                 self.create(map, name, kind)
             }
@@ -257,7 +264,7 @@ impl<'a> Pen<'a> {
         at: &Path,
     ) -> Result<(ObjId, ObjType), EditError> {
         let index = self.index(list, name, false, at)?;
-        let Some((value, id)) = self.doc.get(list, index)? else {
+        let Some((value, id)) = self.doc.get(list, index).crdt()? else {
             return Err(EditError::NotFound {
                 path: at.to_string(),
             });
@@ -321,7 +328,8 @@ impl<'a> Pen<'a> {
                 ObjType::List => {
                     let index = self.index(&here.0, name, false, &at)?;
                     self.doc
-                        .get(&here.0, index)?
+                        .get(&here.0, index)
+                        .crdt()?
                         .map(|(value, id)| (value.into_owned(), id))
                 }
                 _ => self.entry(&here.0, name)?,
@@ -357,7 +365,8 @@ impl<'a> Pen<'a> {
             Place::Entry { map, name } => self.entry(map, name),
             Place::Element { list, index } => Ok(self
                 .doc
-                .get(list, *index)?
+                .get(list, *index)
+                .crdt()?
                 .map(|(value, id)| (value.into_owned(), id))),
         }
     }

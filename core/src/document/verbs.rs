@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::equalise::json_kind;
 use super::genesis::Kind;
-use super::pen::{Pen, Place, describe};
+use super::pen::{Crdt, Pen, Place, describe};
 use crate::{Edit, EditError, Intent, PatchOperation, Path, limits};
 
 impl Pen<'_> {
@@ -133,7 +133,7 @@ impl Pen<'_> {
                     if matches!(scalar.as_ref(), automerge::ScalarValue::Counter(_)) =>
                 {
                     self.check_sum(scalar.as_i64(), by, path)?;
-                    Ok(self.doc.increment(list, *index, by)?)
+                    Ok(self.doc.increment(list, *index, by).crdt()?)
                 }
                 Some((value, _)) => Err(EditError::TypeMismatch {
                     path: path.to_string(),
@@ -149,10 +149,11 @@ impl Pen<'_> {
         self.container(&map, last, Kind::Counter, path)?;
         let now = self
             .doc
-            .get(&map, last)?
+            .get(&map, last)
+            .crdt()?
             .and_then(|(value, _)| value.as_i64());
         self.check_sum(now, by, path)?;
-        Ok(self.doc.increment(&map, last, by)?)
+        self.doc.increment(&map, last, by).crdt()
     }
 
     fn check_sum(&self, now: Option<i64>, by: i64, path: &Path) -> Result<(), EditError> {
@@ -185,7 +186,7 @@ impl Pen<'_> {
                 delete,
             });
         };
-        Ok(self.doc.splice_text(&text, at, deleted, insert)?)
+        self.doc.splice_text(&text, at, deleted, insert).crdt()
     }
 
     fn merge(&mut self, path: &Path, patch: &Value) -> Result<(), EditError> {
@@ -341,7 +342,7 @@ fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
         }
         match value {
             Value::Array(elements) => {
-                open.extend(elements.iter().map(|element| (element, depth + 1)))
+                open.extend(elements.iter().map(|element| (element, depth + 1)));
             }
             Value::Object(entries) => open.extend(entries.values().map(|entry| (entry, depth + 1))),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

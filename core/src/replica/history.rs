@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::{Batch, Frontier, Lsn, Namespace, Origin, Seq, limits};
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin, or once per so many records of the log,
 /// whichever comes first; between them a reader scans, so the scan is short for rare origins, too.
@@ -56,12 +56,6 @@ pub(super) struct History {
     pub(super) log_end: Lsn,
     held_back_bytes: usize,
     recent: Recent,
-}
-
-impl Default for Lsn {
-    fn default() -> Self {
-        Self(0)
-    }
 }
 
 impl History {
@@ -149,6 +143,25 @@ impl History {
         }
         self.held_back_bytes -= batch.bytes();
         Some(batch)
+    }
+
+    /// What held-back batches wait for: which origin up to where, and who is known to hold it.
+    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Seq, ReplicaId)> {
+        let mut unmet = Vec::new();
+        for (namespace, space) in &self.spaces {
+            for batch in space
+                .held_back
+                .values()
+                .filter_map(|waiting| waiting.values().next())
+            {
+                for (origin, seq) in &batch.causes {
+                    if space.accepted.of(origin) < *seq {
+                        unmet.push((namespace.clone(), *origin, *seq, batch.origin.replica));
+                    }
+                }
+            }
+        }
+        unmet
     }
 
     /// The next position of our own, and what we have seen of others since the last.

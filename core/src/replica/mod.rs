@@ -50,6 +50,27 @@ pub struct Config {
     pub planted: Option<Planted>,
 }
 
+impl Config {
+    /// A replica with room as by default.
+    #[must_use]
+    pub fn new(
+        replica: ReplicaId,
+        name: impl Into<String>,
+        datacenter: impl Into<String>,
+        spare_incarnation: Incarnation,
+    ) -> Self {
+        Self {
+            replica,
+            name: name.into(),
+            datacenter: datacenter.into(),
+            spare_incarnation,
+            room: Room::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+}
+
 /// Deliberate bugs, to prove that the simulator finds them.
 #[cfg(feature = "planted")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +92,9 @@ struct Unsettled {
     batch: Option<(Lsn, Arc<Batch>)>,
     folded: Vec<DocumentId>,
 }
+
+/// An answer that waits to be given.
+type Answer = (RequestId, Result<Reply, RequestError>);
 
 /// What a fetch is for.
 enum Awaited {
@@ -101,7 +125,7 @@ pub struct Replica {
     durable: Ticket,
     unsettled: VecDeque<Unsettled>,
     unsettled_bytes: usize,
-    held_replies: BTreeMap<Ticket, Vec<(RequestId, Result<Reply, RequestError>)>>,
+    held_replies: BTreeMap<Ticket, Vec<Answer>>,
     requests_open: usize,
     fetches: BTreeMap<FetchId, Awaited>,
     fetch_count: u64,
@@ -192,7 +216,7 @@ impl Replica {
             Input::LinkUp { link, peer } => self.link_up(now, link, peer),
             Input::LinkDown { link } => self.link_down(now, link),
             Input::Sent { link, bytes } => self.sent(now, link, bytes),
-            Input::Frame { link, bytes } => self.frame(now, link, bytes),
+            Input::Frame { link, bytes } => self.frame(now, link, &bytes),
             Input::Tick => {
                 self.tick_peers(now);
                 self.tick_folding(now);
@@ -237,14 +261,14 @@ impl Replica {
         match (awaited, result) {
             (awaited, Err(error)) => self.fetch_failed(awaited, &error),
             (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
-                self.document_fetched(now, &id, stored)
+                self.document_fetched(now, &id, stored);
             }
             (Awaited::Page(scan), Ok(Fetched::Page(stored))) => self.page_fetched(scan, stored),
             (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
-                self.changes_fetched(id, after, records)
+                self.changes_fetched(id, after, records);
             }
             (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, link, from, records)
+                self.backlog_fetched(now, peer, link, from, records);
             }
             (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
         }
@@ -378,7 +402,7 @@ impl Replica {
                 }
             }
             Offered::Known => self.counters.batches_duplicate += 1,
-            Offered::HeldBack => {}
+            Offered::HeldBack => self.peers.waits_for_causes(now),
             Offered::Gap { after } => self.ask_for_gap(now, link, batch, after),
         }
     }

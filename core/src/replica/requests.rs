@@ -219,7 +219,7 @@ impl Replica {
                 let after = newest;
                 match self.write(now, id, &intent, guard.as_ref()) {
                     Ok((ticket, written)) => {
-                        self.answer(request, ticket.max(after), Ok(Reply::Written(written)))
+                        self.answer(request, ticket.max(after), Ok(Reply::Written(written)));
                     }
                     Err(error) => self.answer(request, after, Err(error)),
                 }
@@ -476,7 +476,7 @@ impl Replica {
                 );
             }
             Awaited::Changes { id, .. } => {
-                self.answer(id, Ticket(0), Err(RequestError::Store(error.to_owned())))
+                self.answer(id, Ticket(0), Err(RequestError::Store(error.to_owned())));
             }
             Awaited::Backlog { peer, link, .. } => self.backlog_failed(peer, link, error),
         }

@@ -28,12 +28,6 @@ pub(super) struct Entry {
     used: u64,
 }
 
-impl Default for Ticket {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 impl Entry {
     /// The loaded document, with everything taken in that was written since.
     pub(super) fn current(&mut self) -> Option<(&mut Document, Vec<Refusal>)> {

@@ -129,6 +129,12 @@ impl Replica {
         }
     }
 
+    /// The end of its log.
+    #[must_use]
+    pub fn log_end(&self) -> Lsn {
+        self.history.log_end
+    }
+
     /// What this replica holds durably of each origin of a namespace.
     #[must_use]
     pub fn durable_frontier(&self, namespace: &Namespace) -> crate::Frontier {

@@ -1,0 +1,152 @@
+//! What a node is told at start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a node; [`Config::new`] has the defaults.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where its data is kept; made if it is not there. One process at a time.
+    pub data_dir: PathBuf,
+    /// The node's name, unique in its cluster. Default `node`.
+    pub name: String,
+    /// The datacenter that it stands in. Default `local`.
+    pub datacenter: String,
+    /// Memory for the store's pages, in bytes. Default 64 MiB.
+    pub store_cache_bytes: usize,
+    /// How it meets other nodes. Default: not at all.
+    pub gossip: Option<Gossip>,
+}
+
+impl Config {
+    /// A node on its own that keeps its data in a directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            name: "node".to_owned(),
+            datacenter: "local".to_owned(),
+            store_cache_bytes: 64 << 20,
+            gossip: None,
+        }
+    }
+
+    /// With a name and a datacenter.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>, datacenter: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.datacenter = datacenter.into();
+        self
+    }
+
+    /// With other nodes.
+    #[must_use]
+    pub fn gossiping(mut self, gossip: Gossip) -> Self {
+        self.gossip = Some(gossip);
+        self
+    }
+}
+
+/// How a node meets others: all under one certificate authority, each with a certificate of its own.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Gossip {
+    /// The UDP address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Nodes to connect to, as `host:port`. Who is connected to needs no entry of its own.
+    pub seeds: Vec<String>,
+    /// The cluster's CA certificate, in PEM.
+    pub ca_pem: String,
+    /// This node's certificate, in PEM.
+    pub cert_pem: String,
+    /// The certificate's private key, in PEM.
+    pub key_pem: String,
+    /// How quickly links notice that they are down, and come back.
+    pub timing: Timing,
+}
+
+/// How quickly links notice that they are down, and come back.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Timing {
+    /// A silent link is pinged this often. Default 5 s.
+    pub keep_alive: Duration,
+    /// A link on which nothing arrives for this long is down. Default 15 s.
+    pub idle_timeout: Duration,
+    /// How long a connection may take to come up. Default 3 s.
+    pub handshake_timeout: Duration,
+    /// The longest pause between two attempts. Default 1 s.
+    pub backoff_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            keep_alive: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(3),
+            backoff_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Gossip {
+    /// Listens on an address under a certificate.
+    pub fn new(
+        listen: SocketAddr,
+        ca_pem: impl Into<String>,
+        cert_pem: impl Into<String>,
+        key_pem: impl Into<String>,
+    ) -> Self {
+        Self {
+            listen,
+            seeds: Vec::new(),
+            ca_pem: ca_pem.into(),
+            cert_pem: cert_pem.into(),
+            key_pem: key_pem.into(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// With nodes to connect to.
+    #[must_use]
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.seeds = seeds.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+impl std::fmt::Debug for Gossip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key stays out of logs.
+        f.debug_struct("Gossip")
+            .field("listen", &self.listen)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which documents to list.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Only keys after this one.
+    pub after: Option<String>,
+    /// Documents at most, 1 to 1,000.
+    pub limit: usize,
+    /// Whether to read them, too.
+    pub values: bool,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            after: None,
+            limit: 100,
+            values: false,
+        }
+    }
+}

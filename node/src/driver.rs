@@ -1,0 +1,370 @@
+//! The thread that owns the replica: it feeds inputs in, and carries outputs out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anabranch_core::persist::Fetched;
+use anabranch_core::{
+    Change, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Reply, Request,
+    RequestError, RequestId,
+};
+use anabranch_net::{Event, Net};
+use anabranch_store::{Committer, Completion, FetchError, FetchThread, Store};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::report::{Report, report};
+
+/// Requests between callers and the replica.
+pub(crate) const COMMANDS_MAX: usize = 1_024;
+/// Network events between the links and the replica.
+pub(crate) const EVENTS_MAX: usize = 1_024;
+/// Changes kept for feeds that are slow; a slower one reads the log.
+pub(crate) const CHANGES_MAX: usize = 4_096;
+/// Inputs taken from one queue before the others get their turn.
+const INPUTS_PER_TURN: usize = 64;
+
+/// What a caller sends to the replica's thread.
+pub(crate) enum Command {
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Result<Reply, RequestError>>,
+    },
+    Status {
+        answer: oneshot::Sender<Report>,
+    },
+    Shutdown,
+}
+
+/// What the store's threads report. One message for each thing that was asked of them, so the queue is
+/// bounded by what the replica has under way.
+enum Done {
+    Commit(Completion),
+    Fetch(u64, Result<Fetched, FetchError>),
+}
+
+/// The ends of the driver's channels that stay with it.
+pub(crate) struct Wires {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) visible: watch::Sender<Lsn>,
+    pub(crate) net: Uplink,
+}
+
+/// The network, or for a node on its own the end of the channel that it would report by.
+pub(crate) enum Uplink {
+    Alone(#[expect(dead_code, reason = "held so that the channel stays open")] mpsc::Sender<Event>),
+    Net(Net),
+}
+
+impl Uplink {
+    pub(crate) fn get(&self) -> Option<&Net> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Net(net) => Some(net),
+        }
+    }
+}
+
+pub(crate) struct Driver {
+    replica: Replica,
+    committer: Committer,
+    fetcher: FetchThread,
+    done: mpsc::UnboundedReceiver<Done>,
+    wires: Wires,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
+    requests: u64,
+    /// Commits and fetches under way.
+    under_way: usize,
+    started: Instant,
+    /// Set once no more requests are taken.
+    closing: bool,
+}
+
+impl Driver {
+    /// Starts the replica's thread.
+    pub(crate) fn spawn(
+        replica: Replica,
+        store: &Arc<Store>,
+        wires: Wires,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let (report, done) = mpsc::unbounded_channel();
+        let committer = {
+            let report = report.clone();
+            Committer::spawn(store.clone(), move |completion| {
+                let _ = report.send(Done::Commit(completion));
+            })?
+        };
+        let fetcher = FetchThread::spawn(store.clone(), move |id, result| {
+            let _ = report.send(Done::Fetch(id, result));
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("anabranch-replica".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let driver = Self {
+                        replica,
+                        committer,
+                        fetcher,
+                        done,
+                        wires,
+                        waiting: HashMap::new(),
+                        requests: 0,
+                        under_way: 0,
+                        started: Instant::now(),
+                        closing: false,
+                    };
+                    driver.run().await;
+                });
+            })
+    }
+
+    async fn run(mut self) {
+        let sleep = tokio::time::sleep_until(self.deadline());
+        tokio::pin!(sleep);
+        // A replica that recovered may have work of its own.
+        self.handle(Input::Tick);
+        while !(self.closing && self.under_way == 0) {
+            let deadline = self.deadline();
+            if sleep.deadline() != deadline {
+                sleep.as_mut().reset(deadline);
+            }
+            let open = !self.closing && !self.replica.is_saturated();
+            tokio::select! {
+                Some(done) = self.done.recv() => {
+                    self.take_done(done);
+                    for _ in 1..INPUTS_PER_TURN {
+                        let Ok(done) = self.done.try_recv() else { break };
+                        self.take_done(done);
+                    }
+                }
+                event = self.wires.events.recv(), if open => match event {
+                    Some(event) => {
+                        self.take_event(event);
+                        for _ in 1..INPUTS_PER_TURN {
+                            if self.replica.is_saturated() { break }
+                            let Ok(event) = self.wires.events.try_recv() else { break };
+                            self.take_event(event);
+                        }
+                    }
+                    // The node keeps the other end; it is gone only when the node is.
+                    None => self.closing = true,
+                },
+                command = self.wires.commands.recv(), if open => match command {
+                    Some(command) => {
+                        self.take_command(command);
+                        for _ in 1..INPUTS_PER_TURN {
+                            if self.closing || self.replica.is_saturated() { break }
+                            let Ok(command) = self.wires.commands.try_recv() else { break };
+                            self.take_command(command);
+                        }
+                    }
+                    None => self.closing = true,
+                },
+                () = &mut sleep => self.handle(Input::Tick),
+            }
+        }
+        self.say_goodbye().await;
+    }
+
+    /// Everything is durable: the links go last, and what they still report is of no more interest.
+    async fn say_goodbye(self) {
+        let Wires {
+            net, mut events, ..
+        } = self.wires;
+        if let Uplink::Net(net) = net {
+            let rest = async move { while events.recv().await.is_some() {} };
+            tokio::join!(net.shutdown(), rest);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        // A year away is never; later instants may not exist.
+        let wait_ms = self
+            .replica
+            .wake_at()
+            .min(self.now().mono_ms + 31_536_000_000);
+        self.started + Duration::from_millis(wait_ms)
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            mono_ms: milliseconds(self.started.elapsed()),
+            wall_ms: milliseconds(wall),
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        match done {
+            Done::Commit(Completion::Durable {
+                through, commits, ..
+            }) => {
+                self.under_way = self.under_way.saturating_sub(commits);
+                self.handle(Input::Persisted { through });
+            }
+            // The store may come to report more; whatever it is, it is not that things are durable.
+            Done::Commit(other) => {
+                let error = match other {
+                    Completion::Failed { error, .. } => error.to_string(),
+                    _ => "it reported something unknown".to_owned(),
+                };
+                tracing::error!(%error, "the store failed; this node takes no more requests until it is restarted");
+                self.under_way = 0;
+                self.handle(Input::PersistFailed { error });
+            }
+            Done::Fetch(id, result) => {
+                self.under_way = self.under_way.saturating_sub(1);
+                let result = result.map_err(|error| {
+                    tracing::error!(%error, "the store can't be read");
+                    error.to_string()
+                });
+                self.handle(Input::Fetched {
+                    id: FetchId(id),
+                    result,
+                });
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        self.handle(match event {
+            Event::LinkUp {
+                link,
+                peer,
+                peer_name,
+                remote,
+                ..
+            } => {
+                tracing::info!(%peer_name, %remote, "link up");
+                Input::LinkUp {
+                    link: LinkId(link.0),
+                    peer,
+                }
+            }
+            Event::Frame { link, bytes } => Input::Frame {
+                link: LinkId(link.0),
+                bytes,
+            },
+            Event::Sent { link, bytes } => Input::Sent {
+                link: LinkId(link.0),
+                bytes,
+            },
+            Event::LinkDown { link, reason } => {
+                tracing::info!(%reason, "link down");
+                Input::LinkDown {
+                    link: LinkId(link.0),
+                }
+            }
+        });
+    }
+
+    fn take_command(&mut self, command: Command) {
+        match command {
+            Command::Request { request, answer } => {
+                self.requests += 1;
+                let id = RequestId(self.requests);
+                self.waiting.insert(id, answer);
+                self.handle(Input::Request { id, request });
+            }
+            Command::Status { answer } => {
+                let _ = answer.send(report(
+                    self.replica.status(self.now()),
+                    self.wires.net.get(),
+                ));
+            }
+            Command::Shutdown => self.closing = true,
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.replica.handle(self.now(), input);
+        while let Some(output) = self.replica.poll() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Persist(commit) => {
+                self.under_way += 1;
+                if self.committer.submit(commit).is_err() {
+                    self.under_way = 0;
+                    let error = "its thread is gone".to_owned();
+                    self.replica
+                        .handle(self.now(), Input::PersistFailed { error });
+                }
+            }
+            Output::Fetch { id, fetch } => {
+                self.under_way += 1;
+                if self.fetcher.submit(id.0, fetch).is_err() {
+                    self.under_way -= 1;
+                    let result = Err("the reading thread is gone".to_owned());
+                    self.replica
+                        .handle(self.now(), Input::Fetched { id, result });
+                }
+            }
+            Output::Send { link, frame } => {
+                if let Some(net) = self.wires.net.get()
+                    && let Err(error) = net.send(anabranch_net::LinkId(link.0), frame)
+                {
+                    // A link that just went down says so by an event of its own.
+                    tracing::debug!(%error, "frame not sent");
+                }
+            }
+            Output::Disconnect { link, reason } => {
+                if let Some(net) = self.wires.net.get() {
+                    net.disconnect(anabranch_net::LinkId(link.0), &reason);
+                }
+            }
+            Output::Reply { id, reply } => {
+                if let Some(answer) = self.waiting.remove(&id) {
+                    // Whoever asked may have gone away.
+                    let _ = answer.send(reply);
+                }
+            }
+            Output::Changed(change) => {
+                self.wires.visible.send_replace(change.lsn);
+                // Nobody listening is fine.
+                let _ = self.wires.changes.send(change);
+            }
+            Output::Notice(notice) => log(&notice),
+        }
+    }
+}
+
+fn log(notice: &Notice) {
+    match notice {
+        Notice::ChangeRefused {
+            document,
+            hash,
+            reason,
+        } => {
+            let hash = anabranch_core::ReplicaId::of_public_key(hash);
+            tracing::warn!(%document, %hash, %reason, "a change was not let into its document");
+        }
+        Notice::HistoryAhead { peer, incarnation } => tracing::error!(
+            %peer, %incarnation,
+            "a peer holds more of this node's own history than it does itself: its data went back in time. It writes under a new \
+             incarnation from now on; writes taken since the start may be missing elsewhere. Restore backups into an empty directory"
+        ),
+        Notice::BadFrame { peer, reason } => {
+            tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected");
+        }
+        Notice::BadRecord { lsn, reason } => {
+            tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read");
+        }
+        _ => tracing::warn!(?notice, "notice"),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,54 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+
+use anabranch_core::{DecodeError, NameError, RequestError};
+
+/// Why a node did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] anabranch_store::OpenError),
+    /// The store opened, and then could not be read.
+    #[error("the store can't be read: {0}")]
+    Read(#[from] anabranch_store::FetchError),
+    /// What the store holds is not what a replica wrote.
+    #[error(
+        "the store is damaged: {0}; start with an empty data directory, which fills from the other replicas"
+    )]
+    Damaged(#[from] DecodeError),
+    /// The certificates.
+    #[error(transparent)]
+    Identity(#[from] anabranch_net::IdentityError),
+    /// The gossip address.
+    #[error(transparent)]
+    Bind(#[from] anabranch_net::BindError),
+    /// The file that names a node without certificates.
+    #[error("cannot read or write {}: {source}", path.display())]
+    ReplicaId {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The namespace or key is not a valid name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The replica refused.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The node is shutting down. Whether a write that was under way was taken is not known.
+    #[error("the node is shutting down")]
+    Closed,
+}

@@ -1,0 +1,292 @@
+//! The handle that an application holds.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anabranch_core::{
+    Change, DocumentId, Edit, Guard, Intent, Key, Lsn, Namespace, Page, Reply, Request,
+    RequestError, Snapshot, Written,
+};
+use anabranch_net::Net;
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::driver::{self, Command, Driver, Uplink, Wires};
+use crate::report::Report;
+use crate::start::{Started, start};
+use crate::{Changes, Config, Error, OpenError, Scan};
+
+/// A running node. Clones share it; it stops when the last one is dropped, or by [`Node::shutdown`].
+#[derive(Clone)]
+pub struct Node(Arc<Shared>);
+
+struct Shared {
+    commands: mpsc::Sender<Command>,
+    changes: broadcast::Sender<Change>,
+    visible: watch::Receiver<Lsn>,
+    gossip: Option<SocketAddr>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Opens the data directory, recovers what it holds, and begins to listen and to connect.
+    ///
+    /// # Errors
+    /// When the directory is in use or damaged, a certificate does not fit, or the gossip address is taken.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let gossip = config.gossip.clone();
+        let opening = tokio::task::spawn_blocking(move || start(&config));
+        let Started {
+            replica,
+            store,
+            identity,
+        } = opening
+            .await
+            .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
+        let (events, incoming) = mpsc::channel(driver::EVENTS_MAX);
+        let net = match gossip.zip(identity) {
+            None => Uplink::Alone(events),
+            Some((gossip, identity)) => {
+                let mut settings = anabranch_net::Config::new(gossip.listen, identity);
+                settings.seeds = gossip.seeds;
+                settings.keep_alive = gossip.timing.keep_alive;
+                settings.idle_timeout = gossip.timing.idle_timeout;
+                settings.handshake_timeout = gossip.timing.handshake_timeout;
+                settings.backoff_max = gossip.timing.backoff_max;
+                Uplink::Net(Net::bind(settings, events).await?)
+            }
+        };
+        let (commands, requests) = mpsc::channel(driver::COMMANDS_MAX);
+        let changes = broadcast::Sender::new(driver::CHANGES_MAX);
+        let (now_visible, visible) = watch::channel(replica.log_end());
+        let gossip = net.get().map(Net::local_addr);
+        let wires = Wires {
+            commands: requests,
+            events: incoming,
+            changes: changes.clone(),
+            visible: now_visible,
+            net,
+        };
+        let thread = Driver::spawn(replica, &store, wires).map_err(OpenError::Thread)?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self(Arc::new(Shared {
+            commands,
+            changes,
+            visible,
+            gossip,
+            thread,
+        })))
+    }
+
+    /// Reads a document; none if it is not there. Sees everything that was acknowledged here before.
+    ///
+    /// # Errors
+    /// When the address is no valid name, the store can't be read, or the node is shutting down.
+    pub async fn get(&self, namespace: &str, key: &str) -> Result<Option<Snapshot>, Error> {
+        let document = DocumentId::new(namespace, key)?;
+        match self.request(Request::Read { document }).await? {
+            Reply::Document(snapshot) => Ok(snapshot),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Carries out edits, all or none. Returns once they are durable here.
+    ///
+    /// # Errors
+    /// When an edit does not fit the document (nothing is written then), and as for [`Node::get`].
+    pub async fn edit(
+        &self,
+        namespace: &str,
+        key: &str,
+        edits: impl IntoIterator<Item = Edit>,
+    ) -> Result<Written, Error> {
+        self.write(
+            DocumentId::new(namespace, key)?,
+            Intent::Edits(edits.into_iter().collect()),
+            None,
+        )
+        .await
+    }
+
+    /// Makes a document equal to a JSON object, by writing what differs.
+    ///
+    /// # Errors
+    /// When the value is no object, and as for [`Node::edit`].
+    pub async fn put(&self, namespace: &str, key: &str, value: Value) -> Result<Written, Error> {
+        self.write(
+            DocumentId::new(namespace, key)?,
+            Intent::Replace(value),
+            None,
+        )
+        .await
+    }
+
+    /// Deletes a document. An edit elsewhere at the same time survives.
+    ///
+    /// # Errors
+    /// As for [`Node::get`].
+    pub async fn delete(&self, namespace: &str, key: &str) -> Result<Written, Error> {
+        self.write(DocumentId::new(namespace, key)?, Intent::Delete, None)
+            .await
+    }
+
+    /// Any write, on a condition if need be. Durable when it returns.
+    ///
+    /// # Errors
+    /// As for [`Node::edit`], and [`RequestError::Guard`] when the condition does not hold here.
+    pub async fn write(
+        &self,
+        document: DocumentId,
+        intent: Intent,
+        guard: Option<Guard>,
+    ) -> Result<Written, Error> {
+        match self
+            .request(Request::Write {
+                document,
+                intent,
+                guard,
+            })
+            .await?
+        {
+            Reply::Written(written) => Ok(written),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Lists documents in key order, a page at a time.
+    ///
+    /// # Errors
+    /// When the limit is not 1 to 1,000, and as for [`Node::get`].
+    pub async fn scan(&self, namespace: &str, scan: Scan) -> Result<Page, Error> {
+        let after = scan.after.as_deref().map(Key::new).transpose()?;
+        let Scan {
+            prefix,
+            limit,
+            values,
+            ..
+        } = scan;
+        let namespace = Namespace::new(namespace)?;
+        match self
+            .request(Request::Scan {
+                namespace,
+                prefix,
+                after,
+                limit,
+                values,
+            })
+            .await?
+        {
+            Reply::Page(page) => Ok(page),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Follows what becomes visible here: in one namespace or in all, under a key prefix, from now on or
+    /// after a position that an earlier feed gave.
+    #[must_use]
+    pub fn subscribe(
+        &self,
+        namespace: Option<Namespace>,
+        prefix: &str,
+        after: Option<Lsn>,
+    ) -> Changes {
+        // First listen, then look where the log ends, so that nothing falls between.
+        let live = self.0.changes.subscribe();
+        let last = after.unwrap_or(*self.0.visible.borrow());
+        Changes::new(
+            self.clone(),
+            live,
+            namespace,
+            prefix.to_owned(),
+            last,
+            after.is_some(),
+        )
+    }
+
+    /// What the node is doing.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it is shutting down.
+    pub async fn status(&self) -> Result<Report, Error> {
+        let (answer, status) = oneshot::channel();
+        self.0
+            .commands
+            .send(Command::Status { answer })
+            .await
+            .map_err(|_| Error::Closed)?;
+        status.await.map_err(|_| Error::Closed)
+    }
+
+    /// A BLAKE3 hash over every document of a namespace: keys, versions and content. Equal on two nodes
+    /// exactly if all of that is equal. Reads everything.
+    ///
+    /// # Errors
+    /// As for [`Node::scan`].
+    pub async fn fingerprint(&self, namespace: &str) -> Result<([u8; 32], usize), Error> {
+        let mut hasher = blake3::Hasher::new();
+        let mut scan = Scan {
+            limit: 500,
+            values: true,
+            ..Scan::default()
+        };
+        let mut documents = 0;
+        loop {
+            let page = self.scan(namespace, scan.clone()).await?;
+            documents += page.documents.len();
+            for listed in &page.documents {
+                let line = serde_json::to_vec(listed)
+                    .map_err(|error| RequestError::Store(error.to_string()))?;
+                hasher
+                    .update(&(line.len() as u64).to_le_bytes())
+                    .update(&line);
+            }
+            match page.next {
+                Some(next) => scan.after = Some(next.as_str().to_owned()),
+                None => return Ok((*hasher.finalize().as_bytes(), documents)),
+            }
+        }
+    }
+
+    /// Where it listens for others, if it does.
+    #[must_use]
+    pub fn gossip_addr(&self) -> Option<SocketAddr> {
+        self.0.gossip
+    }
+
+    /// Takes no more requests, finishes those under way, makes everything durable, and says goodbye to the
+    /// peers. Other clones of this handle get [`Error::Closed`] from then on.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if it was shut down already.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .ok_or(Error::Closed)?;
+        let _ = self.0.commands.send(Command::Shutdown).await;
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        Ok(())
+    }
+
+    pub(crate) async fn request(&self, request: Request) -> Result<Reply, Error> {
+        let (answer, reply) = oneshot::channel();
+        self.0
+            .commands
+            .send(Command::Request { request, answer })
+            .await
+            .map_err(|_| Error::Closed)?;
+        Ok(reply.await.map_err(|_| Error::Closed)??)
+    }
+}
+
+fn unexpected() -> Error {
+    Error::Request(RequestError::Store(
+        "the replica answered another question; please report this".to_owned(),
+    ))
+}

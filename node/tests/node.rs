@@ -1,0 +1,192 @@
+//! A node from the outside: what it promises on its own, and three of them together.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use anabranch::pki::{CertificateAuthority, Validity};
+use anabranch::{Config, Edit, Error, Gossip, Node, Path, Scan};
+use serde_json::{Value, json};
+
+fn increment(path: &str, by: i64) -> [Edit; 1] {
+    [Edit::Increment {
+        path: Path::parse(path).unwrap(),
+        by,
+    }]
+}
+
+async fn value(node: &Node, key: &str) -> Option<Value> {
+    node.get("carts", key)
+        .await
+        .unwrap()
+        .map(|snapshot| snapshot.value)
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(Config::new(dir.path())).await.unwrap();
+    for n in 1..=200_i64 {
+        node.edit("carts", &format!("c{:03}", n % 50), increment("/n", n))
+            .await
+            .unwrap();
+    }
+    node.delete("carts", "c007").await.unwrap();
+    node.shutdown().await.unwrap();
+
+    let node = Node::open(Config::new(dir.path())).await.unwrap();
+    assert_eq!(
+        value(&node, "c001").await,
+        Some(json!({"n": 1 + 51 + 101 + 151}))
+    );
+    assert_eq!(value(&node, "c007").await, None);
+    let page = node
+        .scan(
+            "carts",
+            Scan {
+                limit: 20,
+                ..Scan::default()
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(page.documents.len(), 20);
+    let rest = node
+        .scan(
+            "carts",
+            Scan {
+                after: Some(page.next.unwrap().to_string()),
+                limit: 100,
+                ..Scan::default()
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!((rest.documents.len(), rest.next), (29, None));
+    // The history goes on under the same incarnation: no number is used twice.
+    node.edit("carts", "c001", increment("/n", 1))
+        .await
+        .unwrap();
+    assert_eq!(value(&node, "c001").await, Some(json!({"n": 305})));
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_node_on_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(Config::new(dir.path())).await.unwrap();
+    let error = Node::open(Config::new(dir.path()))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("already open"), "{error}");
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_feed_misses_nothing_and_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(Config::new(dir.path())).await.unwrap();
+    let mut feed = node.subscribe(None, "", None);
+    for n in 0..10 {
+        node.edit("carts", &format!("k{n}"), increment("/n", 1))
+            .await
+            .unwrap();
+    }
+    let mut position = None;
+    for n in 0..10 {
+        let change = feed.next().await.unwrap();
+        assert_eq!(change.document.key.as_str(), format!("k{n}"));
+        if n == 4 {
+            position = Some(feed.position());
+        }
+    }
+    let mut later = node.subscribe(None, "", position);
+    assert_eq!(later.next().await.unwrap().document.key.as_str(), "k5");
+    // A reader that is slower than the feed's memory reads the log instead.
+    for n in 0..6_000 {
+        let node = node.clone();
+        let write = async move {
+            node.edit("carts", &format!("m{}", n % 7), increment("/n", 1))
+                .await
+                .unwrap()
+        };
+        if n % 500 == 499 {
+            write.await;
+        } else {
+            tokio::spawn(write);
+        }
+    }
+    for expected in 0..4 + 6_000 {
+        let change = later.next().await.unwrap();
+        assert_eq!(change.lsn.0, expected + 7);
+    }
+    node.shutdown().await.unwrap();
+    assert_eq!(later.next().await.unwrap_err(), Error::Closed);
+}
+
+/// Three nodes that know each other.
+async fn cluster(root: &std::path::Path) -> Vec<Node> {
+    let ca = CertificateAuthority::generate("test").unwrap();
+    let mut nodes: Vec<Node> = Vec::new();
+    for name in ["eu", "us", "ap"] {
+        let certificate = ca.issue(name, Validity::days(1)).unwrap();
+        let seeds: Vec<String> = nodes
+            .iter()
+            .map(|node| node.gossip_addr().unwrap().to_string())
+            .collect();
+        let gossip = Gossip::new(
+            "127.0.0.1:0".parse().unwrap(),
+            ca.to_pem().cert_pem,
+            certificate.cert_pem,
+            certificate.key_pem,
+        )
+        .seeds(seeds);
+        let config = Config::new(root.join(name))
+            .named(name, name)
+            .gossiping(gossip);
+        nodes.push(Node::open(config).await.unwrap());
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_come_to_one_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = cluster(dir.path()).await;
+    let mut feeds: Vec<_> = nodes
+        .iter()
+        .map(|node| node.subscribe(None, "", None))
+        .collect();
+    for (at, node) in nodes.iter().enumerate() {
+        for n in 0..100_i64 {
+            let path = format!("/items/sku-{}/qty", n % 10);
+            node.edit("carts", &format!("cart-{}", n % 5), increment(&path, 1))
+                .await
+                .unwrap();
+        }
+        assert!(at < 3);
+    }
+    for feed in &mut feeds {
+        for _ in 0..300 {
+            tokio::time::timeout(Duration::from_secs(30), feed.next())
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
+    let first = nodes[0].fingerprint("carts").await.unwrap();
+    for node in &nodes {
+        assert_eq!(node.fingerprint("carts").await.unwrap(), first);
+        let total: i64 = value(node, "cart-3").await.unwrap()["items"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|item| item["qty"].as_i64().unwrap())
+            .sum();
+        assert_eq!(total, 60);
+    }
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! What can go wrong with a client command, and how its process ends then.
+
+use std::io;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum ClientError {
+    /// An address that is none.
+    #[error(
+        "{url:?} is not a node's address: give --url or ANABRANCH_URL as http://HOST:PORT, several with commas between them"
+    )]
+    Url { url: String },
+    /// A document's name that is none.
+    #[error("{given:?} does not name a document: write NAMESPACE/KEY, such as carts/alice")]
+    Target { given: String },
+    /// A namespace or key that is not valid.
+    #[error(transparent)]
+    Name(#[from] anabranch::NameError),
+    /// What was given is no JSON.
+    #[error("the JSON {from} is not valid: {source}")]
+    Json {
+        from: String,
+        source: serde_json::Error,
+    },
+    /// Neither form of a patch.
+    #[error("a patch is an array (JSON Patch) or an object (merge patch); this is neither")]
+    Patch,
+    /// Neither form of edits.
+    #[error("edits are an array of them, or {{\"ops\":[..]}}; this is neither")]
+    Ops,
+    /// What was to be read can't be.
+    #[error("cannot read {from}: {source}")]
+    Input { from: String, source: io::Error },
+    /// No node answers.
+    #[error("no node can be reached ({}); is one running, and is --url or ANABRANCH_URL right?", failures.join("; "))]
+    Unreachable { failures: Vec<String> },
+    /// The connection broke. A write may have been taken.
+    #[error(
+        "{url}: {source}; whether a write was taken is not known, read the document before writing again"
+    )]
+    Broken {
+        url: String,
+        source: Box<ureq::Error>,
+    },
+    /// The node refused.
+    #[error("{message}")]
+    Problem {
+        status: u16,
+        kind: String,
+        message: String,
+    },
+    /// Somebody else answered.
+    #[error("the answer is not from an Anabranch node: check --url or ANABRANCH_URL")]
+    NotAnabranch,
+    /// Whoever reads our output has gone: nothing to tell, and nobody.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ClientError {
+    /// The status of the process. Part of the interface.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Url { .. }
+            | Self::Target { .. }
+            | Self::Name(_)
+            | Self::Json { .. }
+            | Self::Patch
+            | Self::Ops => 2,
+            Self::Problem { kind, .. } if kind == "document-not-found" => 3,
+            Self::Problem { kind, .. } if kind == "precondition-failed" => 4,
+            Self::Input { .. }
+            | Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Problem { .. }
+            | Self::NotAnabranch
+            | Self::Output(_) => 1,
+        }
+    }
+
+    /// Whether it is only that nobody reads on, as in `anabranch ls carts | head`.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,86 @@
+//! The commands that speak to a running node.
+
+mod connection;
+mod documents;
+mod error;
+mod feed;
+mod input;
+mod output;
+mod status;
+mod watch;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use self::connection::Connection;
+use self::error::ClientError;
+use self::output::{Format, Output};
+
+/// Commands over HTTP.
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Print a document
+    Get(documents::Get),
+    /// Make a document equal to a JSON object, writing only what differs
+    Put(documents::Put),
+    /// Change a document by a JSON Patch or a merge patch
+    Patch(documents::Patch),
+    /// Change a document by edits with their intent
+    Ops(documents::Ops),
+    /// Delete a document
+    Rm(documents::Rm),
+    /// List documents
+    Ls(documents::Ls),
+    /// Print changes as they become visible at a node
+    Watch(watch::Watch),
+    /// Show the cluster as a node sees it
+    Status(status::Status),
+}
+
+/// What all of them take.
+#[derive(clap::Args)]
+struct Common {
+    /// Where nodes serve HTTP, with commas between them; the first that can be reached is asked
+    #[arg(
+        long,
+        value_name = "URL,..",
+        env = "ANABRANCH_URL",
+        default_value = "http://127.0.0.1:7171"
+    )]
+    url: String,
+    /// How to print
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "ANABRANCH_OUTPUT",
+        default_value = "text"
+    )]
+    output: Format,
+}
+
+impl Common {
+    fn open(&self) -> Result<(Connection, Output), ClientError> {
+        Ok((Connection::new(&self.url)?, Output::new(self.output)))
+    }
+}
+
+pub(crate) fn run(command: &Command) -> ExitCode {
+    let result = match command {
+        Command::Get(command) => command.run(),
+        Command::Put(command) => command.run(),
+        Command::Patch(command) => command.run(),
+        Command::Ops(command) => command.run(),
+        Command::Rm(command) => command.run(),
+        Command::Ls(command) => command.run(),
+        Command::Watch(command) => command.run(),
+        Command::Status(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "anabranch: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `anabranch status`: the cluster as a node sees it.
+
+use serde_json::Value;
+
+use super::Common;
+use super::connection::Call;
+use super::error::ClientError;
+
+/// `anabranch status`
+#[derive(clap::Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Status {
+    pub(super) fn run(&self) -> Result<(), ClientError> {
+        let (connection, mut output) = self.common.open()?;
+        let cluster = connection
+            .call(&Call::get("/v1/cluster".to_owned()))?
+            .json()?;
+        if output.is_json() {
+            return output.value(&cluster);
+        }
+        text(&cluster).iter().try_for_each(|line| output.line(line))
+    }
+}
+
+const HEAD: [&str; 9] = [
+    "MEMBER",
+    "DATACENTER",
+    "LINK",
+    "RTT",
+    "UNSEEN",
+    "LAG",
+    "MISSING",
+    "SENT",
+    "RECEIVED",
+];
+
+/// The view as lines.
+fn text(cluster: &Value) -> Vec<String> {
+    let node = &cluster["node"];
+    let mut lines = vec![format!(
+        "{} in {}, gossip {}, log at {}, {} writes",
+        string(&node["name"]),
+        string(&node["datacenter"]),
+        node["gossip"].as_str().unwrap_or("off"),
+        node["log_end"],
+        cluster["counters"]["writes"],
+    )];
+    if let Some(failed) = node["failed"].as_str() {
+        lines.push(format!("FAILED: {failed}"));
+    }
+    let members = cluster["members"].as_array().map_or(&[][..], Vec::as_slice);
+    if members.is_empty() {
+        lines.push("no other members met".to_owned());
+    } else {
+        let rows: Vec<_> = members.iter().map(row).collect();
+        lines.extend(table(&rows));
+    }
+    let seeds = cluster["seeds"].as_array().map_or(&[][..], Vec::as_slice);
+    for seed in seeds {
+        if let Some(error) = seed["last_error"].as_str() {
+            let (address, state) = (string(&seed["address"]), string(&seed["state"]));
+            lines.push(format!("seed {address} ({state}): {error}"));
+        }
+    }
+    lines
+}
+
+fn row(member: &Value) -> [String; 9] {
+    let milliseconds = |value: &Value, digits: usize| match value.as_f64() {
+        Some(ms) => format!("{ms:.digits$} ms"),
+        None => "-".to_owned(),
+    };
+    [
+        string(&member["name"]),
+        string(&member["datacenter"]),
+        string(&member["link"]),
+        milliseconds(&member["rtt_ms"], 2),
+        member["behind_batches"].to_string(),
+        milliseconds(&member["behind_ms"], 0),
+        member["ahead_batches"].to_string(),
+        bytes(&member["bytes_sent"]),
+        bytes(&member["bytes_received"]),
+    ]
+}
+
+fn table(rows: &[[String; 9]]) -> Vec<String> {
+    let head = HEAD.map(str::to_owned);
+    let all = || std::iter::once(&head).chain(rows);
+    let mut widths = [0; 9];
+    for row in all() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 9]| {
+        let cells = row.iter().zip(widths);
+        let padded: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect()
+}
+
+fn string(value: &Value) -> String {
+    match value.as_str() {
+        None | Some("") => "-".to_owned(),
+        Some(text) => text.to_owned(),
+    }
+}
+
+fn bytes(value: &Value) -> String {
+    let Some(bytes) = value.as_u64() else {
+        return "-".to_owned();
+    };
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", tenths(1_000)),
+        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
+        _ => format!("{} GB", tenths(1_000_000_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_stand_in_columns() {
+        let lines = text(&json!({
+            "node": {"name": "eu-1", "datacenter": "eu", "gossip": "127.0.0.1:7172", "log_end": 7, "failed": null},
+            "members": [
+                {"name": "us-1", "datacenter": "us", "link": "up", "rtt_ms": 0.512, "behind_batches": 0,
+                 "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12},
+                {"name": "", "datacenter": "", "link": "down", "rtt_ms": null, "behind_batches": 12,
+                 "behind_ms": 340, "ahead_batches": 0, "bytes_sent": null, "bytes_received": null},
+            ],
+            "seeds": [{"address": "b:1", "state": "waiting", "last_error": "no"}],
+            "counters": {"writes": 5},
+        }));
+        assert_eq!(
+            lines,
+            [
+                "eu-1 in eu, gossip 127.0.0.1:7172, log at 7, 5 writes",
+                "MEMBER  DATACENTER  LINK  RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
+                "us-1    us          up    0.51 ms  0       0 ms    3        1.2 kB  12 B",
+                "-       -           down  -        12      340 ms  0        -       -",
+                "seed b:1 (waiting): no",
+            ]
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! What a node refuses, as a problem.
+
+use anabranch::{EditError, Error, NameError, RequestError};
+
+use super::problem::{Kind, Problem};
+use crate::limits;
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Name(error) => error.into(),
+            Error::Request(error) => error.into(),
+            Error::Closed => Self::new(
+                Kind::ShuttingDown,
+                "this node is shutting down, and whether it still took a write that was under way is not known: ask another node, \
+                 or try again when it is back",
+            )
+            .retry_after(limits::RETRY_AFTER_S),
+            other => Self::new(Kind::Internal, other.to_string()),
+        }
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Self {
+        Self::new(Kind::BadName, error.to_string())
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RequestError::Edit(error) => error.into(),
+            RequestError::Guard { version } => Self::new(
+                Kind::PreconditionFailed,
+                format!("{detail}; read it again, and repeat the request on what it is now"),
+            )
+            .with("version", version.map(|version| version.to_string())),
+            RequestError::Busy => Self::new(Kind::Busy, detail).retry_after(limits::RETRY_AFTER_S),
+            RequestError::Store(_) => Self::new(Kind::StoreFailed, detail),
+            RequestError::Limit { .. } => {
+                Self::new(Kind::BadQuery, detail).with("parameter", "limit")
+            }
+            _ => Self::new(Kind::Internal, detail),
+        }
+    }
+}
+
+impl From<EditError> for Problem {
+    fn from(error: EditError) -> Self {
+        let detail = error.to_string();
+        let does_not_fit =
+            |path: String| Self::new(Kind::EditDoesNotFit, &*detail).with("path", path);
+        match error {
+            EditError::TypeMismatch {
+                path,
+                found,
+                expected,
+            } => does_not_fit(path)
+                .with("found", found)
+                .with("expected", expected),
+            EditError::Index { path, len, .. } => does_not_fit(path).with("index_max", len),
+            EditError::Splice { path, len, .. } => does_not_fit(path).with("length", len),
+            EditError::NotFound { path }
+            | EditError::TooDeep { path }
+            | EditError::Reserved { path }
+            | EditError::Overflow { path } => does_not_fit(path),
+            EditError::MoveIntoItself { from, path } => does_not_fit(path).with("from", from),
+            EditError::Root | EditError::NotAnObject { .. } => does_not_fit(String::new()),
+            EditError::TooLarge { value, max, .. } => Self::new(Kind::WriteTooLarge, detail)
+                .with("size", value)
+                .with("size_max", max),
+            EditError::TestFailed { path, found } => Self::new(Kind::TestFailed, detail)
+                .with("path", path)
+                .with("found", found),
+            _ => Self::new(Kind::Internal, detail),
+        }
+    }
+}

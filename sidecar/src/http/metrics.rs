@@ -1,0 +1,354 @@
+//! `/metrics` in the OpenMetrics text format.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anabranch::{Counters, Report};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Response, StatusCode};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::problem::{Kind, Problem};
+use super::{Service, answer, cluster};
+use crate::limits;
+
+/// From 100 µs, about a fast disk's sync, to 26 s.
+const LATENCY_BUCKETS: [f64; 10] = [
+    0.000_1, 0.000_4, 0.001_6, 0.006_4, 0.025_6, 0.102_4, 0.409_6, 1.638_4, 6.553_6, 26.214_4,
+];
+
+/// `GET /metrics`
+pub(super) async fn show(State(service): State<Arc<Service>>) -> Result<Response<Body>, Problem> {
+    let report = service.node.status().await?;
+    let feeds = limits::EVENT_FEEDS_MAX - service.feeds.available_permits();
+    let text = service
+        .metrics
+        .encode(&report, feeds)
+        .map_err(|error| Problem::new(Kind::Internal, format!("the metrics: {error}")))?;
+    Ok(answer::typed(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        text,
+    ))
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    method: MethodLabel,
+    route: String,
+    status: &'static str,
+}
+
+/// Methods come from the wire: those that nobody serves share a label.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[expect(clippy::upper_case_acronyms, reason = "as HTTP spells them")]
+enum MethodLabel {
+    GET,
+    HEAD,
+    PUT,
+    PATCH,
+    POST,
+    DELETE,
+    Other,
+}
+
+impl From<&Method> for MethodLabel {
+    fn from(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::GET,
+            Method::HEAD => Self::HEAD,
+            Method::PUT => Self::PUT,
+            Method::PATCH => Self::PATCH,
+            Method::POST => Self::POST,
+            Method::DELETE => Self::DELETE,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+    datacenter: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct NodeLabels {
+    name: String,
+    datacenter: String,
+    version: &'static str,
+}
+
+/// What is counted here; the rest is asked of the node when somebody looks.
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let requests = Family::default();
+        let latency: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
+        let mut registry = Registry::with_prefix("anabranch");
+        registry.register(
+            "http_requests",
+            "HTTP requests answered; a rise of 5xx means that this node fails its callers",
+            requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from a request's head to its answer's; follows the disk for writes",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        Self {
+            registry,
+            requests,
+            latency,
+        }
+    }
+
+    /// Counts a request that was answered.
+    pub(super) fn answered(
+        &self,
+        method: &Method,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let status = match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.requests
+            .get_or_create_owned(&RequestLabels {
+                method: method.into(),
+                route: route.to_owned(),
+                status,
+            })
+            .inc();
+        self.latency
+            .get_or_create_owned(&RouteLabels {
+                route: route.to_owned(),
+            })
+            .observe(took.as_secs_f64());
+    }
+
+    fn encode(&self, report: &Report, feeds: usize) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &of_node(report, feeds))?;
+        encode_registry(&mut text, &of_peers(report))?;
+        encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
+fn of_node(report: &Report, feeds: usize) -> Registry {
+    let replica = &report.replica;
+    let mut registry = Registry::with_prefix("anabranch");
+    let node = Family::<NodeLabels, Gauge>::default();
+    node.get_or_create_owned(&NodeLabels {
+        name: replica.name.clone(),
+        datacenter: replica.datacenter.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    })
+    .set(1);
+    registry.register("node_info", "This node; always 1", node);
+    let mut gauge = |name: &str, help: &str, value: usize| {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
+        gauge.set(value as f64);
+        registry.register(name, help, gauge);
+    };
+    gauge(
+        "store_failed",
+        "1 once the store has failed: the node must be restarted",
+        usize::from(replica.failed.is_some()),
+    );
+    gauge(
+        "log_end",
+        "Position of the log's end",
+        usize::try_from(replica.log_end.0).unwrap_or(usize::MAX),
+    );
+    gauge(
+        "requests_open",
+        "Requests inside the replica; a rise means that the disk does not keep up",
+        replica.requests_open,
+    );
+    gauge(
+        "documents_loaded",
+        "Documents in memory",
+        replica.documents_loaded,
+    );
+    gauge(
+        "unfolded_bytes",
+        "Bytes of changes that no document state includes yet; a rise means that folding does not keep up",
+        replica.unfolded_bytes,
+    );
+    gauge(
+        "unpersisted_bytes",
+        "Bytes on their way to the disk",
+        replica.unpersisted_bytes,
+    );
+    gauge(
+        "held_back_bytes",
+        "Bytes of batches that wait for their causes; stays above 0 while a peer's history has a gap",
+        replica.held_back_bytes,
+    );
+    gauge("event_feeds", "Readers of /v1/events", feeds);
+    count(&mut registry, &replica.counters);
+    registry
+}
+
+fn count(registry: &mut Registry, counters: &Counters) {
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter(
+        "writes",
+        "Writes taken here that changed something",
+        counters.writes,
+    );
+    counter(
+        "batches_received",
+        "Batches that came from peers",
+        counters.batches_received,
+    );
+    counter(
+        "batches_duplicate",
+        "Batches that came and were here already; a rise means that links were lost",
+        counters.batches_duplicate,
+    );
+    counter(
+        "batches_out_of_order",
+        "Batches that came before one that they follow",
+        counters.batches_out_of_order,
+    );
+    counter(
+        "batches_sent",
+        "Batches sent to peers, repeats included",
+        counters.batches_sent,
+    );
+    counter(
+        "stalls",
+        "Times that a peer made no progress and was sent the same again",
+        counters.stalls,
+    );
+    counter(
+        "bad_frames",
+        "Frames that could not be read; any at all means a broken peer",
+        counters.bad_frames,
+    );
+    counter(
+        "changes_refused",
+        "Changes that were not let into their document; any at all means a broken writer",
+        counters.changes_refused,
+    );
+    counter(
+        "folds",
+        "Document states written behind the log",
+        counters.folds,
+    );
+}
+
+/// Sets one peer's value.
+type PeerGauge = Family<PeerLabels, Gauge<f64, AtomicU64>>;
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
+fn of_peers(report: &Report) -> Registry {
+    let mut registry = Registry::with_prefix("anabranch");
+    let [up, rtt, lag, lag_batches, ahead, delay] = std::array::from_fn(|_| PeerGauge::default());
+    let (sent, received) = (
+        Family::<PeerLabels, Counter>::default(),
+        Family::<PeerLabels, Counter>::default(),
+    );
+    for peer in &report.replica.peers {
+        let link = cluster::link_of(report, peer);
+        let labels = PeerLabels {
+            peer: match cluster::peer_name(peer, link) {
+                "" => peer.replica.to_string(),
+                name => name.to_owned(),
+            },
+            datacenter: peer.datacenter.clone(),
+        };
+        let set = |family: &PeerGauge, value: f64| {
+            family.get_or_create_owned(&labels).set(value);
+        };
+        set(&up, if link.is_some() { 1.0 } else { 0.0 });
+        set(&lag, peer.behind_ms as f64 / 1_000.0);
+        set(&lag_batches, peer.behind_batches as f64);
+        set(&ahead, peer.ahead_batches as f64);
+        if let Some(delay_ms) = peer.delay_ms {
+            set(&delay, delay_ms as f64 / 1_000.0);
+        }
+        if let Some(link) = link {
+            set(&rtt, link.rtt_ms / 1_000.0);
+            sent.get_or_create_owned(&labels).inc_by(link.bytes_sent);
+            received
+                .get_or_create_owned(&labels)
+                .inc_by(link.bytes_received);
+        }
+    }
+    registry.register("peer_link_up", "1 while the link to the peer is up", up);
+    registry.register_with_unit(
+        "peer_rtt",
+        "Round-trip time of the link",
+        Unit::Seconds,
+        rtt,
+    );
+    registry.register_with_unit(
+        "peer_lag",
+        "Age of the oldest write of this node that the peer has not acknowledged",
+        Unit::Seconds,
+        lag,
+    );
+    registry.register(
+        "peer_lag_batches",
+        "Writes of this node that the peer has not acknowledged",
+        lag_batches,
+    );
+    registry.register(
+        "peer_ahead_batches",
+        "Writes that the peer holds and this node does not",
+        ahead,
+    );
+    registry.register_with_unit(
+        "peer_delay",
+        "From the peer's writing to durable here, by both wall clocks, for its latest write",
+        Unit::Seconds,
+        delay,
+    );
+    registry.register_with_unit(
+        "peer_sent",
+        "UDP payload sent over the present link",
+        Unit::Bytes,
+        sent,
+    );
+    registry.register_with_unit(
+        "peer_received",
+        "UDP payload received over the present link",
+        Unit::Bytes,
+        received,
+    );
+    registry
+}

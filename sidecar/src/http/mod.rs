@@ -1,0 +1,150 @@
+//! HTTP, as a translation of requests to the node's methods and back.
+//!
+//! * [`address`], [`query`], [`guard`], [`body`], [`edits`]: what a request says, without any I/O;
+//! * [`documents`], [`events`], [`cluster`], [`probes`], [`metrics`]: the endpoints;
+//! * [`problem`], [`failure`]: errors; [`reserved`]: what is promised and not there yet;
+//! * [`server`]: sockets, bounds on them, and draining.
+
+pub(crate) mod address;
+mod answer;
+mod body;
+mod cluster;
+mod documents;
+mod edits;
+mod events;
+mod failure;
+mod guard;
+mod metrics;
+mod probes;
+pub(crate) mod problem;
+mod query;
+mod reserved;
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use anabranch::Node;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Response, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any, get};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use self::metrics::Metrics;
+use self::problem::{Kind, Problem};
+use crate::limits;
+
+/// What the endpoints share.
+pub(crate) struct Service {
+    node: Node,
+    metrics: Metrics,
+    feeds: Arc<Semaphore>,
+    /// True once the node is to stop.
+    closing: watch::Receiver<bool>,
+}
+
+/// All endpoints over one node.
+pub(crate) fn router(node: Node, closing: watch::Receiver<bool>) -> Router {
+    let service = Arc::new(Service {
+        node,
+        metrics: Metrics::new(),
+        feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
+        closing,
+    });
+    Router::new()
+        .route("/", get(index))
+        .route("/v1/docs/{ns}", get(documents::list))
+        // An empty key gets an error of its own.
+        .route("/v1/docs/{ns}/", document_routes())
+        .route("/v1/docs/{ns}/{*key}", document_routes())
+        .route("/v1/events", get(events::follow))
+        .route("/v1/cluster", get(cluster::show))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/v1/batch", any(to_come))
+        .route("/v1/cluster/verify", any(to_come))
+        .route("/automerge", any(to_come))
+        .route("/openapi.json", any(to_come))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(service.clone(), attend))
+        .with_state(service)
+}
+
+fn document_routes() -> MethodRouter<Arc<Service>> {
+    get(documents::get)
+        .put(documents::put)
+        .patch(documents::patch)
+        .post(documents::ops)
+        .delete(documents::delete)
+}
+
+/// Around every request: refuses what is to come, bounds the time, counts.
+async fn attend(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = match reserved::headers(request.headers()) {
+        Err(problem) => problem.into_response(),
+        Ok(()) => match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => timed_out().into_response(),
+        },
+    };
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    service
+        .metrics
+        .answered(&method, route, response.status(), begun.elapsed());
+    response
+}
+
+fn timed_out() -> Problem {
+    Problem::new(
+        Kind::TimedOut,
+        format!(
+            "no answer within {} s. Whether a write was taken is not known: read the document before writing again",
+            limits::REQUEST_TIMEOUT.as_secs()
+        ),
+    )
+    .retry_after(limits::RETRY_AFTER_S)
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::new(
+        Kind::UnknownPath,
+        format!(
+            "there is nothing at {}; documents are at /v1/docs/NAMESPACE/KEY, and / lists the rest",
+            uri.path()
+        ),
+    )
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!(
+            "{} does not apply to {}; the header Allow lists what does",
+            request.method(),
+            request.uri().path()
+        ),
+    )
+}
+
+async fn to_come(uri: Uri) -> Problem {
+    reserved::feature(uri.path())
+}
+
+async fn index() -> Response<Body> {
+    answer::typed("text/html; charset=utf-8", include_str!("index.html"))
+}

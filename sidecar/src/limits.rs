@@ -1,0 +1,48 @@
+//! Every bound of this crate, in one place. Past a bound comes a clear error, never a silent cut.
+
+use std::time::Duration;
+
+/// Largest request body, in bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long a request's body may take to arrive.
+pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request's head may take to arrive, and how long an idle connection is kept.
+pub(crate) const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest request head, in bytes, and so what a connection buffers.
+pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
+/// How long a request may take once it has arrived.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a probe waits for the replica before it calls it not ready.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most HTTP connections at a time; later ones wait to be accepted.
+pub(crate) const CONNECTIONS_MAX: usize = 1_024;
+/// The pause after a connection could not be accepted (out of file descriptors, mostly).
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Most event feeds at a time.
+pub(crate) const EVENT_FEEDS_MAX: usize = 256;
+/// How often a silent event feed shows that it is alive.
+pub(crate) const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// What an event feed tells its reader to wait before it connects again.
+pub(crate) const EVENT_RETRY: Duration = Duration::from_secs(1);
+/// What a busy node asks its callers to wait.
+pub(crate) const RETRY_AFTER_S: u32 = 1;
+/// How long requests may still run once the node was told to stop.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the store and the links may take to close after that.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Largest configuration, certificate or key file, in bytes.
+pub(crate) const SETTINGS_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a client command waits for a connection.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client command waits for an answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A feed on which not even a sign of life arrives for this long is taken for dead.
+pub(crate) const FEED_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// Largest answer that a client command reads, in bytes.
+pub(crate) const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// Longest line of a feed, in bytes.
+pub(crate) const FEED_LINE_BYTES_MAX: u64 = 64 << 10;
+/// The longest pause between two attempts to follow a feed again.
+pub(crate) const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
