@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use anabranch_sim::{Options, Outcome, Tally, run};
+use anabranch_sim::{Options, Tally, run};
 use clap::Parser;
 
 /// Runs replicas of Anabranch through failures, deterministically: one seed, one history.
@@ -57,7 +57,10 @@ fn one(seed: u64, trace: bool) -> usize {
         outcome.recent.clear();
     }
     println!("seed {seed}: digest {}", face::hex(&outcome.digest));
-    conclude(&outcome.tally, started, std::slice::from_ref(&outcome))
+    face::failure(&outcome);
+    let failed = usize::from(outcome.violation.is_some());
+    face::summary(&outcome.tally, started.elapsed(), failed);
+    failed
 }
 
 fn many(arguments: &Arguments) -> usize {
@@ -65,7 +68,7 @@ fn many(arguments: &Arguments) -> usize {
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from.saturating_add(arguments.seeds);
     let mut tally = Tally::default();
-    let mut failed = Vec::new();
+    let mut failed = 0;
     let shows_progress = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
         let (done, outcomes) = mpsc::sync_channel(16);
@@ -84,27 +87,21 @@ fn many(arguments: &Arguments) -> usize {
         for outcome in outcomes {
             tally.add(&outcome.tally);
             if outcome.violation.is_some() {
-                failed.push(outcome);
+                // At once: whoever waits for many seeds need not wait for the first that fails.
+                if shows_progress {
+                    face::progress_done();
+                }
+                failed += 1;
+                face::failure(&outcome);
             }
             if shows_progress {
-                face::progress(&tally, arguments.seeds, failed.len(), started.elapsed());
+                face::progress(&tally, arguments.seeds, failed, started.elapsed());
             }
         }
     });
     if shows_progress {
         face::progress_done();
     }
-    failed.sort_by_key(|outcome| outcome.seed);
-    conclude(&tally, started, &failed)
-}
-
-/// Prints what came of it; how many runs broke a promise.
-fn conclude(tally: &Tally, started: Instant, outcomes: &[Outcome]) -> usize {
-    let failed: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| outcome.violation.is_some())
-        .collect();
-    failed.iter().for_each(|outcome| face::failure(outcome));
-    face::summary(tally, started.elapsed(), failed.len());
-    failed.len()
+    face::summary(&tally, started.elapsed(), failed);
+    failed
 }
