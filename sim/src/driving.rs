@@ -16,7 +16,6 @@ const SATURATED_US_MAX: u64 = 30_000_000;
 impl World {
     /// Gives a replica an input, or keeps it while the replica is saturated.
     pub(crate) fn feed(&mut self, site: usize, input: Input) {
-        let now_us = self.schedule.now_us;
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
@@ -30,10 +29,6 @@ impl World {
         if !answers && (process.replica.is_saturated() || !process.held.is_empty()) {
             process.held.push_back(input);
             let held = process.held.len();
-            if process.saturated_since_us.is_none() {
-                process.saturated_since_us = Some(now_us);
-                self.tally.saturations += 1;
-            }
             if held > HELD_INPUTS_MAX {
                 self.fail(
                     "bounds",
@@ -50,7 +45,9 @@ impl World {
         let now_us = self.schedule.now_us;
         while let Some(process) = &mut self.machines[site].process {
             if process.replica.is_saturated() {
+                let begins = process.saturated_since_us.is_none();
                 let since = *process.saturated_since_us.get_or_insert(now_us);
+                self.tally.saturations += u64::from(begins);
                 if now_us - since > SATURATED_US_MAX {
                     self.fail("liveness", "a replica is saturated forever".to_owned());
                 }

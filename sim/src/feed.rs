@@ -137,12 +137,9 @@ mod tests {
         writer
             .take(&change(2, 1, 2), &mut provenance, true)
             .unwrap();
+        let early = Feed::default().take(&change(2, 1, 1), &mut provenance, false);
+        assert!(early.unwrap_err().contains("before its causes"));
         let mut reader = Feed::default();
-        assert!(
-            reader
-                .take(&change(2, 1, 1), &mut provenance, false)
-                .is_err()
-        );
         reader
             .take(&change(1, 1, 1), &mut provenance, false)
             .unwrap();

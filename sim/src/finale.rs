@@ -141,7 +141,9 @@ impl World {
             };
             let status = process.replica.status(machine.now(self.schedule.now_us));
             self.count(&status.counters);
-            if status.held_back_bytes > 0 {
+            // A cause that was lost with a disk never comes, and what was sent before that waits in vain.
+            let lost = self.tally.disks_lost + self.tally.disks_restored > 0;
+            if status.held_back_bytes > 0 && !lost {
                 let found = format!(
                     "{} bytes wait for causes at {}",
                     status.held_back_bytes,

@@ -234,3 +234,120 @@ fn collect(value: &Value, into: &mut Vec<String>) {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use anabranch_core::{Frontier, Incarnation, Namespace, ReplicaId};
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(key: &str) -> DocumentId {
+        DocumentId::new("n", key).unwrap()
+    }
+
+    fn position(seq: u64) -> Option<(Origin, Seq)> {
+        let origin = Origin {
+            replica: ReplicaId([1; 16]),
+            incarnation: Incarnation(1),
+        };
+        Some((origin, Seq(seq)))
+    }
+
+    fn ledger(mark: &Mark, writes: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        for seq in 1..=writes {
+            let number = ledger.open(0, document("d"), mark.clone());
+            ledger.acknowledge(number, position(seq));
+        }
+        ledger
+    }
+
+    fn settle(ledger: &Ledger, value: Value) -> Result<(), String> {
+        ledger.settle(&BTreeMap::from([(document("d"), value)]))
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let ledger = ledger(&Mark::Member, 2);
+        settle(&ledger, json!({"m": {"w0": "w0", "w1": {"in": ["w1"]}}})).unwrap();
+        let found = settle(&ledger, json!({"m": {"w0": "w0"}})).unwrap_err();
+        assert!(found.contains("w1"), "{found}");
+        assert!(ledger.settle(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn text_is_read_mark_by_mark() {
+        let ledger = ledger(&Mark::Post, 3);
+        settle(
+            &ledger,
+            json!({"text": "<w2><w0>", "posts": [{"id": "w1"}]}),
+        )
+        .unwrap();
+        assert!(settle(&ledger, json!({"text": "<w<w2>0>", "posts": ["w1"]})).is_err());
+    }
+
+    #[test]
+    fn what_nobody_wrote_and_what_is_there_twice_is_found() {
+        let mut ledger = ledger(&Mark::Post, 1);
+        assert!(settle(&ledger, json!({"posts": ["w0", "w0"]})).is_err());
+        assert!(settle(&ledger, json!({"posts": ["w0", "w7"]})).is_err());
+        assert!(settle(&ledger, json!({"posts": ["w0", "x"]})).is_err());
+        ledger.open(0, document("other"), Mark::Post);
+        assert!(settle(&ledger, json!({"posts": ["w0", "w1"]})).is_err());
+        ledger.writes[0].fate = Fate::Refused;
+        assert!(settle(&ledger, json!({"posts": ["w0"]})).is_err());
+    }
+
+    #[test]
+    fn counters_have_bounds() {
+        let mark = Mark::Count {
+            name: "x".to_owned(),
+            by: 5,
+        };
+        let mut ledger = ledger(&mark, 2);
+        settle(&ledger, json!({"n": {"x": 10}})).unwrap();
+        assert!(settle(&ledger, json!({"n": {"x": 5}})).is_err());
+        assert!(settle(&ledger, json!({"n": {"x": 15}})).is_err());
+        ledger.writes[1].fate = Fate::Unknown;
+        settle(&ledger, json!({"n": {"x": 5}})).unwrap();
+        settle(&ledger, json!({"n": {"x": 10}})).unwrap();
+        assert!(settle(&ledger, json!({"n": {"x": 11}})).is_err());
+    }
+
+    #[test]
+    fn a_reader_finds_what_was_acknowledged_before_it_asked() {
+        let mut ledger = ledger(&Mark::Member, 1);
+        let owed = ledger.acknowledged_here(0, &document("d"));
+        assert!(ledger.read(0, &document("d"), None, owed).is_err());
+        assert!(ledger.read(1, &document("d"), None, 0).is_ok());
+        ledger
+            .read(0, &document("d"), Some(&json!({"m": {"w0": "w0"}})), owed)
+            .unwrap();
+    }
+
+    #[test]
+    fn only_what_no_other_disk_holds_is_excused() {
+        let mut ledger = ledger(&Mark::Member, 3);
+        let (origin, _) = position(1).unwrap();
+        let held: Frontier = [(origin, Seq(2))].into_iter().collect();
+        let survivors = [Holdings::from([(Namespace::new("n").unwrap(), held)])];
+        assert_eq!(ledger.disk_lost(0, &survivors), 1);
+        settle(&ledger, json!({"m": {"a": "w0", "b": "w1"}})).unwrap();
+        assert!(settle(&ledger, json!({"m": {"a": "w0"}})).is_err());
+    }
+
+    #[test]
+    fn what_was_seen_is_owed_although_nobody_was_answered() {
+        let mut ledger = Ledger::default();
+        let number = ledger.open(0, document("d"), Mark::Member);
+        ledger.writes[number].fate = Fate::Unknown;
+        settle(&ledger, json!({})).unwrap();
+        ledger
+            .read(1, &document("d"), Some(&json!({"m": {"w0": "w0"}})), 0)
+            .unwrap();
+        assert!(settle(&ledger, json!({})).is_err());
+    }
+}

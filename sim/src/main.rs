@@ -1,31 +1,107 @@
-//! temporary
-use anabranch_sim::{Options, run};
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let from: u64 = args[1].parse().unwrap();
-    let to: u64 = args[2].parse().unwrap();
-    let mut total = anabranch_sim::Tally::default();
-    for seed in from..to {
-        let mut options = Options::new(seed);
-        if args.len() > 3 {
-            options.sink = Some(|l| {
-                println!(
-                    "{:>10} {} {}",
-                    l.at_us,
-                    l.site.map_or('-', anabranch_sim::site_name),
-                    l.text
-                )
+//! The simulator's command: replays one seed, or runs many.
+
+mod face;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use anabranch_sim::{Options, Tally, run};
+use clap::Parser;
+
+/// Runs replicas of Anabranch through failures, deterministically: one seed, one history.
+#[derive(Parser)]
+#[command(name = "anabranch-sim", version)]
+struct Arguments {
+    /// Run this seed alone
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "from", "jobs"])]
+    seed: Option<u64>,
+    /// Show every event of the seed
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Run so many seeds
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    seeds: u64,
+    /// Begin with this seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    from: u64,
+    /// Seeds at a time, one thread each
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let failures = match arguments.seed {
+        Some(seed) => one(seed, arguments.trace),
+        None => many(&arguments),
+    };
+    if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn one(seed: u64, trace: bool) -> usize {
+    let started = Instant::now();
+    let mut options = Options::new(seed);
+    if trace {
+        options.sink = Some(face::line);
+    }
+    let mut outcome = run(options);
+    if trace {
+        // They have been shown already.
+        outcome.recent.clear();
+    }
+    println!("seed {seed}: digest {}", face::hex(&outcome.digest));
+    face::failure(&outcome);
+    let failed = usize::from(outcome.violation.is_some());
+    face::summary(&outcome.tally, started.elapsed(), failed);
+    failed
+}
+
+fn many(arguments: &Arguments) -> usize {
+    let started = Instant::now();
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let mut tally = Tally::default();
+    let mut failed = 0;
+    let shows_progress = std::io::stderr().is_terminal();
+    std::thread::scope(|scope| {
+        let (done, outcomes) = mpsc::sync_channel(16);
+        for _ in 0..arguments.jobs {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || done.send(run(Options::new(seed))).is_err() {
+                        return;
+                    }
+                }
             });
         }
-        let o = run(options);
-        total.add(&o.tally);
-        if let Some(v) = o.violation {
-            println!(
-                "seed {seed}: {}: {}",
-                v.promise,
-                &v.found[..v.found.len().min(400)]
-            );
+        drop(done);
+        for outcome in outcomes {
+            tally.add(&outcome.tally);
+            if outcome.violation.is_some() {
+                // At once: whoever waits for many seeds need not wait for the first that fails.
+                if shows_progress {
+                    face::progress_done();
+                }
+                failed += 1;
+                face::failure(&outcome);
+            }
+            if shows_progress {
+                face::progress(&tally, arguments.seeds, failed, started.elapsed());
+            }
         }
+    });
+    if shows_progress {
+        face::progress_done();
     }
-    println!("{total:#?}");
+    face::summary(&tally, started.elapsed(), failed);
+    failed
 }

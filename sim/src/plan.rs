@@ -69,12 +69,18 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let cramped = random.chance(700);
+        // Most runs are short, so that many can be had; a few go on for longer.
+        let chaos_us = if random.chance(50) {
+            random.between(4_000_000, 9_000_000)
+        } else {
+            random.between(1_200_000, 3_000_000)
+        };
         Self {
             replicas: *random.pick(&[3, 3, 3, 4, 5]),
             clients_per_replica: *random.pick(&[1, 2, 3]),
             think_us_max: random.between(60_000, 250_000),
-            chaos_us: random.between(3_000_000, 9_000_000),
-            fault_every_us: random.between(250_000, 1_500_000),
+            chaos_us,
+            fault_every_us: random.between(100_000, 600_000),
             room: if cramped {
                 cramped_room(random)
             } else {
@@ -92,7 +98,7 @@ fn cramped_room(random: &mut Random) -> Room {
     Room {
         loaded_documents_max: *random.pick(&[1, 3, 8, 100]),
         recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
-        log_read_bytes_max: *random.pick(&[100, 1_000, 20_000]),
+        log_read_bytes_max: *random.pick(&[500, 4_000, 20_000]),
         frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),
         link_window_bytes: *random.pick(&[300, 3_000, 30_000]),
         held_back_bytes_max: *random.pick(&[0, 1_000, 50_000]),

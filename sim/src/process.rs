@@ -6,6 +6,7 @@ use anabranch_core::persist::{Continuity, Fetch, Fetched};
 use anabranch_core::{Config, Incarnation, Replica};
 use anabranch_store::{Opening, Store};
 
+use crate::clients::Pending;
 use crate::feed::Feed;
 use crate::ledger::Fate;
 use crate::machine::{Process, holdings};
@@ -260,11 +261,17 @@ impl World {
     }
 
     fn abandon_requests(&mut self, site: usize) {
-        let lost: Vec<_> = self
+        let of_site = |pending: &Pending| pending.site == site;
+        let ids: Vec<_> = self
             .requests
-            .extract_if(.., |_, pending| pending.site == site)
+            .iter()
+            .filter(|(_, pending)| of_site(pending))
+            .map(|(id, _)| *id)
             .collect();
-        for (id, pending) in lost {
+        for id in ids {
+            let Some(pending) = self.requests.remove(&id) else {
+                continue;
+            };
             self.free_client(id, &pending);
             if let Some(number) = pending.write() {
                 self.ledger.writes[number].fate = Fate::Unknown;

@@ -10,8 +10,10 @@ use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
-/// Log positions are noted once per so many batches of an origin; between them a reader scans.
+/// Log positions are noted once per so many batches of an origin, or once per so many records of the log,
+/// whichever comes first; between them a reader scans, so the scan is short for rare origins, too.
 const INDEX_EVERY: u64 = 128;
+const INDEX_EVERY_RECORDS: u64 = 4_096;
 
 /// What became of a batch that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,10 +193,9 @@ impl History {
             space.fresh.insert(batch.origin);
         }
         let index = space.index.entry(batch.origin).or_default();
-        if index
-            .last()
-            .is_none_or(|(seq, _)| batch.seq.0 >= seq.0 + INDEX_EVERY)
-        {
+        if index.last().is_none_or(|(seq, at)| {
+            batch.seq.0 >= seq.0 + INDEX_EVERY || lsn.0 >= at.0 + INDEX_EVERY_RECORDS
+        }) {
             index.push((batch.seq, lsn));
         }
     }

@@ -22,6 +22,8 @@ pub fn opening(identity: &str, fresh: u64) -> Opening {
         identity: identity.into(),
         fresh: Incarnation(fresh),
         cache_bytes: CACHE_BYTES,
+        #[cfg(feature = "planted")]
+        planted_trust: false,
     }
 }
 

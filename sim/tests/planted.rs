@@ -1,0 +1,53 @@
+//! Each of five deliberate bugs is found, and only because it is there.
+#![cfg(feature = "planted")]
+
+use anabranch_core::Planted as Core;
+use anabranch_sim::{Options, Planted, run};
+
+/// A bug that takes more seeds than this to be found is not found.
+const SEEDS_MAX: u64 = 200;
+
+fn is_found(bug: Planted) {
+    for seed in 0..SEEDS_MAX {
+        let mut options = Options::new(seed);
+        options.planted = Some(bug);
+        let Some(violation) = run(options).violation else {
+            continue;
+        };
+        println!(
+            "{bug:?}: found by seed {seed}, the {}. tried: {}: {}",
+            seed + 1,
+            violation.promise,
+            violation.found
+        );
+        let without = run(Options::new(seed)).violation;
+        assert_eq!(without, None, "seed {seed} fails without the bug, too");
+        return;
+    }
+    panic!("{bug:?} was not found within {SEEDS_MAX} seeds");
+}
+
+#[test]
+fn acknowledging_before_the_sync_is_found() {
+    is_found(Planted::Core(Core::AcknowledgeBeforeSync));
+}
+
+#[test]
+fn gossip_before_the_sync_is_found() {
+    is_found(Planted::Core(Core::GossipBeforeSync));
+}
+
+#[test]
+fn a_dropped_delta_at_a_frontier_is_found() {
+    is_found(Planted::Core(Core::DropDeltaAtFrontier));
+}
+
+#[test]
+fn applying_a_duplicate_is_found() {
+    is_found(Planted::Core(Core::ApplyTwice));
+}
+
+#[test]
+fn an_actor_reused_after_a_restored_disk_is_found() {
+    is_found(Planted::TrustRestoredDisk);
+}
