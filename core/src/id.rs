@@ -88,8 +88,8 @@ impl Seq {
     }
 }
 
-/// Position in this store's commit log; the first is 1. Means nothing on another replica.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+/// Position in this store's commit log; the first is 1, and 0 comes before all. Means nothing on another replica.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct Lsn(pub u64);
 
 impl Lsn {

@@ -26,4 +26,4 @@ pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
-pub use replica::{Config, Counters, PeerStatus, Replica, Status};
+pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status};

@@ -32,6 +32,8 @@ pub const REQUESTS_MAX: usize = 16_384;
 pub const LOADED_DOCUMENTS_MAX: usize = 4_096;
 /// Bytes of recent log records kept in memory, from which links that keep up are served.
 pub const RECENT_LOG_BYTES_MAX: usize = 8 << 20;
+/// A checkpoint is written once replay would begin so many records later than from the one before.
+pub const CHECKPOINT_RECORDS: u64 = 2_000;
 /// Bytes of log read from the store at once, for a link that has fallen behind.
 pub const LOG_READ_BYTES_MAX: usize = 512 << 10;
 /// Most documents in one page of a listing.

@@ -104,7 +104,7 @@ impl Message {
         writer.finish()
     }
 
-    pub(crate) fn decode(frame: Bytes) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(frame.clone());
         let message = match reader.u8("message kind")? {
             1 => Self::Hello(decode_hello(&mut reader)?),
@@ -230,7 +230,7 @@ mod tests {
                 },
             ]),
         ] {
-            assert_eq!(Message::decode(message.encode()).unwrap(), message);
+            assert_eq!(Message::decode(&message.encode()).unwrap(), message);
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
             incarnation: Incarnation(0),
             heard: false,
         };
-        let error = Message::decode(Message::Hello(hello).encode()).unwrap_err();
+        let error = Message::decode(&Message::Hello(hello).encode()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "protocol version: 9 is not a known value"
@@ -253,7 +253,7 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Message::decode(bytes.into());
+            let _ = Message::decode(&bytes.into());
         }
     }
 }

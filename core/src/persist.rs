@@ -14,8 +14,8 @@ use bytes::Bytes;
 
 use crate::{DocumentId, Incarnation, Key, Lsn, Namespace};
 
-/// Names one commit; the replica numbers them 1, 2, 3 in the order in which it hands them out.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// Names one commit; the replica numbers them 1, 2, 3 in the order in which it hands them out. 0 comes before all.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
 /// One record of the commit log.

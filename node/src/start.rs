@@ -43,12 +43,8 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
             "the machine restarted, or the data was copied or restored: writing under a new incarnation"
         ),
     }
-    let config = anabranch_core::Config {
-        replica,
-        name: config.name.clone(),
-        datacenter: config.datacenter.clone(),
-        spare_incarnation: Incarnation(rand::random()),
-    };
+    let spare = Incarnation(rand::random());
+    let config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
     let (mut replica, from) = Replica::recover(config, recovery)?;
     let mut next = from;
     loop {

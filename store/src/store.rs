@@ -94,6 +94,8 @@ impl Store {
             identity,
             fresh,
             cache_bytes,
+            #[cfg(feature = "planted")]
+            planted_trust: false,
         };
         Self::open_on(Arc::new(data), &opening, Some(witness), Some(lock))
     }

@@ -11,7 +11,7 @@ use super::Replica;
 use super::requests::Job;
 use crate::effect::Now;
 use crate::persist::{Checkpoint, Commit, StoredDocument, Ticket};
-use crate::{DocumentId, Lsn, limits};
+use crate::{DocumentId, Lsn};
 
 /// A document is left alone until its oldest unfolded change is this old: more come together, usually.
 const FOLD_AFTER_MS: u64 = 2_000;
@@ -19,8 +19,6 @@ const MARK_EVERY_MS: u64 = 500;
 const ROUND_EVERY_MS: u64 = 20;
 const DOCUMENTS_PER_ROUND: usize = 8;
 const DOCUMENTS_PER_ROUND_PRESSED: usize = 128;
-/// A checkpoint is written once replay would begin so many records later than from the one before.
-const CHECKPOINT_EVERY: u64 = 2_000;
 
 #[derive(Default)]
 pub(super) struct Folding {
@@ -70,7 +68,7 @@ impl Replica {
             }
             marks.pop_front();
         }
-        let pressed = self.shelf.unfolded_bytes() > limits::UNFOLDED_BYTES_MAX / 4;
+        let pressed = self.shelf.unfolded_bytes() > self.config.room.unfolded_bytes_max / 4;
         let (before, most) = if pressed {
             (end, DOCUMENTS_PER_ROUND_PRESSED)
         } else {
@@ -125,7 +123,7 @@ impl Replica {
             .shelf
             .oldest_unfolded()
             .unwrap_or(self.history.log_end.next());
-        if from.0 < self.folding.checkpoint.0 + CHECKPOINT_EVERY {
+        if from.0 < self.folding.checkpoint.0 + self.config.room.checkpoint_records {
             return;
         }
         self.folding.checkpoint = from;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::{Batch, Frontier, Lsn, Namespace, Origin, Seq, limits};
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin; between them a reader scans.
 const INDEX_EVERY: u64 = 128;
@@ -55,12 +56,6 @@ pub(super) struct History {
     recent: Recent,
 }
 
-impl Default for Lsn {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 impl History {
     pub(super) fn spaces(&self) -> impl Iterator<Item = (&Namespace, &Space)> {
         self.spaces.iter()
@@ -87,7 +82,7 @@ impl History {
     }
 
     /// Whether a batch from elsewhere may be taken in now.
-    pub(super) fn offer(&mut self, batch: &Arc<Batch>) -> Offered {
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
         if self.spaces.len() >= limits::NAMESPACES_MAX
             && !self.spaces.contains_key(&batch.namespace)
         {
@@ -108,7 +103,7 @@ impl History {
         let last = waiting.last_key_value().map_or(accepted, |(seq, _)| *seq);
         let bytes = batch.bytes();
         let contiguous = batch.seq == last.next();
-        if !contiguous || self.held_back_bytes + bytes > limits::HELD_BACK_BYTES_MAX {
+        if !contiguous || self.held_back_bytes + bytes > held_back_bytes_max {
             if waiting.is_empty() {
                 space.held_back.remove(&batch.origin);
             }
@@ -146,6 +141,25 @@ impl History {
         }
         self.held_back_bytes -= batch.bytes();
         Some(batch)
+    }
+
+    /// What held-back batches wait for: which origin up to where, and who is known to hold it.
+    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Seq, ReplicaId)> {
+        let mut unmet = Vec::new();
+        for (namespace, space) in &self.spaces {
+            for batch in space
+                .held_back
+                .values()
+                .filter_map(|waiting| waiting.values().next())
+            {
+                for (origin, seq) in &batch.causes {
+                    if space.accepted.of(origin) < *seq {
+                        unmet.push((namespace.clone(), *origin, *seq, batch.origin.replica));
+                    }
+                }
+            }
+        }
+        unmet
     }
 
     /// The next position of our own, and what we have seen of others since the last.
@@ -194,11 +208,11 @@ impl History {
     }
 
     /// A batch is durable: from now on it may be shown and sent.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>, recent_bytes_max: usize) {
         if let Some(space) = self.spaces.get_mut(&batch.namespace) {
             space.durable.raise(batch.origin, batch.seq);
         }
-        self.recent.push(batch.clone());
+        self.recent.push(batch.clone(), recent_bytes_max);
     }
 
     /// A durable batch that is still in memory.
@@ -226,6 +240,11 @@ impl History {
         let at = index.map(|index| (index, index.partition_point(|(noted, _)| *noted <= seq)));
         at.and_then(|(index, at)| index.get(at.checked_sub(1)?))
             .map_or(Lsn(1), |(_, lsn)| *lsn)
+    }
+
+    /// Before which position of the log nothing that a stream still needs can be.
+    pub(super) fn begin_of(&self, name: &(Namespace, Origin), stream: &Stream) -> Lsn {
+        self.find(&name.0, &name.1, stream.next).max(stream.scanned)
     }
 
     /// A new incarnation knows of everything here, the old one's batches included.
@@ -304,7 +323,7 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, batch: Arc<Batch>) {
+    fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) {
         let queue = self
             .by_origin
             .entry((batch.namespace.clone(), batch.origin))
@@ -318,7 +337,7 @@ impl Recent {
         queue.push_back(batch.clone());
         self.bytes += batch.bytes();
         self.order.push_back(batch);
-        while self.bytes > limits::RECENT_LOG_BYTES_MAX
+        while self.bytes > bytes_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.bytes -= oldest.bytes();

@@ -8,6 +8,7 @@ mod folding;
 mod history;
 mod peers;
 mod requests;
+mod room;
 mod sending;
 mod session;
 mod shelf;
@@ -22,10 +23,11 @@ use crate::batch;
 use crate::codec::DecodeError;
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, Reply, RequestError, RequestId};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
-use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId, limits};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use history::{History, Offered};
 use peers::Peers;
 use requests::{Scan, Scans};
+pub use room::Room;
 use shelf::Shelf;
 pub use status::{Counters, PeerStatus, Status};
 
@@ -41,9 +43,32 @@ pub struct Config {
     /// Drawn at random at every start; becomes the next incarnation if the store turns out to have gone
     /// back in time.
     pub spare_incarnation: Incarnation,
+    /// How much it may keep in memory.
+    pub room: Room,
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
+}
+
+impl Config {
+    /// A replica with room as by default.
+    #[must_use]
+    pub fn new(
+        replica: ReplicaId,
+        name: impl Into<String>,
+        datacenter: impl Into<String>,
+        spare_incarnation: Incarnation,
+    ) -> Self {
+        Self {
+            replica,
+            name: name.into(),
+            datacenter: datacenter.into(),
+            spare_incarnation,
+            room: Room::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
 }
 
 /// Deliberate bugs, to prove that the simulator finds them.
@@ -68,12 +93,22 @@ struct Unsettled {
     folded: Vec<DocumentId>,
 }
 
+/// An answer that waits to be given.
+type Answer = (RequestId, Result<Reply, RequestError>);
+
 /// What a fetch is for.
 enum Awaited {
     Document(DocumentId),
     Page(Scan),
-    Changes { id: RequestId, after: Lsn },
-    Backlog(ReplicaId),
+    Changes {
+        id: RequestId,
+        after: Lsn,
+    },
+    Backlog {
+        peer: ReplicaId,
+        link: LinkId,
+        from: Lsn,
+    },
 }
 
 /// One replica of everything.
@@ -90,7 +125,7 @@ pub struct Replica {
     durable: Ticket,
     unsettled: VecDeque<Unsettled>,
     unsettled_bytes: usize,
-    held_replies: BTreeMap<Ticket, Vec<(RequestId, Result<Reply, RequestError>)>>,
+    held_replies: BTreeMap<Ticket, Vec<Answer>>,
     requests_open: usize,
     fetches: BTreeMap<FetchId, Awaited>,
     fetch_count: u64,
@@ -181,7 +216,7 @@ impl Replica {
             Input::LinkUp { link, peer } => self.link_up(now, link, peer),
             Input::LinkDown { link } => self.link_down(now, link),
             Input::Sent { link, bytes } => self.sent(now, link, bytes),
-            Input::Frame { link, bytes } => self.frame(now, link, bytes),
+            Input::Frame { link, bytes } => self.frame(now, link, &bytes),
             Input::Tick => {
                 self.tick_peers(now);
                 self.tick_folding(now);
@@ -197,6 +232,9 @@ impl Replica {
     /// When to call with [`Input::Tick`] next, on the monotonic clock.
     #[must_use]
     pub fn wake_at(&self) -> u64 {
+        if self.failed.is_some() {
+            return u64::MAX;
+        }
         self.peers.wake_at().min(self.folding.wake_at())
     }
 
@@ -205,8 +243,8 @@ impl Replica {
     #[must_use]
     pub fn is_saturated(&self) -> bool {
         self.failed.is_none()
-            && (self.unsettled_bytes >= limits::UNPERSISTED_BYTES_MAX
-                || self.shelf.unfolded_bytes() >= limits::UNFOLDED_BYTES_MAX)
+            && (self.unsettled_bytes >= self.config.room.unpersisted_bytes_max
+                || self.shelf.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
     }
 
     fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
@@ -229,8 +267,8 @@ impl Replica {
             (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
                 self.changes_fetched(id, after, records);
             }
-            (Awaited::Backlog(peer), Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, records);
+            (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
+                self.backlog_fetched(now, peer, link, from, records);
             }
             (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
         }
@@ -264,7 +302,8 @@ impl Replica {
         self.folding.written(now);
         #[cfg(feature = "planted")]
         if self.config.planted == Some(Planted::GossipBeforeSync) {
-            self.history.settle(batch);
+            self.history
+                .settle(batch, self.config.room.recent_log_bytes_max);
             self.push(now, batch);
         }
         ticket
@@ -298,7 +337,8 @@ impl Replica {
                 }
             }
             if let Some((lsn, batch)) = settled.batch {
-                self.history.settle(&batch);
+                self.history
+                    .settle(&batch, self.config.room.recent_log_bytes_max);
                 self.arrived(now, &batch);
                 for change in self.changes_of(lsn, &batch).collect::<Vec<_>>() {
                     self.outputs.push_back(Output::Changed(change));
@@ -345,7 +385,9 @@ impl Replica {
     /// A batch from a peer.
     fn receive(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>) {
         self.counters.batches_received += 1;
-        let offered = self.history.offer(batch);
+        let offered = self
+            .history
+            .offer(batch, self.config.room.held_back_bytes_max);
         #[cfg(feature = "planted")]
         let offered = match (offered, self.config.planted) {
             (Offered::Known, Some(Planted::ApplyTwice)) => Offered::Due,
@@ -360,7 +402,7 @@ impl Replica {
                 }
             }
             Offered::Known => self.counters.batches_duplicate += 1,
-            Offered::HeldBack => {}
+            Offered::HeldBack => self.peers.waits_for_causes(now),
             Offered::Gap { after } => self.ask_for_gap(now, link, batch, after),
         }
     }

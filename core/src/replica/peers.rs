@@ -1,6 +1,6 @@
 //! Conversations with peers: who they are, what they hold, and asking them for what is missing here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use crate::{Batch, Frontier, Incarnation, Namespace, Origin, ReplicaId, Seq, lim
 
 /// An origin's own replica gets this long to send by itself what another peer says it holds.
 const OWNER_GRACE_MS: u64 = 2_000;
+/// Less if batches are held back for it: they are visible nowhere here until it comes.
+const CAUSE_GRACE_MS: u64 = 250;
 /// Then somebody is asked, and after this long without progress somebody else.
 const WANT_PATIENCE_MS: u64 = 3_000;
 const WANTS_EVERY_MS: u64 = 500;
@@ -44,6 +46,8 @@ impl Peer {
 struct Wanted {
     at: Seq,
     deadline: u64,
+    /// Since when batches are held back for it, without progress.
+    urgent_since: Option<u64>,
     via: Option<ReplicaId>,
 }
 
@@ -90,6 +94,17 @@ impl Peers {
             .get(peer)
             .and_then(|peer| peer.session.as_ref())
             .is_some_and(|session| session.stated)
+    }
+
+    /// Batches are held back: see to it soon that what they wait for comes.
+    pub(super) fn waits_for_causes(&mut self, now: Now) {
+        let due = now.mono_ms + CAUSE_GRACE_MS;
+        self.wants_due = if self.behind {
+            self.wants_due.min(due)
+        } else {
+            due
+        };
+        self.behind = true;
     }
 
     pub(super) fn of_link(&self, link: LinkId) -> Option<ReplicaId> {
@@ -199,7 +214,7 @@ impl Replica {
         self.send(link, frame);
     }
 
-    pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: Bytes) {
+    pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: &Bytes) {
         let Some(peer) = self.peers.of_link(link) else {
             return;
         };
@@ -217,15 +232,15 @@ impl Replica {
                 }
             }
             Ok(Message::Want(wants)) => self.want(now, peer, wants),
-            Err(error) => self.refuse(now, peer, link, error.to_string()),
+            Err(error) => self.refuse(now, peer, link, &error.to_string()),
         }
     }
 
-    fn refuse(&mut self, now: Now, peer: ReplicaId, link: LinkId, reason: String) {
+    fn refuse(&mut self, now: Now, peer: ReplicaId, link: LinkId, reason: &str) {
         self.counters.bad_frames += 1;
         self.outputs.push_back(Output::Notice(Notice::BadFrame {
             peer,
-            reason: reason.clone(),
+            reason: reason.to_owned(),
         }));
         self.outputs.push_back(Output::Disconnect {
             link,
@@ -289,7 +304,7 @@ impl Replica {
         }
         let positions: usize = session.statement.values().map(Frontier::len).sum();
         if positions > limits::ORIGINS_MAX * 16 || entry.holds.len() > limits::NAMESPACES_MAX {
-            return self.refuse(now, peer, link, format!("it names {positions} positions"));
+            return self.refuse(now, peer, link, &format!("it names {positions} positions"));
         }
         if whole {
             // What the peer said on an earlier connection no longer counts: it may have lost its disk.
@@ -487,9 +502,21 @@ impl Replica {
                 }
             }
         }
+        let mut urgent = BTreeSet::new();
+        for (namespace, origin, _, holder) in self.history.unmet_causes() {
+            let name = (namespace, origin);
+            let holders = missing.entry(name.clone()).or_default();
+            if self.peers.is_stated(&holder) && !holders.contains(&holder) {
+                holders.push(holder);
+            }
+            urgent.insert(name);
+        }
         self.peers.behind = !missing.is_empty();
         for (name, holders) in &missing {
-            self.pursue(now, name, holders);
+            self.pursue(now, name, holders, urgent.contains(name));
+        }
+        if !urgent.is_empty() {
+            self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
         }
         let settled: Vec<_> = self
             .peers
@@ -534,27 +561,45 @@ impl Replica {
         }
     }
 
-    fn pursue(&mut self, now: Now, name: &(Namespace, Origin), holders: &[ReplicaId]) {
+    fn pursue(
+        &mut self,
+        now: Now,
+        name: &(Namespace, Origin),
+        holders: &[ReplicaId],
+        urgent: bool,
+    ) {
         let accepted = self.history.accepted(&name.0, &name.1);
         let owner_linked = self.peers.is_stated(&name.1.replica);
         let grace = if owner_linked { OWNER_GRACE_MS } else { 0 };
         let wanted = self.peers.wanted.entry(name.clone()).or_insert(Wanted {
             at: accepted,
             deadline: now.mono_ms + grace,
+            urgent_since: None,
             via: None,
         });
         if accepted > wanted.at {
             wanted.at = accepted;
             wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
+            wanted.urgent_since = None;
+        }
+        if urgent {
+            let since = *wanted.urgent_since.get_or_insert(now.mono_ms);
+            if wanted.via.is_none() {
+                wanted.deadline = wanted.deadline.min(since + CAUSE_GRACE_MS);
+            }
         }
         if now.mono_ms < wanted.deadline {
             return;
         }
         let before = wanted.via;
-        // The next holder after the one asked before, in a circle.
-        let next = holders
+        // The next holder after the one asked before, in a circle; the origin's own replica sends unasked.
+        let others = holders
             .iter()
+            .filter(|holder| !owner_linked || **holder != name.1.replica);
+        let next = others
+            .clone()
             .find(|holder| Some(**holder) > before)
+            .or_else(|| others.clone().next())
             .or_else(|| holders.first())
             .copied();
         wanted.via = next;

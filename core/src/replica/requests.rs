@@ -107,7 +107,7 @@ impl Replica {
             Request::Changes { after } => {
                 let fetch = Fetch::Log {
                     from: after.next(),
-                    bytes_max: limits::LOG_READ_BYTES_MAX,
+                    bytes_max: self.config.room.log_read_bytes_max,
                 };
                 self.fetch(fetch, Awaited::Changes { id, after });
             }
@@ -146,7 +146,7 @@ impl Replica {
             }
         }
         if entry.loaded.is_some() {
-            self.shelf.touch(id);
+            self.shelf.touch(id, self.config.room.loaded_documents_max);
             return self.work(now, id, job);
         }
         entry.waiting.push(job);
@@ -174,7 +174,7 @@ impl Replica {
         entry.fetching = false;
         entry.put_in(document);
         let jobs = std::mem::take(&mut entry.waiting);
-        self.shelf.touch(id);
+        self.shelf.touch(id, self.config.room.loaded_documents_max);
         for job in jobs {
             // A write that failed may have dropped the document again.
             self.with_document(now, id, job);
@@ -478,7 +478,7 @@ impl Replica {
             Awaited::Changes { id, .. } => {
                 self.answer(id, Ticket(0), Err(RequestError::Store(error.to_owned())));
             }
-            Awaited::Backlog(peer) => self.backlog_failed(peer, error),
+            Awaited::Backlog { peer, link, .. } => self.backlog_failed(peer, link, error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streaming batches to peers: pushed while fresh, read from the log for a link that has fallen behind,
 //! never more than a window at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::session::{STALL_MS_MAX, Session};
@@ -9,7 +10,7 @@ use crate::batch;
 use crate::effect::{LinkId, Notice, Now, Output};
 use crate::message::Message;
 use crate::persist::{Fetch, LogRecord};
-use crate::{Batch, Lsn, ReplicaId, limits};
+use crate::{Batch, Lsn, Namespace, Origin, ReplicaId};
 
 impl Replica {
     pub(super) fn sent(&mut self, now: Now, link: LinkId, bytes: usize) {
@@ -41,43 +42,40 @@ impl Replica {
         };
         if session.starved.is_empty()
             || session.reading
-            || session.in_flight >= limits::LINK_WINDOW_BYTES
+            || session.in_flight >= self.config.room.link_window_bytes
         {
             return;
         }
         session.reading = true;
+        let link = session.link;
         let starts = session.starved.iter().filter_map(|name| {
             let stream = session.streams.get(name)?;
-            Some(
-                self.history
-                    .find(&name.0, &name.1, stream.next)
-                    .max(stream.scanned),
-            )
+            Some(self.history.begin_of(name, stream))
         });
         let from = starts.min().unwrap_or(Lsn(1));
         let fetch = Fetch::Log {
             from,
-            bytes_max: limits::LOG_READ_BYTES_MAX,
+            bytes_max: self.config.room.log_read_bytes_max,
         };
-        self.fetch(fetch, Awaited::Backlog(peer));
+        self.fetch(fetch, Awaited::Backlog { peer, link, from });
     }
 
     /// Takes one frame's worth of batches off the streams that are ready.
     fn gather(&mut self, peer: ReplicaId) -> Option<Vec<Arc<Batch>>> {
         let session = self.peers.by_id.get_mut(&peer)?.session.as_mut()?;
-        if session.in_flight >= limits::LINK_WINDOW_BYTES {
+        if session.in_flight >= self.config.room.link_window_bytes {
             return None;
         }
         let mut batches = Vec::new();
         let mut bytes = 0;
-        while bytes < limits::FRAME_BYTES_TARGET
+        while bytes < self.config.room.frame_bytes_target
             && let Some(name) = session.ready.pop_first()
         {
             let Some(stream) = session.streams.get_mut(&name) else {
                 continue;
             };
             let tip = self.history.durable(&name.0, &name.1);
-            while stream.next <= tip && bytes < limits::FRAME_BYTES_TARGET {
+            while stream.next <= tip && bytes < self.config.room.frame_bytes_target {
                 let Some(batch) = self.history.recent(&name.0, &name.1, stream.next) else {
                     session.starved.insert(name.clone());
                     break;
@@ -111,16 +109,20 @@ impl Replica {
     }
 
     /// Sends on from the log what streams are waiting for.
-    pub(super) fn backlog_fetched(&mut self, now: Now, peer: ReplicaId, records: Vec<LogRecord>) {
-        let Some(session) = self.peers.session(peer) else {
+    pub(super) fn backlog_fetched(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        link: LinkId,
+        from: Lsn,
+        records: Vec<LogRecord>,
+    ) {
+        let asked_on = |session: &&mut Session| session.link == link;
+        let Some(session) = self.peers.session(peer).filter(asked_on) else {
             return;
         };
         session.reading = false;
-        let Some(end) = records.last().map(|record| record.lsn) else {
-            // Durable, and yet not in the log: nothing to be done from here.
-            session.starved.clear();
-            return;
-        };
+        let end = records.last().map(|record| record.lsn);
         let mut due = Vec::new();
         for record in records {
             match batch::decode(record.bytes) {
@@ -134,23 +136,37 @@ impl Replica {
                 }
             }
         }
-        let Some(session) = self.peers.session(peer) else {
+        let entry = self.peers.by_id.get_mut(&peer);
+        let Some(session) = entry.and_then(|entry| entry.session.as_mut()) else {
             return;
         };
-        due.retain(|batch| advance(session, batch));
         let starved = std::mem::take(&mut session.starved);
-        for name in &starved {
-            if let Some(stream) = session.streams.get_mut(name) {
-                stream.scanned = stream.scanned.max(end.next());
-                session.ready.insert(name.clone());
+        let covered: Vec<_> = starved
+            .iter()
+            .map(|name| {
+                // What began to wait or went back during the read may stand before it.
+                let stream = session.streams.get(name);
+                stream.is_some_and(|stream| self.history.begin_of(name, stream) >= from)
+            })
+            .collect();
+        due.retain(|batch| advance(session, &starved, batch));
+        for (name, covered) in starved.into_iter().zip(covered) {
+            match (session.streams.get_mut(&name), end) {
+                (Some(stream), Some(end)) if covered => {
+                    stream.scanned = stream.scanned.max(end.next());
+                }
+                // Durable, and yet not in the log: nothing to be done from here.
+                (Some(_), None) if covered => continue,
+                _ => {}
             }
+            session.ready.insert(name);
         }
         let mut frame = Vec::new();
         let mut bytes = 0;
         for batch in due {
             bytes += batch.bytes();
             frame.push(batch);
-            if bytes >= limits::FRAME_BYTES_TARGET {
+            if bytes >= self.config.room.frame_bytes_target {
                 self.deliver(now, peer, std::mem::take(&mut frame));
                 bytes = 0;
             }
@@ -161,13 +177,13 @@ impl Replica {
         self.pump(now, peer);
     }
 
-    pub(super) fn backlog_failed(&mut self, peer: ReplicaId, error: &str) {
-        let Some(session) = self.peers.session(peer) else {
+    pub(super) fn backlog_failed(&mut self, peer: ReplicaId, link: LinkId, error: &str) {
+        let asked_on = |session: &&mut Session| session.link == link;
+        let Some(session) = self.peers.session(peer).filter(asked_on) else {
             return;
         };
         session.reading = false;
         session.starved.clear();
-        let link = session.link;
         self.outputs.push_back(Output::Disconnect {
             link,
             reason: format!("the log can't be read: {error}"),
@@ -219,9 +235,9 @@ impl Replica {
 }
 
 /// True if the batch is the next of its stream; the stream then moves past it.
-fn advance(session: &mut Session, batch: &Batch) -> bool {
+fn advance(session: &mut Session, starved: &BTreeSet<(Namespace, Origin)>, batch: &Batch) -> bool {
     let name = (batch.namespace.clone(), batch.origin);
-    if !session.starved.contains(&name) {
+    if !starved.contains(&name) {
         return false;
     }
     match session.streams.get_mut(&name) {

@@ -36,9 +36,12 @@ impl Stream {
         }
     }
 
+    /// Goes on from `next`. Being asked again for what is already being looked for loses no ground.
     pub(super) fn rewind(&mut self, next: Seq) {
-        self.next = next;
-        self.scanned = Lsn(1);
+        if next != self.next {
+            self.next = next;
+            self.scanned = Lsn(1);
+        }
     }
 
     pub(super) fn progressed(&mut self, now_ms: u64) {

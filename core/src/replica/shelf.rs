@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::requests::Job;
 use crate::document::{Document, Refusal};
 use crate::persist::{StoredDocument, Ticket};
-use crate::{DocumentId, Key, Lsn, Namespace, Origin, limits};
+use crate::{DocumentId, Key, Lsn, Namespace, Origin};
 
 /// What is known of one document beyond its stored state.
 #[derive(Default)]
@@ -26,12 +26,6 @@ pub(super) struct Entry {
     /// What to do once it is loaded.
     pub(super) waiting: Vec<Job>,
     used: u64,
-}
-
-impl Default for Ticket {
-    fn default() -> Self {
-        Self(0)
-    }
 }
 
 impl Entry {
@@ -157,7 +151,7 @@ impl Shelf {
     }
 
     /// Marks a document as just used, and lets go of those unused longest if too many are loaded.
-    pub(super) fn touch(&mut self, id: &DocumentId) {
+    pub(super) fn touch(&mut self, id: &DocumentId, loaded_max: usize) {
         self.clock += 1;
         let clock = self.clock;
         let Some(entry) = self.entries.get_mut(id) else {
@@ -170,15 +164,13 @@ impl Shelf {
         self.uses.remove(&before);
         self.uses.insert(clock, id.clone());
         let mut passed_over = Vec::new();
-        while self.uses.len() + passed_over.len() > limits::LOADED_DOCUMENTS_MAX
+        while self.uses.len() + passed_over.len() > loaded_max
             && let Some((used, id)) = self.uses.pop_first()
         {
-            // A state on its way to the store must not be fetched before it is there.
-            if self
-                .entries
-                .get(&id)
-                .is_some_and(|entry| entry.folding.is_some() || !entry.waiting.is_empty())
-            {
+            // A state on its way to the store must not be fetched before it is there. And the document in
+            // hand stays, or whoever asked for it would get no answer.
+            let kept = |entry: &Entry| entry.folding.is_some() || !entry.waiting.is_empty();
+            if used == clock || self.entries.get(&id).is_some_and(kept) {
                 passed_over.push((used, id));
             } else {
                 self.forget(&id);

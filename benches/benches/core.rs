@@ -1,0 +1,121 @@
+//! What the replica costs without disk and network: the state machine alone, its commits durable at once.
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use std::hint::black_box;
+
+use anabranch_core::persist::{Continuity, Fetched, Recovery};
+use anabranch_core::{
+    Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica, ReplicaId,
+    Request, RequestId,
+};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+
+struct Bed {
+    replica: Replica,
+    requests: u64,
+}
+
+impl Bed {
+    fn new(lines: usize) -> Self {
+        let recovery = Recovery {
+            incarnation: Incarnation(1),
+            continuity: Continuity::New,
+            checkpoint: None,
+            log_end: None,
+        };
+        let config = Config::new(ReplicaId([1; 16]), "bench", "bench", Incarnation(2));
+        let Ok((replica, _)) = Replica::recover(config, recovery) else {
+            unreachable!("an empty store")
+        };
+        let mut bed = Self {
+            replica,
+            requests: 0,
+        };
+        for line in 0..lines {
+            bed.write(increment(line));
+        }
+        bed
+    }
+
+    fn request(&mut self, request: Request) {
+        let now = Now {
+            mono_ms: self.requests,
+            wall_ms: 1_700_000_000_000,
+        };
+        self.requests += 1;
+        self.replica.handle(
+            now,
+            Input::Request {
+                id: RequestId(self.requests),
+                request,
+            },
+        );
+        while let Some(output) = self.replica.poll() {
+            match output {
+                Output::Persist(commit) => self.replica.handle(
+                    now,
+                    Input::Persisted {
+                        through: commit.ticket,
+                    },
+                ),
+                Output::Fetch { id, .. } => {
+                    self.replica.handle(
+                        now,
+                        Input::Fetched {
+                            id,
+                            result: Ok(Fetched::Document(None)),
+                        },
+                    );
+                }
+                output => {
+                    black_box(output);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, edit: Edit) {
+        self.request(Request::Write {
+            document: cart(),
+            intent: Intent::Edits(vec![edit]),
+            guard: None,
+        });
+    }
+}
+
+fn cart() -> DocumentId {
+    DocumentId::new("carts", "alice").expect("a valid name")
+}
+
+fn increment(line: usize) -> Edit {
+    let path = Path::parse(&format!("/items/{line}/qty")).expect("a valid path");
+    Edit::Increment { path, by: 1 }
+}
+
+fn replica(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replica");
+    for lines in [1, 10, 100] {
+        group.bench_function(format!("increment, cart of {lines}"), |b| {
+            b.iter_batched_ref(
+                || Bed::new(lines),
+                |bed| bed.write(increment(0)),
+                BatchSize::LargeInput,
+            );
+        });
+        group.bench_function(format!("new line, cart of {lines}"), |b| {
+            b.iter_batched_ref(
+                || Bed::new(lines),
+                |bed| bed.write(increment(lines)),
+                BatchSize::LargeInput,
+            );
+        });
+        group.bench_function(format!("read, cart of {lines}"), |b| {
+            let mut bed = Bed::new(lines);
+            b.iter(|| bed.request(Request::Read { document: cart() }));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, replica);
+criterion_main!(benches);

@@ -1,0 +1,202 @@
+//! Everything is mended; from then on all replicas have to become equal, and what was promised is looked up.
+
+use anabranch_core::persist::{Fetch, Fetched};
+use anabranch_core::{DocumentId, Namespace};
+
+use crate::machine::holdings;
+use crate::plan::Quality;
+use crate::schedule::Event;
+use crate::trace::{Topic, site_name};
+use crate::world::{Phase, World};
+
+/// From the last fault until all are equal, at most.
+const CONVERGENCE_US_MAX: u64 = 60_000_000;
+/// From then until all document states are written, at most.
+const SETTLING_US_MAX: u64 = 30_000_000;
+const INSPECT_EVERY_US: u64 = 10_000;
+
+impl World {
+    pub(crate) fn heal(&mut self) {
+        self.note(None, Topic::World, format_args!("all faults are over"));
+        self.phase = Phase::Healing {
+            since_us: self.schedule.now_us,
+        };
+        for pair in 0..self.pairs.len() {
+            self.pairs[pair].quality = Quality::healed();
+            self.pairs[pair].blocked = [false; 2];
+            self.connect_later(pair, 100_000);
+        }
+        for site in 0..self.machines.len() {
+            let running = self.machines[site].process.as_ref();
+            let closed = running.is_some_and(|process| process.closed);
+            if running.is_none() {
+                self.schedule.after(1_000, Event::Restart(site));
+            } else if closed || self.plan.restart_all_at_heal {
+                self.stop(site);
+            } else {
+                // A fuse or a fault that has not struck never will.
+                self.machines[site].disk.switch_on();
+            }
+        }
+        self.schedule.after(INSPECT_EVERY_US, Event::Inspect);
+    }
+
+    pub(crate) fn inspect(&mut self) {
+        let now_us = self.schedule.now_us;
+        match self.phase {
+            Phase::Healing { since_us } => {
+                if self.is_equal() {
+                    let took_ms = (now_us - since_us) / 1_000;
+                    self.tally.convergence_ms_sum = took_ms;
+                    self.tally.convergence_ms_max = took_ms;
+                    self.note(None, Topic::World, format_args!("equal after {took_ms} ms"));
+                    self.phase = Phase::Settling { since_us: now_us };
+                } else if now_us - since_us > CONVERGENCE_US_MAX {
+                    let differences = self.differences();
+                    return self.fail("all become equal", differences);
+                }
+            }
+            Phase::Settling { since_us } => {
+                if self.is_settled() {
+                    return self.conclude();
+                }
+                if now_us - since_us > SETTLING_US_MAX {
+                    let differences = self.differences();
+                    return self.fail(
+                        "liveness",
+                        format!("it does not come to rest: {differences}"),
+                    );
+                }
+            }
+            Phase::Chaos | Phase::Over => return,
+        }
+        self.schedule.after(INSPECT_EVERY_US, Event::Inspect);
+    }
+
+    fn is_equal(&self) -> bool {
+        let mut all = self.machines.iter().map(|machine| machine.process.as_ref());
+        let Some(first) = all.next().flatten() else {
+            return false;
+        };
+        let first = holdings_that_matter(&first.replica);
+        all.all(|process| {
+            process.is_some_and(|process| holdings_that_matter(&process.replica) == first)
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.is_equal()
+            && self.machines.iter().all(|machine| {
+                machine.process.as_ref().is_some_and(|process| {
+                    let status = process.replica.status(machine.now(self.schedule.now_us));
+                    status.unfolded_bytes == 0
+                        && status.unpersisted_bytes == 0
+                        && status.requests_open == 0
+                        && process.held.is_empty()
+                        && process.queue.is_empty()
+                        && !process.replica.is_saturated()
+                })
+            })
+    }
+
+    fn differences(&self) -> String {
+        let mut lines = Vec::new();
+        for (site, machine) in self.machines.iter().enumerate() {
+            let Some(process) = &machine.process else {
+                lines.push(format!("{} is down", site_name(site)));
+                continue;
+            };
+            let status = process.replica.status(machine.now(self.schedule.now_us));
+            let namespaces: Vec<_> = status
+                .namespaces
+                .iter()
+                .map(|namespace| format!("{} {}", namespace.namespace, namespace.batches))
+                .collect();
+            lines.push(format!(
+                "{}: batches {}, {} bytes unpersisted, {} unfolded, {} held back, {} requests, {} inputs kept, failed: {:?}",
+                site_name(site),
+                namespaces.join(" "),
+                status.unpersisted_bytes,
+                status.unfolded_bytes,
+                status.held_back_bytes,
+                status.requests_open,
+                process.held.len(),
+                status.failed,
+            ));
+        }
+        lines.join("; ")
+    }
+
+    /// The last checks, on replicas that are equal and at rest.
+    fn conclude(&mut self) {
+        self.note(None, Topic::World, format_args!("at rest"));
+        if let Some((id, _)) = self.requests.iter().find(|(_, pending)| !pending.is_feed()) {
+            let found = format!("#{} was never answered", id.0);
+            return self.fail("every request is answered", found);
+        }
+        for site in 0..self.machines.len() {
+            let machine = &self.machines[site];
+            let Some(process) = &machine.process else {
+                continue;
+            };
+            let status = process.replica.status(machine.now(self.schedule.now_us));
+            self.count(&status.counters);
+            if status.held_back_bytes > 0 {
+                let found = format!(
+                    "{} bytes wait for causes at {}",
+                    status.held_back_bytes,
+                    site_name(site)
+                );
+                return self.fail("nothing waits in the end", found);
+            }
+        }
+        let documents = self.compare_everything();
+        if self.violation.is_some() {
+            return;
+        }
+        let settled = self.ledger.settle(&documents);
+        self.check(
+            "no acknowledged write is lost, and counters add up",
+            settled,
+        );
+        self.compare_states(documents.into_keys());
+        self.phase = Phase::Over;
+    }
+
+    /// Whether stored states are equal to the byte is counted; equal content is what is promised.
+    fn compare_states(&mut self, documents: impl Iterator<Item = DocumentId>) {
+        for id in documents {
+            let fetch = Fetch::Document(id);
+            let mut states = Vec::new();
+            for site in 0..self.machines.len() {
+                match self.read_store(site, &fetch) {
+                    Some(Ok(Fetched::Document(Some(stored)))) => states.push(stored),
+                    other => {
+                        let found = format!("{} has for {fetch:?}: {other:?}", site_name(site));
+                        return self.fail("states are written in the end", found);
+                    }
+                }
+            }
+            self.tally.states_compared += 1;
+            if states
+                .iter()
+                .any(|state| state.present != states[0].present)
+            {
+                return self.fail("equal states", format!("{fetch:?} is there and is not"));
+            }
+            if states.iter().any(|state| state.state != states[0].state) {
+                self.tally.states_of_other_bytes += 1;
+            }
+        }
+    }
+}
+
+/// Namespaces in which nothing is held say nothing.
+fn holdings_that_matter(
+    replica: &anabranch_core::Replica,
+) -> Vec<(Namespace, anabranch_core::Frontier)> {
+    holdings(replica)
+        .into_iter()
+        .filter(|(_, frontier)| !frontier.is_empty())
+        .collect()
+}

@@ -1,0 +1,100 @@
+//! One replica's machine: its disk, its clocks, and the process that runs on it or does not.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use anabranch_core::persist::Commit;
+use anabranch_core::{
+    DocumentId, Frontier, Input, Namespace, Now, Origin, Replica, ReplicaId, Seq,
+};
+use anabranch_store::Store;
+
+use crate::disk::SimDisk;
+use crate::feed::Feed;
+use crate::schedule::Life;
+
+/// Wall clocks begin here, give or take.
+const WALL_MS: u64 = 1_790_000_000_000;
+
+/// What a process holds of each namespace.
+pub(crate) type Holdings = BTreeMap<Namespace, Frontier>;
+
+/// An earlier state of a disk, and what was durable in it.
+pub(crate) struct Image {
+    pub(crate) content: Vec<u8>,
+    pub(crate) holdings: Holdings,
+}
+
+pub(crate) struct Process {
+    pub(crate) replica: Replica,
+    pub(crate) store: Store,
+    pub(crate) queue: VecDeque<Commit>,
+    pub(crate) committing: bool,
+    /// Commits have failed; nothing more is tried.
+    pub(crate) closed: bool,
+    /// What waits while the replica is saturated.
+    pub(crate) held: VecDeque<Input>,
+    pub(crate) saturated_since_us: Option<u64>,
+    pub(crate) last_persisted_us: u64,
+    pub(crate) tick_at_us: u64,
+    /// Own changes that became visible and whose writers have not been answered.
+    pub(crate) announced: VecDeque<(DocumentId, Origin, Seq)>,
+    pub(crate) live: Feed,
+}
+
+pub(crate) struct Machine {
+    pub(crate) id: ReplicaId,
+    pub(crate) disk: SimDisk,
+    pub(crate) identity: u64,
+    pub(crate) wall_offset_ms: i64,
+    pub(crate) mono_offset_ms: u64,
+    pub(crate) generation: u64,
+    pub(crate) process: Option<Process>,
+    pub(crate) image: Option<Image>,
+    /// What the last process had reported durable when it ended.
+    pub(crate) known: Holdings,
+    /// The origin that it wrote under.
+    pub(crate) origin: Option<Origin>,
+    /// The disk was replaced since the last start.
+    pub(crate) replaced: bool,
+    /// A subscriber that comes back after restarts.
+    pub(crate) subscriber: Feed,
+}
+
+impl Machine {
+    pub(crate) fn life(&self, site: usize) -> Life {
+        Life {
+            site,
+            generation: self.generation,
+        }
+    }
+
+    pub(crate) fn now(&self, now_us: u64) -> Now {
+        let wall_ms = (WALL_MS + now_us / 1_000).saturating_add_signed(self.wall_offset_ms);
+        Now {
+            mono_ms: self.mono_offset_ms + now_us / 1_000,
+            wall_ms,
+        }
+    }
+
+    /// What is durable here, running or not.
+    pub(crate) fn holdings(&self) -> Holdings {
+        match &self.process {
+            Some(process) => holdings(&process.replica),
+            None => self.known.clone(),
+        }
+    }
+}
+
+pub(crate) fn holdings(replica: &Replica) -> Holdings {
+    replica
+        .namespaces()
+        .map(|namespace| (namespace.clone(), replica.durable_frontier(namespace)))
+        .collect()
+}
+
+/// The highest position of an origin in any of them.
+pub(crate) fn held(holdings: &Holdings, namespace: &Namespace, origin: &Origin) -> Seq {
+    holdings
+        .get(namespace)
+        .map_or(Seq(0), |frontier| frontier.of(origin))
+}

@@ -1,0 +1,132 @@
+//! What a seed decides before anything happens: how many replicas, how unkind the world is.
+
+use anabranch_core::Room;
+
+use crate::random::Random;
+
+/// A deliberate bug to run with.
+#[cfg(feature = "planted")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// One of the core's.
+    Core(anabranch_core::Planted),
+    /// A restored disk goes on under the incarnation that it held.
+    TrustRestoredDisk,
+}
+
+/// How one run goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// Gets every line as it happens.
+    pub sink: Option<fn(&crate::Line)>,
+    /// A deliberate bug.
+    #[cfg(feature = "planted")]
+    pub planted: Option<Planted>,
+}
+
+impl Options {
+    /// A quiet run.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            sink: None,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+}
+
+/// How links behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quality {
+    pub(crate) delay_us: u64,
+    pub(crate) jitter_us: u64,
+    pub(crate) bytes_per_ms: u64,
+    /// Per mille of frames.
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) reordered: u64,
+    pub(crate) garbled: u64,
+}
+
+pub(crate) struct Plan {
+    pub(crate) replicas: usize,
+    pub(crate) clients_per_replica: usize,
+    pub(crate) think_us_max: u64,
+    pub(crate) chaos_us: u64,
+    /// A fault about this often.
+    pub(crate) fault_every_us: u64,
+    pub(crate) room: Room,
+    pub(crate) restart_all_at_heal: bool,
+    /// Keys per class of hot document.
+    pub(crate) hot: u64,
+    pub(crate) cold: u64,
+}
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Random) -> Self {
+        let cramped = random.chance(700);
+        Self {
+            replicas: *random.pick(&[3, 3, 3, 4, 5]),
+            clients_per_replica: *random.pick(&[1, 2, 3]),
+            think_us_max: random.between(60_000, 250_000),
+            chaos_us: random.between(3_000_000, 9_000_000),
+            fault_every_us: random.between(250_000, 1_500_000),
+            room: if cramped {
+                cramped_room(random)
+            } else {
+                Room::default()
+            },
+            restart_all_at_heal: random.coin(),
+            hot: random.between(1, 3),
+            cold: random.between(5, 40),
+        }
+    }
+}
+
+/// So little room that a short run meets every bound.
+fn cramped_room(random: &mut Random) -> Room {
+    Room {
+        loaded_documents_max: *random.pick(&[1, 3, 8, 100]),
+        recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
+        log_read_bytes_max: *random.pick(&[100, 1_000, 20_000]),
+        frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),
+        link_window_bytes: *random.pick(&[300, 3_000, 30_000]),
+        held_back_bytes_max: *random.pick(&[0, 1_000, 50_000]),
+        unpersisted_bytes_max: *random.pick(&[1_000, 10_000, 1_000_000]),
+        unfolded_bytes_max: *random.pick(&[8_000, 30_000, 1_000_000]),
+        checkpoint_records: *random.pick(&[1, 10, 50]),
+    }
+}
+
+pub(crate) fn quality(random: &mut Random) -> Quality {
+    let wild = random.chance(300);
+    let rate = |random: &mut Random, max| if wild { random.between(0, max) } else { 0 };
+    Quality {
+        delay_us: *random.pick(&[100, 1_000, 20_000, 80_000]),
+        jitter_us: *random.pick(&[10, 1_000, 30_000]),
+        bytes_per_ms: *random.pick(&[2, 20, 1_000, 100_000]),
+        lost: rate(random, 150),
+        doubled: rate(random, 100),
+        reordered: rate(random, 200),
+        garbled: if random.chance(200) { 5 } else { 0 },
+    }
+}
+
+impl Quality {
+    /// As it is once all is well.
+    pub(crate) fn healed() -> Self {
+        Self {
+            delay_us: 20_000,
+            jitter_us: 1_000,
+            bytes_per_ms: 100_000,
+            lost: 0,
+            doubled: 0,
+            reordered: 0,
+            garbled: 0,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Starting and ending processes.
+
+use std::collections::VecDeque;
+
+use anabranch_core::persist::{Continuity, Fetch, Fetched};
+use anabranch_core::{Config, Incarnation, Replica};
+use anabranch_store::{Opening, Store};
+
+use crate::feed::Feed;
+use crate::ledger::Fate;
+use crate::machine::{Process, holdings};
+use crate::schedule::{Event, Life};
+use crate::trace::{Topic, site_name};
+use crate::world::{Phase, World};
+
+const CACHE_BYTES: usize = 1 << 20;
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// The power goes: what was not synced may be torn.
+    PowerCut,
+    /// The process is killed: what it wrote is written.
+    Kill,
+    /// It is asked to stop.
+    Stop,
+}
+
+/// Why a start did not work out.
+enum Failed {
+    /// The disk died or failed, as it may.
+    Disk(String),
+    /// It should have worked.
+    Broken(String),
+}
+
+impl World {
+    pub(crate) fn start(&mut self, site: usize) {
+        if self.machines[site].process.is_some() {
+            return;
+        }
+        self.machines[site].disk.switch_on();
+        if self.phase == Phase::Chaos && self.random.chance(60) {
+            let calls = self.random.tail(0, 300);
+            self.machines[site].disk.light_fuse(calls);
+        }
+        match self.open(site) {
+            Ok((process, continuity)) => {
+                self.machines[site].generation += 1;
+                self.began(site, process, continuity);
+            }
+            Err(Failed::Disk(why)) => {
+                self.tally.failed_openings += 1;
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("died while opening: {why}"),
+                );
+                self.machines[site].disk.switch_off();
+                if self.random.coin() {
+                    self.machines[site].disk.lose_power();
+                }
+                let after = self.random.tail(10_000, 1_000_000);
+                self.schedule.after(after, Event::Restart(site));
+            }
+            Err(Failed::Broken(why)) => self.fail("a store opens after any crash", why),
+        }
+    }
+
+    fn open(&mut self, site: usize) -> Result<(Process, Continuity), Failed> {
+        let fresh = Incarnation(self.random.bits());
+        let spare = Incarnation(self.random.bits());
+        let room = self.plan.room;
+        let machine = &mut self.machines[site];
+        let opening = Opening {
+            identity: machine.identity.to_be_bytes().to_vec(),
+            fresh,
+            cache_bytes: CACHE_BYTES,
+            #[cfg(feature = "planted")]
+            planted_trust: self.options.planted == Some(crate::Planted::TrustRestoredDisk),
+        };
+        let disk = machine.disk.clone();
+        let excused = |why: String| {
+            if disk.is_off() || disk.has_faulted() {
+                Failed::Disk(why)
+            } else {
+                Failed::Broken(why)
+            }
+        };
+        let (store, recovery) =
+            Store::open(disk.clone(), opening).map_err(|error| excused(error.to_string()))?;
+        let continuity = recovery.continuity;
+        let config = Config {
+            replica: machine.id,
+            name: site_name(site).to_string(),
+            datacenter: String::new(),
+            spare_incarnation: spare,
+            room,
+            #[cfg(feature = "planted")]
+            planted: match self.options.planted {
+                Some(crate::Planted::Core(planted)) => Some(planted),
+                Some(crate::Planted::TrustRestoredDisk) | None => None,
+            },
+        };
+        let unreadable = |error: anabranch_core::DecodeError| Failed::Broken(error.to_string());
+        let (mut replica, from) = Replica::recover(config, recovery).map_err(unreadable)?;
+        let mut next = from;
+        loop {
+            let fetch = Fetch::Log {
+                from: next,
+                bytes_max: 10_000,
+            };
+            let fetched = store
+                .fetch(&fetch)
+                .map_err(|error| excused(error.to_string()))?;
+            let Fetched::Log(records) = fetched else {
+                return Err(Failed::Broken(
+                    "the store answered another question".to_owned(),
+                ));
+            };
+            let Some(last) = records.last() else { break };
+            next = last.lsn.next();
+            replica.replay(records).map_err(unreadable)?;
+        }
+        replica.begin(from);
+        let live = Feed::after(&holdings(&replica));
+        let process = Process {
+            replica,
+            store,
+            queue: VecDeque::new(),
+            committing: false,
+            closed: false,
+            held: VecDeque::new(),
+            saturated_since_us: None,
+            last_persisted_us: 0,
+            tick_at_us: u64::MAX,
+            announced: VecDeque::new(),
+            live,
+        };
+        Ok((process, continuity))
+    }
+
+    fn began(&mut self, site: usize, process: Process, continuity: Continuity) {
+        let origin = process.replica.origin();
+        let held = holdings(&process.replica);
+        self.note(
+            Some(site),
+            Topic::World,
+            format_args!(
+                "started as {}, continuity {continuity:?}",
+                origin.incarnation
+            ),
+        );
+        let replaced = std::mem::take(&mut self.machines[site].replaced);
+        if replaced {
+            self.machines[site].subscriber = Feed::default();
+        } else {
+            self.check_continuity(site, &held);
+        }
+        let machine = &mut self.machines[site];
+        machine.process = Some(process);
+        machine.origin = Some(origin);
+        self.rearm(site, false);
+        for pair in 0..self.pairs.len() {
+            if self.pairs[pair].sites.contains(&site) {
+                self.connect_later(pair, 200_000);
+            }
+        }
+    }
+
+    /// Checker: what was reported durable survives, and nobody holds what a crash took back.
+    fn check_continuity(&mut self, site: usize, held: &crate::machine::Holdings) {
+        let machine = &self.machines[site];
+        for (namespace, before) in &machine.known {
+            let now = held.get(namespace).cloned().unwrap_or_default();
+            if !now.covers(before) {
+                let found = format!(
+                    "{} of {namespace} was durable at {}, after the restart it is {}",
+                    debug(before),
+                    site_name(site),
+                    debug(&now)
+                );
+                return self.fail("what was durable survives", found);
+            }
+        }
+        let Some(origin) = machine.origin else { return };
+        for (other, machine) in self.machines.iter().enumerate() {
+            for (namespace, frontier) in machine.holdings() {
+                let there = frontier.of(&origin);
+                let here = crate::machine::held(held, &namespace, &origin);
+                if other != site && there > here {
+                    let found = format!(
+                        "{} holds batch {} of {origin} in {namespace}, whose own disk ends at {} after a crash",
+                        site_name(other),
+                        there.0,
+                        here.0
+                    );
+                    return self.fail("nothing is sent before it is durable", found);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn crash_of(&mut self, life: Life) {
+        if self.is_alive(life) {
+            self.end(life.site, End::Kill);
+            let after = self.random.tail(10_000, 500_000);
+            self.schedule.after(after, Event::Restart(life.site));
+        }
+    }
+
+    /// The machine died at an I/O call: that is a power cut or a kill, and it comes back.
+    pub(crate) fn died(&mut self, site: usize) {
+        let how = if self.random.chance(700) {
+            End::PowerCut
+        } else {
+            End::Kill
+        };
+        self.end(site, how);
+        let after = self.random.tail(10_000, 2_000_000);
+        self.schedule.after(after, Event::Restart(site));
+    }
+
+    pub(crate) fn end(&mut self, site: usize, how: End) {
+        let machine = &mut self.machines[site];
+        let Some(process) = machine.process.take() else {
+            return;
+        };
+        machine.known = holdings(&process.replica);
+        let counters = process
+            .replica
+            .status(machine.now(self.schedule.now_us))
+            .counters;
+        self.count(&counters);
+        let machine = &mut self.machines[site];
+        if how != End::Stop {
+            machine.disk.switch_off();
+        }
+        drop(process);
+        machine.disk.switch_off();
+        if how == End::PowerCut {
+            machine.disk.lose_power();
+        }
+        match how {
+            End::PowerCut => self.tally.power_cuts += 1,
+            End::Kill => self.tally.kills += 1,
+            End::Stop => {}
+        }
+        self.note(Some(site), Topic::Fault, format_args!("down: {how:?}"));
+        self.abandon_requests(site);
+        self.abandon_links(site);
+    }
+
+    pub(crate) fn count(&mut self, counters: &anabranch_core::Counters) {
+        self.tally.folds += counters.folds;
+        self.tally.stalls += counters.stalls;
+        self.tally.duplicates += counters.batches_duplicate;
+        self.tally.out_of_order += counters.batches_out_of_order;
+        self.tally.changes_refused += counters.changes_refused;
+    }
+
+    fn abandon_requests(&mut self, site: usize) {
+        let lost: Vec<_> = self
+            .requests
+            .extract_if(.., |_, pending| pending.site == site)
+            .collect();
+        for (id, pending) in lost {
+            self.free_client(id, &pending);
+            if let Some(number) = pending.write() {
+                self.ledger.writes[number].fate = Fate::Unknown;
+                self.tally.writes_unknown += 1;
+            }
+        }
+    }
+
+    pub(crate) fn is_alive(&self, life: Life) -> bool {
+        let machine = &self.machines[life.site];
+        machine.generation == life.generation && machine.process.is_some()
+    }
+
+    /// Swaps the medium under a machine that is down.
+    pub(crate) fn replace_disk(&mut self, site: usize, restore: bool) {
+        let identity = self.random.bits();
+        let survivors: Vec<_> = (0..self.machines.len())
+            .filter(|other| *other != site)
+            .map(|other| self.machines[other].holdings())
+            .collect();
+        let machine = &mut self.machines[site];
+        machine.identity = identity;
+        machine.replaced = true;
+        let image = machine.image.as_ref().filter(|_| restore);
+        machine.known = image
+            .map(|image| image.holdings.clone())
+            .unwrap_or_default();
+        machine
+            .disk
+            .replace(image.map(|image| image.content.clone()).unwrap_or_default());
+        let mut survivors = survivors;
+        survivors.push(machine.known.clone());
+        let excused = self.ledger.disk_lost(site, &survivors);
+        self.tally.writes_excused += excused as u64;
+        let what = if restore { "restored" } else { "lost" };
+        self.note(
+            Some(site),
+            Topic::Fault,
+            format_args!("disk {what}; {excused} writes may be gone"),
+        );
+    }
+}
+
+fn debug(frontier: &anabranch_core::Frontier) -> String {
+    let entries: Vec<_> = frontier
+        .iter()
+        .map(|(origin, seq)| format!("{}:{}", origin.incarnation, seq.0))
+        .collect();
+    entries.join(" ")
+}

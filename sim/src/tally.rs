@@ -1,0 +1,104 @@
+//! What a run, or many, came to in numbers.
+
+/// Counts of one run; runs add up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "each name says what was counted")]
+pub struct Tally {
+    pub seeds: u64,
+    pub events: u64,
+    pub virtual_ms: u64,
+    pub writes_acknowledged: u64,
+    pub writes_refused: u64,
+    pub writes_unknown: u64,
+    pub reads: u64,
+    pub frames: u64,
+    pub commits: u64,
+    pub power_cuts: u64,
+    pub kills: u64,
+    pub disks_restored: u64,
+    pub disks_lost: u64,
+    pub disk_faults: u64,
+    pub failed_openings: u64,
+    pub resets: u64,
+    pub partitions: u64,
+    pub frames_lost: u64,
+    pub frames_doubled: u64,
+    pub frames_garbled: u64,
+    pub clock_jumps: u64,
+    pub fetch_faults: u64,
+    pub saturations: u64,
+    pub probes_equal: u64,
+    pub states_compared: u64,
+    pub states_of_other_bytes: u64,
+    pub writes_excused: u64,
+    pub convergence_ms_max: u64,
+    pub convergence_ms_sum: u64,
+    pub folds: u64,
+    pub stalls: u64,
+    pub duplicates: u64,
+    pub out_of_order: u64,
+    pub changes_refused: u64,
+}
+
+impl Tally {
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        let most = self.convergence_ms_max.max(other.convergence_ms_max);
+        for (mine, theirs) in self
+            .fields_mut()
+            .into_iter()
+            .zip(other.clone().fields_mut())
+        {
+            *mine.1 += *theirs.1;
+        }
+        self.convergence_ms_max = most;
+    }
+}
+
+macro_rules! fields {
+    ($($name:ident),* $(,)?) => {
+        impl Tally {
+            /// Every count with its name, in order.
+            pub fn fields_mut(&mut self) -> Vec<(&'static str, &mut u64)> {
+                vec![$((stringify!($name), &mut self.$name)),*]
+            }
+        }
+    };
+}
+
+fields!(
+    seeds,
+    events,
+    virtual_ms,
+    writes_acknowledged,
+    writes_refused,
+    writes_unknown,
+    reads,
+    frames,
+    commits,
+    power_cuts,
+    kills,
+    disks_restored,
+    disks_lost,
+    disk_faults,
+    failed_openings,
+    resets,
+    partitions,
+    frames_lost,
+    frames_doubled,
+    frames_garbled,
+    clock_jumps,
+    fetch_faults,
+    saturations,
+    probes_equal,
+    states_compared,
+    states_of_other_bytes,
+    writes_excused,
+    convergence_ms_max,
+    convergence_ms_sum,
+    folds,
+    stalls,
+    duplicates,
+    out_of_order,
+    changes_refused,
+);
