@@ -108,4 +108,10 @@ fn what_init_makes_is_all_that_a_cluster_needs() {
     });
     assert_eq!(view["members"][0]["link"], "up");
     assert_eq!(view["members"][0]["datacenter"], "us");
+    let metrics = agent().get(format!("{}/metrics", eu.url)).call().unwrap();
+    let metrics = metrics.into_body().read_to_string().unwrap();
+    for name in ["link_up", "lag_seconds", "rtt_seconds", "sent_bytes_total"] {
+        let line = format!("anabranch_peer_{name}{{peer=\"us\",datacenter=\"us\"}}");
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
 }

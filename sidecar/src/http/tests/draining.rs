@@ -1,4 +1,4 @@
-//! Over real sockets: what is under way at a shutdown finishes.
+//! Over real sockets: what is under way at a shutdown finishes, and what does not arrive is not waited for.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,4 +60,26 @@ async fn requests_under_way_are_finished_and_no_new_ones_taken() {
     assert!(serving.await.unwrap(), "everything finished in time");
     assert!(TcpStream::connect(address).await.is_err());
     assert!(bed.node.get("carts", "alice").await.unwrap().is_some());
+}
+
+/// With virtual time, which goes on to the next deadline once nothing else can happen.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_says_what_it_wants_is_closed() {
+    let bed = Bed::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(server::serve(
+        listener,
+        bed.router.clone(),
+        bed.closing.clone(),
+    ));
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nhost:")
+        .await
+        .unwrap();
+    let mut said = Vec::new();
+    slow.read_to_end(&mut said).await.unwrap();
+    assert!(!said.starts_with(b"HTTP/1.1 200"));
+    bed.close.send_replace(true);
+    assert!(serving.await.unwrap());
 }
