@@ -213,7 +213,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
             status: status.as_u16(),
             kind: kind.rsplit('/').next().unwrap_or(kind).to_owned(),
             message: match text("detail") {
-                Some(detail) => format!("{title}: {detail}"),
+                // The detail says all of what the title says.
+                Some(detail) => detail.to_owned(),
                 None => title.to_owned(),
             },
         },
@@ -252,7 +253,7 @@ mod tests {
         let problem = br#"{"type":"https://anabranch.dev/problems/busy","title":"T","detail":"D"}"#;
         let error = success(StatusCode::SERVICE_UNAVAILABLE, problem).unwrap_err();
         assert!(matches!(&error, ClientError::Problem { kind, .. } if kind == "busy"));
-        assert_eq!(error.to_string(), "T: D");
+        assert_eq!(error.to_string(), "D");
         let error = success(StatusCode::BAD_GATEWAY, b"<html>").unwrap_err();
         assert!(matches!(error, ClientError::NotAnabranch));
     }

@@ -194,3 +194,15 @@ fn every_key_is_a_flag_and_a_variable_of_the_same_name() {
     keys.sort_unstable();
     assert_eq!(flags, keys);
 }
+
+#[test]
+fn every_key_is_documented() {
+    let documented = include_str!("../../../docs/configuration.md");
+    for key in super::keys::ALL {
+        let row = format!("| `{}` | `{}` | `{}` |", key.name, key.env, key.flag);
+        assert!(
+            documented.contains(&row),
+            "docs/configuration.md lacks {row}"
+        );
+    }
+}

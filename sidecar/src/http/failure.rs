@@ -78,3 +78,77 @@ impl From<EditError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use anabranch::Version;
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::IntoResponse as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_the_node_are_told_from_the_callers() {
+        let version = Version::default();
+        for (error, kind) in [
+            (RequestError::Busy, Kind::Busy),
+            (RequestError::Store("disk".to_owned()), Kind::StoreFailed),
+            (
+                RequestError::Guard { version: None },
+                Kind::PreconditionFailed,
+            ),
+            (RequestError::Limit { asked: 0, max: 1 }, Kind::BadQuery),
+            (EditError::Internal("x".to_owned()).into(), Kind::Internal),
+        ] {
+            assert_eq!(Problem::from(Error::Request(error)).kind(), kind);
+        }
+        assert_eq!(Problem::from(Error::Closed).kind(), Kind::ShuttingDown);
+        let response = Problem::from(RequestError::Busy).into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        let guard = RequestError::Guard {
+            version: Some(version.clone()),
+        };
+        assert_eq!(Problem::from(guard).json()["version"], version.to_string());
+    }
+
+    #[test]
+    fn an_edit_that_does_not_fit_says_where_and_why() {
+        let path = || "/a".to_owned();
+        for (error, members) in [
+            (
+                EditError::TypeMismatch {
+                    path: path(),
+                    found: "a map",
+                    expected: "a list",
+                },
+                json!({"path": "/a", "found": "a map", "expected": "a list"}),
+            ),
+            (
+                EditError::Splice {
+                    path: path(),
+                    len: 3,
+                    at: 9,
+                    delete: 0,
+                },
+                json!({"path": "/a", "length": 3}),
+            ),
+            (
+                EditError::MoveIntoItself {
+                    from: path(),
+                    path: "/a/b".to_owned(),
+                },
+                json!({"path": "/a/b", "from": "/a"}),
+            ),
+            (EditError::Overflow { path: path() }, json!({"path": "/a"})),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem.kind(), Kind::EditDoesNotFit);
+            let body = problem.json();
+            for (name, value) in members.as_object().unwrap() {
+                assert_eq!(&body[name], value, "{body}");
+            }
+        }
+    }
+}

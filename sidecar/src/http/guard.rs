@@ -14,7 +14,7 @@ pub(super) fn etag(version: &Version) -> HeaderValue {
 
 /// What a write requires of the document.
 pub(super) fn of_write(headers: &HeaderMap) -> Result<Option<Guard>, Problem> {
-    match (tags(headers, IF_MATCH)?, tags(headers, IF_NONE_MATCH)?) {
+    match (tags(headers, &IF_MATCH)?, tags(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(None),
         (Some(Tags::Any), None) => Ok(Some(Guard::Exists)),
         (Some(Tags::List(list)), None) => Ok(Some(Guard::AnyOf(strong(list)))),
@@ -40,12 +40,12 @@ pub(super) enum Reading {
 /// Whether a read wants a document that is at this version.
 pub(super) fn of_read(headers: &HeaderMap, version: &Version) -> Result<Reading, Problem> {
     let version = version.to_string();
-    match tags(headers, IF_MATCH)? {
+    match tags(headers, &IF_MATCH)? {
         None | Some(Tags::Any) => {}
         Some(Tags::List(list)) if strong(list.clone()).contains(&version) => {}
         Some(Tags::List(_)) => return Ok(Reading::Failed),
     }
-    Ok(match tags(headers, IF_NONE_MATCH)? {
+    Ok(match tags(headers, &IF_NONE_MATCH)? {
         Some(Tags::Any) => Reading::NotModified,
         Some(Tags::List(list)) if list.iter().any(|tag| tag.version == version) => {
             Reading::NotModified
@@ -74,10 +74,10 @@ fn strong(tags: Vec<Tag>) -> Vec<String> {
         .collect()
 }
 
-fn tags(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags>, Problem> {
+fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
     let mut list = Vec::new();
     let mut given = false;
-    for value in headers.get_all(&name) {
+    for value in headers.get_all(name) {
         given = true;
         let text = value.to_str().unwrap_or_default().trim();
         if text == "*" {

@@ -9,126 +9,47 @@ use serde_json::{Map, Value};
 /// Where the types of problems are described; `docs/http.md` has the table.
 const TYPE_BASE: &str = "https://anabranch.dev/problems/";
 
-/// Every kind of problem. Its name and status are part of the interface: they never change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    BadEdit,
-    BadHeader,
-    BadJson,
-    BadName,
-    BadQuery,
-    BodyTooLarge,
-    Busy,
-    DocumentNotFound,
-    EditDoesNotFit,
-    Internal,
-    MethodNotAllowed,
-    NotSupportedYet,
-    PositionGone,
-    PreconditionFailed,
-    RequestTimeout,
-    ShuttingDown,
-    StoreFailed,
-    TestFailed,
-    TimedOut,
-    UnknownPath,
-    UnsupportedMediaType,
-    WriteTooLarge,
+macro_rules! kinds {
+    ($($kind:ident: $name:literal, $status:ident, $title:literal;)*) => {
+        /// Every kind of problem. Its name and status are part of the interface: they never change.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Kind { $($kind),* }
+
+        impl Kind {
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Name, status and title.
+            pub(crate) fn face(self) -> (&'static str, StatusCode, &'static str) {
+                match self { $(Self::$kind => ($name, StatusCode::$status, $title)),* }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// Name, status and title.
-    fn face(self) -> (&'static str, StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::BadEdit => ("bad-edit", S::BAD_REQUEST, "An edit is not well formed"),
-            Self::BadHeader => ("bad-header", S::BAD_REQUEST, "A header is not well formed"),
-            Self::BadJson => ("bad-json", S::BAD_REQUEST, "The body is not valid JSON"),
-            Self::BadName => (
-                "bad-name",
-                S::BAD_REQUEST,
-                "A namespace or key is not a valid name",
-            ),
-            Self::BadQuery => (
-                "bad-query",
-                S::BAD_REQUEST,
-                "A query parameter is not valid",
-            ),
-            Self::BodyTooLarge => (
-                "body-too-large",
-                S::PAYLOAD_TOO_LARGE,
-                "The body is too large",
-            ),
-            Self::Busy => (
-                "busy",
-                S::SERVICE_UNAVAILABLE,
-                "Too much is under way at this node",
-            ),
-            Self::DocumentNotFound => ("document-not-found", S::NOT_FOUND, "No such document"),
-            Self::EditDoesNotFit => (
-                "edit-does-not-fit",
-                S::UNPROCESSABLE_ENTITY,
-                "The edit does not fit the document",
-            ),
-            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "A bug of Anabranch"),
-            Self::MethodNotAllowed => (
-                "method-not-allowed",
-                S::METHOD_NOT_ALLOWED,
-                "The method does not apply here",
-            ),
-            Self::NotSupportedYet => (
-                "not-supported-yet",
-                S::NOT_IMPLEMENTED,
-                "This version does not have it yet",
-            ),
-            Self::PositionGone => (
-                "position-gone",
-                S::GONE,
-                "The log of this node does not have that position",
-            ),
-            Self::PreconditionFailed => (
-                "precondition-failed",
-                S::PRECONDITION_FAILED,
-                "The document is not as the request requires",
-            ),
-            Self::RequestTimeout => (
-                "request-timeout",
-                S::REQUEST_TIMEOUT,
-                "The request took too long to arrive",
-            ),
-            Self::ShuttingDown => (
-                "shutting-down",
-                S::SERVICE_UNAVAILABLE,
-                "This node is shutting down",
-            ),
-            Self::StoreFailed => (
-                "store-failed",
-                S::SERVICE_UNAVAILABLE,
-                "The store of this node failed",
-            ),
-            Self::TestFailed => (
-                "test-failed",
-                S::CONFLICT,
-                "A test of the JSON Patch did not hold",
-            ),
-            Self::TimedOut => (
-                "timed-out",
-                S::SERVICE_UNAVAILABLE,
-                "The answer took too long",
-            ),
-            Self::UnknownPath => ("unknown-path", S::NOT_FOUND, "Nothing is at this path"),
-            Self::UnsupportedMediaType => (
-                "unsupported-media-type",
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "The body is of the wrong type",
-            ),
-            Self::WriteTooLarge => (
-                "write-too-large",
-                S::PAYLOAD_TOO_LARGE,
-                "The write is too large",
-            ),
-        }
-    }
+kinds! {
+    BadEdit: "bad-edit", BAD_REQUEST, "An edit is not well formed";
+    BadHeader: "bad-header", BAD_REQUEST, "A header is not well formed";
+    BadJson: "bad-json", BAD_REQUEST, "The body is not valid JSON";
+    BadName: "bad-name", BAD_REQUEST, "A namespace or key is not a valid name";
+    BadQuery: "bad-query", BAD_REQUEST, "A query parameter is not valid";
+    BodyTooLarge: "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    Busy: "busy", SERVICE_UNAVAILABLE, "Too much is under way at this node";
+    DocumentNotFound: "document-not-found", NOT_FOUND, "No such document";
+    EditDoesNotFit: "edit-does-not-fit", UNPROCESSABLE_ENTITY, "The edit does not fit the document";
+    Internal: "internal", INTERNAL_SERVER_ERROR, "A bug of Anabranch";
+    MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
+    NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";
+    PositionGone: "position-gone", GONE, "The log of this node does not have that position";
+    PreconditionFailed: "precondition-failed", PRECONDITION_FAILED, "The document is not as the request requires";
+    RequestTimeout: "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
+    ShuttingDown: "shutting-down", SERVICE_UNAVAILABLE, "This node is shutting down";
+    StoreFailed: "store-failed", SERVICE_UNAVAILABLE, "The store of this node failed";
+    TestFailed: "test-failed", CONFLICT, "A test of the JSON Patch did not hold";
+    TimedOut: "timed-out", SERVICE_UNAVAILABLE, "The answer took too long";
+    UnknownPath: "unknown-path", NOT_FOUND, "Nothing is at this path";
+    UnsupportedMediaType: "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type";
+    WriteTooLarge: "write-too-large", PAYLOAD_TOO_LARGE, "The write is too large";
 }
 
 /// An error on its way to the caller.
@@ -207,5 +128,21 @@ impl IntoResponse for Problem {
             headers.append(name, value);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever meets a type has to find it explained.
+    #[test]
+    fn every_kind_is_documented() {
+        let documented = include_str!("../../../docs/http.md");
+        for kind in Kind::ALL {
+            let (name, status, _) = kind.face();
+            let row = format!("| `{name}` | {} |", status.as_u16());
+            assert!(documented.contains(&row), "docs/http.md lacks {row}");
+        }
     }
 }

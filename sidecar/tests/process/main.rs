@@ -1,0 +1,9 @@
+//! The binary as real processes: what it says, how it ends, and what it keeps.
+#![allow(clippy::unwrap_used)]
+
+mod certificates;
+mod client;
+mod command_line;
+mod crash;
+mod node;
+mod startup;
