@@ -29,7 +29,7 @@ pub(crate) struct Hello {
     pub(crate) name: String,
     pub(crate) datacenter: String,
     pub(crate) incarnation: Incarnation,
-    /// Whether the speaker has heard the other's hello on this link; if not, the other says it again.
+    /// Whether the speaker has heard on this link what the other holds; if not, the other says it again.
     pub(crate) heard: bool,
 }
 

@@ -20,7 +20,10 @@ fn demo(args: &[&str]) -> Output {
 
 fn last_line(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().last().unwrap_or_else(|| panic!("no output: {output:?}"));
+    let line = text
+        .lines()
+        .last()
+        .unwrap_or_else(|| panic!("no output: {output:?}"));
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
@@ -41,9 +44,19 @@ fn totals(csv: &str) -> (Totals, usize) {
         let [invoice, item, _, pieces, _, _, customer, _] = &fields[..] else {
             continue;
         };
-        let Ok(pieces) = pieces.parse::<i64>() else { continue };
-        let cart = if customer.is_empty() { format!("guest-{invoice}") } else { customer.clone() };
-        *totals.entry(cart).or_default().entry(item.clone()).or_default() += pieces;
+        let Ok(pieces) = pieces.parse::<i64>() else {
+            continue;
+        };
+        let cart = if customer.is_empty() {
+            format!("guest-{invoice}")
+        } else {
+            customer.clone()
+        };
+        *totals
+            .entry(cart)
+            .or_default()
+            .entry(item.clone())
+            .or_default() += pieces;
         rows += 1;
     }
     (totals, rows)
@@ -53,13 +66,19 @@ fn totals(csv: &str) -> (Totals, usize) {
 async fn carts_in(dir: &Path) -> Totals {
     let node = Node::open(Config::new(dir)).await.unwrap();
     let mut totals = Totals::new();
-    let mut scan = Scan { limit: 1_000, values: true, ..Scan::default() };
+    let mut scan = Scan {
+        limit: 1_000,
+        values: true,
+        ..Scan::default()
+    };
     loop {
         let page = node.scan("carts", scan.clone()).await.unwrap();
         for listed in page.documents {
             let value = listed.snapshot.unwrap().value;
             let items = value["items"].as_object().unwrap();
-            let items = items.iter().map(|(item, line)| (item.clone(), line["qty"].as_i64().unwrap()));
+            let items = items
+                .iter()
+                .map(|(item, line)| (item.clone(), line["qty"].as_i64().unwrap()));
             totals.insert(listed.key.to_string(), items.collect());
         }
         match page.next {
@@ -84,7 +103,10 @@ async fn replay(file: &Path, csv: &str, expected_rows: usize) {
     for datacenter in ["frankfurt", "virginia", "singapore"] {
         let held = carts_in(&data.path().join(datacenter)).await;
         let carts = expected.keys().chain(held.keys());
-        let wrong: Vec<_> = carts.filter(|cart| expected.get(*cart) != held.get(*cart)).take(3).collect();
+        let wrong: Vec<_> = carts
+            .filter(|cart| expected.get(*cart) != held.get(*cart))
+            .take(3)
+            .collect();
         assert!(wrong.is_empty(), "{datacenter}: {wrong:?}");
     }
 }
@@ -94,7 +116,10 @@ async fn the_real_invoices_end_in_every_datacenter_as_the_file_says() {
     let shared = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let file = shared.join("online-retail-2010-12_2011-01.csv.gz");
     let Ok(bytes) = std::fs::read(&file) else {
-        eprintln!("NOT TESTED: the invoices are not there ({})", file.display());
+        eprintln!(
+            "NOT TESTED: the invoices are not there ({})",
+            file.display()
+        );
         return;
     };
     let mut csv = String::new();
@@ -104,12 +129,21 @@ async fn the_real_invoices_end_in_every_datacenter_as_the_file_says() {
 
 #[tokio::test]
 async fn made_up_invoices_with_bad_rows_are_replayed_and_the_bad_rows_named() {
-    let mut csv = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n".to_owned();
+    let mut csv =
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+            .to_owned();
     for n in 0..600 {
         let country = ["United Kingdom", "France", "EIRE", "Japan"][n % 4];
-        let customer = if n % 9 == 0 { String::new() } else { format!("{}.0", 100 + n % 40) };
+        let customer = if n % 9 == 0 {
+            String::new()
+        } else {
+            format!("{}.0", 100 + n % 40)
+        };
         let pieces = if n % 13 == 0 { -2 } else { 3 };
-        csv += &format!("{n},SKU{},\"a, b\",{pieces},2010-12-01,1.25,{customer},{country}\n", n % 7);
+        csv += &format!(
+            "{n},SKU{},\"a, b\",{pieces},2010-12-01,1.25,{customer},{country}\n",
+            n % 7
+        );
         if n % 100 == 50 {
             csv += "1,SKU,no number,many,2010-12-01,1.25,5.0,France\n";
         }
@@ -120,18 +154,36 @@ async fn made_up_invoices_with_bad_rows_are_replayed_and_the_bad_rows_named() {
     replay(&file, &csv, 600).await;
     let output = demo(&["--replay", file.to_str().unwrap(), "--output", "lines"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("600 rows written, 6 bad rows left out"), "{text}");
-    assert!(text.contains("line 53: Quantity \"many\" is not a whole number"), "{text}");
+    assert!(
+        text.contains("600 rows written, 6 bad rows left out"),
+        "{text}"
+    );
+    assert!(
+        text.contains("line 53: Quantity \"many\" is not a whole number"),
+        "{text}"
+    );
 }
 
 #[test]
 fn made_up_carts_end_equal_after_an_outage() {
-    let output = demo(&["--duration", "3", "--datacenters", "4", "--rate", "50", "--output", "json"]);
+    let output = demo(&[
+        "--duration",
+        "3",
+        "--datacenters",
+        "4",
+        "--rate",
+        "50",
+        "--output",
+        "json",
+    ]);
     assert!(output.status.success(), "{output:?}");
     let verdict = last_line(&output);
     assert_eq!(verdict["equal"], true, "{verdict}");
     assert_eq!(verdict["fingerprints"].as_array().unwrap().len(), 4);
-    assert!(verdict["outage"]["missed_writes"].as_u64().unwrap() > 0, "{verdict}");
+    assert!(
+        verdict["outage"]["missed_writes"].as_u64().unwrap() > 0,
+        "{verdict}"
+    );
     assert!(verdict["outage"]["converged_ms"].is_f64(), "{verdict}");
 }
 
@@ -141,10 +193,16 @@ fn what_can_not_be_replayed_is_said_in_one_line() {
     let file = dir.path().join("x.csv");
     std::fs::write(&file, "a,b\n1,2\n").unwrap();
     let nowhere = Path::new("/nowhere/x.csv");
-    for (file, message) in [(file.as_path(), "no column \"InvoiceNo\""), (nowhere, "cannot read /nowhere/x.csv")] {
+    for (file, message) in [
+        (file.as_path(), "no column \"InvoiceNo\""),
+        (nowhere, "cannot read /nowhere/x.csv"),
+    ] {
         let output = demo(&["--replay", file.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains(message) && text.lines().count() == 1, "{text}");
+        assert!(
+            text.contains(message) && text.lines().count() == 1,
+            "{text}"
+        );
     }
 }

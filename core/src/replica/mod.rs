@@ -7,6 +7,7 @@
 mod folding;
 mod history;
 mod peers;
+mod pursuit;
 mod requests;
 mod room;
 mod sending;

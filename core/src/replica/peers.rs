@@ -1,24 +1,17 @@
 //! Conversations with peers: who they are, what they hold, and asking them for what is missing here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Replica;
-use super::session::{ACK_LAZY_MS, HELLO_MS, STATEMENT_MS, Session, Stream};
+use super::pursuit::Wanted;
+use super::session::{HELLO_MS, STATEMENT_MS, Session, Stream};
 use crate::effect::{LinkId, Notice, Now, Output};
 use crate::message::{Hello, Message, PROTOCOL, Section, Want};
 use crate::{Batch, Frontier, Incarnation, Namespace, Origin, ReplicaId, Seq, limits};
 
-/// An origin's own replica gets this long to send by itself what another peer says it holds.
-const OWNER_GRACE_MS: u64 = 2_000;
-/// Less if batches are held back for it: they are visible nowhere here until it comes.
-const CAUSE_GRACE_MS: u64 = 250;
-/// Then somebody is asked, and after this long without progress somebody else.
-const WANT_PATIENCE_MS: u64 = 3_000;
-const WANTS_EVERY_MS: u64 = 500;
-const GAP_EVERY_MS: u64 = 500;
 const POSITIONS_PER_FRAME: usize = 8_192;
 
 /// One other replica, linked or not.
@@ -42,23 +35,14 @@ impl Peer {
     }
 }
 
-/// An origin of which somebody holds more than we do.
-struct Wanted {
-    at: Seq,
-    deadline: u64,
-    /// Since when batches are held back for it, without progress.
-    urgent_since: Option<u64>,
-    via: Option<ReplicaId>,
-}
-
 #[derive(Default)]
 pub(super) struct Peers {
     pub(super) by_id: BTreeMap<ReplicaId, Peer>,
     links: BTreeMap<LinkId, ReplicaId>,
-    wanted: BTreeMap<(Namespace, Origin), Wanted>,
+    pub(super) wanted: BTreeMap<(Namespace, Origin), Wanted>,
     /// Whether somebody may hold more than we do.
-    behind: bool,
-    wants_due: u64,
+    pub(super) behind: bool,
+    pub(super) wants_due: u64,
 }
 
 impl Peers {
@@ -89,22 +73,11 @@ impl Peers {
             .collect()
     }
 
-    fn is_stated(&self, peer: &ReplicaId) -> bool {
+    pub(super) fn is_stated(&self, peer: &ReplicaId) -> bool {
         self.by_id
             .get(peer)
             .and_then(|peer| peer.session.as_ref())
             .is_some_and(|session| session.stated)
-    }
-
-    /// Batches are held back: see to it soon that what they wait for comes.
-    pub(super) fn waits_for_causes(&mut self, now: Now) {
-        let due = now.mono_ms + CAUSE_GRACE_MS;
-        self.wants_due = if self.behind {
-            self.wants_due.min(due)
-        } else {
-            due
-        };
-        self.behind = true;
     }
 
     pub(super) fn of_link(&self, link: LinkId) -> Option<ReplicaId> {
@@ -155,7 +128,7 @@ impl Replica {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        let (link, heard) = (session.link, session.heard);
+        let (link, heard) = (session.link, session.stated);
         let hello = Hello {
             protocol: PROTOCOL,
             name: self.config.name.clone(),
@@ -206,7 +179,7 @@ impl Replica {
         }
     }
 
-    fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) {
+    pub(super) fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) {
         let frame = message.encode();
         if let Some(session) = self.peers.session(peer) {
             session.in_flight += frame.len();
@@ -253,19 +226,17 @@ impl Replica {
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
+        // Said for the first time, it needs no answer: both ends begin by saying everything.
+        let mut repeated = false;
         entry.name = hello.name;
         entry.datacenter = hello.datacenter;
         entry.incarnation = Some(hello.incarnation);
         if let Some(session) = &mut entry.session {
-            session.heard = true;
-            session.hello_due = now.mono_ms + HELLO_MS;
+            repeated = now.mono_ms >= session.since + HELLO_MS;
         }
-        if !hello.heard {
+        if !hello.heard && repeated {
             self.say_hello(peer);
-            if !self.peers.is_stated(&peer) {
-                // What we said first may be lost, too.
-                self.state_everything(now, peer);
-            }
+            self.state_everything(now, peer);
         }
     }
 
@@ -380,31 +351,6 @@ impl Replica {
         self.pump(now, peer);
     }
 
-    /// A batch came before one that it follows: ask the sender for the ones between.
-    pub(super) fn ask_for_gap(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>, after: Seq) {
-        self.counters.batches_out_of_order += 1;
-        let Some(peer) = self.peers.of_link(link) else {
-            return;
-        };
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        let name = (batch.namespace.clone(), batch.origin);
-        let last = session.gaps.get(&name).copied();
-        if last.is_some_and(|last| now.mono_ms < last + GAP_EVERY_MS)
-            || session.gaps.len() > limits::ORIGINS_MAX
-        {
-            return;
-        }
-        session.gaps.insert(name.clone(), now.mono_ms);
-        let want = Want {
-            namespace: name.0,
-            origin: name.1,
-            after: Some(after),
-        };
-        self.say(peer, link, &Message::Want(vec![want]));
-    }
-
     /// A batch has become durable here: peers are told, and sent it if they are served its origin.
     pub(super) fn arrived(&mut self, now: Now, batch: &Arc<Batch>) {
         let own = batch.origin.replica == self.config.replica;
@@ -436,7 +382,7 @@ impl Replica {
             let Some(session) = self.peers.session(peer) else {
                 continue;
             };
-            let say_hello = !session.heard && session.hello_due <= now.mono_ms;
+            let say_hello = !session.stated && session.hello_due <= now.mono_ms;
             if say_hello {
                 session.hello_due = now.mono_ms + HELLO_MS;
             }
@@ -481,149 +427,5 @@ impl Replica {
                 sections: sections.into_iter().collect(),
             },
         );
-    }
-
-    /// Compares what peers hold with what is here, and asks for what does not come by itself.
-    fn ask_for_missing(&mut self, now: Now) {
-        self.peers.wants_due = now.mono_ms + WANTS_EVERY_MS;
-        let mut missing: BTreeMap<(Namespace, Origin), Vec<ReplicaId>> = BTreeMap::new();
-        for (id, peer) in &self.peers.by_id {
-            if !self.peers.is_stated(id) {
-                continue;
-            }
-            for (namespace, frontier) in &peer.holds {
-                for (origin, seq) in frontier.iter() {
-                    if *seq > self.history.accepted(namespace, origin) {
-                        missing
-                            .entry((namespace.clone(), *origin))
-                            .or_default()
-                            .push(*id);
-                    }
-                }
-            }
-        }
-        let mut urgent = BTreeSet::new();
-        for (namespace, origin, _, holder) in self.history.unmet_causes() {
-            let name = (namespace, origin);
-            let holders = missing.entry(name.clone()).or_default();
-            if self.peers.is_stated(&holder) && !holders.contains(&holder) {
-                holders.push(holder);
-            }
-            urgent.insert(name);
-        }
-        self.peers.behind = !missing.is_empty();
-        for (name, holders) in &missing {
-            self.pursue(now, name, holders, urgent.contains(name));
-        }
-        if !urgent.is_empty() {
-            self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
-        }
-        let settled: Vec<_> = self
-            .peers
-            .wanted
-            .keys()
-            .filter(|name| !missing.contains_key(name))
-            .cloned()
-            .collect();
-        for name in settled {
-            // Somebody who stands in for an origin's own replica goes on until that one is back.
-            let owner_back = self.peers.is_stated(&name.1.replica);
-            let stand_in = self
-                .peers
-                .wanted
-                .get(&name)
-                .and_then(|wanted| wanted.via)
-                .filter(|via| *via != name.1.replica);
-            match stand_in {
-                Some(via) if owner_back => {
-                    self.want_from(via, &name, None);
-                    self.peers.wanted.remove(&name);
-                }
-                Some(_) => {}
-                None => {
-                    self.peers.wanted.remove(&name);
-                }
-            }
-        }
-        if self
-            .peers
-            .wanted
-            .values()
-            .any(|wanted| wanted.via.is_some())
-        {
-            self.peers.behind = true;
-            self.peers.wants_due = now.mono_ms
-                + if missing.is_empty() {
-                    ACK_LAZY_MS
-                } else {
-                    WANTS_EVERY_MS
-                };
-        }
-    }
-
-    fn pursue(
-        &mut self,
-        now: Now,
-        name: &(Namespace, Origin),
-        holders: &[ReplicaId],
-        urgent: bool,
-    ) {
-        let accepted = self.history.accepted(&name.0, &name.1);
-        let owner_linked = self.peers.is_stated(&name.1.replica);
-        let grace = if owner_linked { OWNER_GRACE_MS } else { 0 };
-        let wanted = self.peers.wanted.entry(name.clone()).or_insert(Wanted {
-            at: accepted,
-            deadline: now.mono_ms + grace,
-            urgent_since: None,
-            via: None,
-        });
-        if accepted > wanted.at {
-            wanted.at = accepted;
-            wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
-            wanted.urgent_since = None;
-        }
-        if urgent {
-            let since = *wanted.urgent_since.get_or_insert(now.mono_ms);
-            if wanted.via.is_none() {
-                wanted.deadline = wanted.deadline.min(since + CAUSE_GRACE_MS);
-            }
-        }
-        if now.mono_ms < wanted.deadline {
-            return;
-        }
-        let before = wanted.via;
-        // The next holder after the one asked before, in a circle; the origin's own replica sends unasked.
-        let others = holders
-            .iter()
-            .filter(|holder| !owner_linked || **holder != name.1.replica);
-        let next = others
-            .clone()
-            .find(|holder| Some(**holder) > before)
-            .or_else(|| others.clone().next())
-            .or_else(|| holders.first())
-            .copied();
-        wanted.via = next;
-        wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
-        if let Some(before) =
-            before.filter(|before| Some(*before) != next && *before != name.1.replica)
-        {
-            self.want_from(before, name, None);
-        }
-        if let Some(next) = next {
-            self.want_from(next, name, Some(accepted));
-        }
-    }
-
-    fn want_from(&mut self, peer: ReplicaId, name: &(Namespace, Origin), after: Option<Seq>) {
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        let link = session.link;
-        let want = Want {
-            namespace: name.0.clone(),
-            origin: name.1,
-            after,
-        };
-        self.say(peer, link, &Message::Want(vec![want]));
     }
 }

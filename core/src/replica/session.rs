@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::effect::LinkId;
 use crate::{Frontier, Lsn, Namespace, Origin, Seq};
 
-/// Until the peer has been heard, a hello is said again this often.
+/// Until the peer has said what it holds, a hello is said again this often.
 pub(super) const HELLO_MS: u64 = 1_000;
 /// Everything held is stated again this often, in case anything was lost or is broken.
 pub(super) const STATEMENT_MS: u64 = 15_000;
@@ -52,8 +52,7 @@ impl Stream {
 
 pub(super) struct Session {
     pub(super) link: LinkId,
-    /// Whether the peer's hello has come.
-    pub(super) heard: bool,
+    pub(super) since: u64,
     /// Whether the peer has said what it holds; nothing is streamed before.
     pub(super) stated: bool,
     /// What it is saying that it holds, until it has said all.
@@ -81,7 +80,7 @@ impl Session {
     pub(super) fn new(link: LinkId, now_ms: u64) -> Self {
         Self {
             link,
-            heard: false,
+            since: now_ms,
             stated: false,
             statement: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -99,7 +98,11 @@ impl Session {
     }
 
     pub(super) fn wake_at(&self) -> u64 {
-        let hello = if self.heard { u64::MAX } else { self.hello_due };
+        let hello = if self.stated {
+            u64::MAX
+        } else {
+            self.hello_due
+        };
         let waiting = self
             .streams
             .values()
