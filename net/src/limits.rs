@@ -19,6 +19,10 @@ pub const STREAM_RECEIVE_WINDOW_BYTES: u32 = 4 << 20;
 pub const CONNECTION_RECEIVE_WINDOW_BYTES: u32 = STREAM_RECEIVE_WINDOW_BYTES + (64 << 10);
 /// What a stream accepts ahead of the peer's acknowledgements.
 pub const SEND_WINDOW_BYTES: u64 = 4 << 20;
+/// What may be under way on a new link before anything is acknowledged. Ten times RFC 9002's: links join
+/// datacenters, and a replica that comes back has much to catch up with; growing a window from 14 KB takes six
+/// round trips to the megabyte, a second and a half between continents.
+pub const INITIAL_WINDOW_BYTES: u64 = 128 << 10;
 /// Streams that a peer may open: the one for its frames.
 pub const PEER_STREAMS_MAX: u32 = 1;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 use rustls::RootCertStore;
@@ -83,6 +84,8 @@ fn transport(config: &Config, dialling: bool) -> Result<TransportConfig, BindErr
     let idle = IdleTimeout::try_from(config.idle_timeout).map_err(|_| BindError::Timing {
         why: "the idle timeout is longer than QUIC can say",
     })?;
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(limits::INITIAL_WINDOW_BYTES);
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -92,6 +95,7 @@ fn transport(config: &Config, dialling: bool) -> Result<TransportConfig, BindErr
         .receive_window(VarInt::from_u32(limits::CONNECTION_RECEIVE_WINDOW_BYTES))
         .send_window(limits::SEND_WINDOW_BYTES)
         .initial_rtt(INITIAL_RTT)
+        .congestion_controller_factory(Arc::new(congestion))
         .max_idle_timeout(Some(idle))
         // One end's pings keep both ends alive, at half the packets.
         .keep_alive_interval(dialling.then_some(config.keep_alive));
