@@ -125,6 +125,7 @@ impl Connection {
                     return Err(ClientError::Broken {
                         url: base.clone(),
                         source: Box::new(source),
+                        wrote: !call.method.is_safe(),
                     });
                 }
             }
@@ -195,6 +196,8 @@ fn read(response: Response<Body>, url: &str) -> Result<Vec<u8>, ClientError> {
         .map_err(|source| ClientError::Broken {
             url: url.to_owned(),
             source: Box::new(source),
+            // The status is the answer to a write, and it has arrived.
+            wrote: false,
         })
 }
 

@@ -35,13 +35,16 @@ pub(super) enum ClientError {
     /// No node answers.
     #[error("no node can be reached ({}); is one running, and is --url or ANABRANCH_URL right?", failures.join("; "))]
     Unreachable { failures: Vec<String> },
-    /// The connection broke. A write may have been taken.
-    #[error(
-        "{url}: {source}; whether a write was taken is not known, read the document before writing again"
-    )]
+    /// The connection broke.
+    #[error("the connection to {url} broke: {source}{}", if *wrote {
+        "; whether the write was taken is not known, read the document before writing again"
+    } else {
+        ""
+    })]
     Broken {
         url: String,
         source: Box<ureq::Error>,
+        wrote: bool,
     },
     /// The node refused.
     #[error("{message}")]
