@@ -17,6 +17,9 @@ pub struct Changes {
     prefix: String,
     /// Everything up to here has been given out.
     last: Lsn,
+    /// What the live feed says up to here is known already. One record may hold several changes, so this is
+    /// not simply the last.
+    floor: Lsn,
     /// Read from the log, not given out yet.
     ready: VecDeque<Change>,
     /// Whether the log must be read before the live feed is of use.
@@ -38,6 +41,7 @@ impl Changes {
             namespace,
             prefix,
             last,
+            floor: last,
             ready: VecDeque::new(),
             behind,
         }
@@ -58,7 +62,7 @@ impl Changes {
                 continue;
             }
             match self.live.recv().await {
-                Ok(change) if change.lsn > self.last => {
+                Ok(change) if change.lsn > self.floor => {
                     if !self.is_wanted(&change) {
                         self.last = change.lsn;
                         continue;
@@ -97,6 +101,7 @@ impl Changes {
         };
         if next == self.last {
             self.behind = false;
+            self.floor = self.last;
             return Ok(());
         }
         self.ready = changes

@@ -35,6 +35,15 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         Some(identity) => identity.replica_id(),
         None => standalone_id(&config.data_dir)?,
     };
+    if let Some(identity) = identity
+        .as_ref()
+        .filter(|identity| identity.name() != config.name)
+    {
+        tracing::warn!(
+            name = %config.name, certificate = %identity.name(),
+            "the certificate was issued to another name; peers see the certificate's"
+        );
+    }
     match recovery.continuity {
         Continuity::Proven => {}
         Continuity::New => tracing::info!(data_dir = %config.data_dir.display(), "new store"),

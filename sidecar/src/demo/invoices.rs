@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn some_customers_shop_in_two_places() {
         let rows: String = (0..400)
-            .map(|n| format!("1,A,d,1,t,1.0,c{},France\n", n % 40))
+            .map(|n| format!("1,A,d,1,t,1.0,c{},France\n", n % 39))
             .collect();
         let read = invoices(&rows);
         let places = |cart: &str| {
@@ -273,7 +273,7 @@ mod tests {
                 .collect::<std::collections::BTreeSet<_>>()
                 .len()
         };
-        let travellers = (0..40).filter(|n| places(&format!("c{n}")) == 2).count();
-        assert!((1..40).contains(&travellers), "{travellers} of 40");
+        let travellers = (0..39).filter(|n| places(&format!("c{n}")) == 2).count();
+        assert!((1..39).contains(&travellers), "{travellers} of 39");
     }
 }
