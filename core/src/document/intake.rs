@@ -265,8 +265,13 @@ mod tests {
                 .put_object(ROOT, "list", automerge::ObjType::List)
                 .unwrap();
             let ones = usize::try_from(limits::CHANGE_OPS_MAX).unwrap();
-            doc.splice(list, 0, 0, vec![automerge::ScalarValue::Int(1); ones])
-                .unwrap();
+            doc.splice(
+                list,
+                0,
+                0,
+                vec![automerge::ScalarValue::Boolean(true); ones],
+            )
+            .unwrap();
         });
         let bytes = Bytes::copy_from_slice(bomb.raw_bytes());
         assert!(bytes.len() < 200, "a bomb is small: {} bytes", bytes.len());
