@@ -137,7 +137,7 @@ pub enum Guard {
 pub enum EditError {
     /// Something else stands at the path.
     #[error(
-        "{path:?} is {found}, and this edit needs {expected}: put a new value there first, or use another path"
+        "{path:?} is {found}, and this edit needs {expected}: remove what is there first, or use another path"
     )]
     TypeMismatch {
         /// Where.
