@@ -76,7 +76,7 @@ impl Pen<'_> {
         if !reading::present(self.doc) {
             return Ok(());
         }
-        self.clear_map(&ROOT)?;
+        self.clear_map(&ROOT, 0)?;
         self.doc.put(ROOT, ROOT_TOMBSTONE, true).crdt()?;
         Ok(())
     }
@@ -94,11 +94,11 @@ impl Pen<'_> {
     pub(super) fn remove(&mut self, place: &Place) -> Result<(), EditError> {
         match place {
             Place::Element { list, index } => Ok(self.doc.delete(list, *index).crdt()?),
-            Place::Entry { map, name } => self.remove_entry(map, name),
+            Place::Entry { map, name } => self.remove_entry(map, name, 0),
         }
     }
 
-    fn remove_entry(&mut self, map: &ObjId, name: &str) -> Result<(), EditError> {
+    fn remove_entry(&mut self, map: &ObjId, name: &str, depth: usize) -> Result<(), EditError> {
         match self
             .doc
             .get(map, name)
@@ -108,7 +108,7 @@ impl Pen<'_> {
             None => Ok(()),
             Some((Stored::Scalar(_), _)) => Ok(self.doc.delete(map, name).crdt()?),
             Some((Stored::Object(kind), id)) => {
-                self.clear(&id, kind)?;
+                self.clear(&id, kind, depth + 1)?;
                 if self.doc.get(map, tombstone(name)).crdt()?.is_none() {
                     self.doc.put(map, tombstone(name), true).crdt()?;
                 }
@@ -117,9 +117,11 @@ impl Pen<'_> {
         }
     }
 
-    fn clear(&mut self, object: &ObjId, kind: ObjType) -> Result<(), EditError> {
+    fn clear(&mut self, object: &ObjId, kind: ObjType, depth: usize) -> Result<(), EditError> {
         match kind {
-            ObjType::Map | ObjType::Table => self.clear_map(object),
+            // Below this nothing is read, either.
+            ObjType::Map | ObjType::Table if depth > limits::DEPTH_MAX => Ok(()),
+            ObjType::Map | ObjType::Table => self.clear_map(object, depth),
             ObjType::List => (0..self.doc.length(object))
                 .rev()
                 .try_for_each(|index| self.doc.delete(object, index).crdt()),
@@ -136,9 +138,9 @@ impl Pen<'_> {
         }
     }
 
-    fn clear_map(&mut self, map: &ObjId) -> Result<(), EditError> {
+    fn clear_map(&mut self, map: &ObjId, depth: usize) -> Result<(), EditError> {
         for name in self.names(map) {
-            self.remove_entry(map, &name)?;
+            self.remove_entry(map, &name, depth)?;
         }
         Ok(())
     }
@@ -158,7 +160,7 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         for name in self.names(map) {
             if !entries.contains_key(&name) {
-                self.remove_entry(map, &name)?;
+                self.remove_entry(map, &name, 0)?;
             }
         }
         for (name, value) in entries {

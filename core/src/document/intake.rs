@@ -89,7 +89,7 @@ fn parse(bytes: &Bytes) -> Result<Change, String> {
 }
 
 /// Operations or predecessors in a change, whichever are more; none if it is not an uncompressed change.
-fn measure(bytes: &[u8]) -> Option<u64> {
+pub(super) fn measure(bytes: &[u8]) -> Option<u64> {
     let mut cursor = Cursor(bytes);
     if cursor.take(4)? != MAGIC {
         return None;

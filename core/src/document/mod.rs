@@ -10,6 +10,8 @@ mod reading;
 mod verbs;
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::genesis::{self, Kind};
+use super::intake;
 use super::reading::{self, ROOT_TOMBSTONE, tombstone};
 use crate::{EditError, Path, limits};
 
@@ -17,6 +18,8 @@ pub(super) struct Pen<'a> {
     time_s: i64,
     changes: Vec<Bytes>,
     bytes: usize,
+    /// Whether anything went into the document that a rollback can't take back.
+    committed: bool,
 }
 
 /// A place that a path leads to: an entry of a map, or an element of a list.
@@ -71,6 +74,7 @@ impl<'a> Pen<'a> {
             time_s,
             changes: Vec::new(),
             bytes: 0,
+            committed: false,
         }
     }
 
@@ -83,7 +87,7 @@ impl<'a> Pen<'a> {
     /// True once anything went into the document that [`Self::abandon`] can't take back.
     pub(super) fn abandon(self) -> bool {
         self.doc.rollback();
-        !self.changes.is_empty()
+        self.committed
     }
 
     fn keep(&mut self, bytes: Bytes) -> Result<(), EditError> {
@@ -110,16 +114,20 @@ impl<'a> Pen<'a> {
         else {
             return Ok(());
         };
+        self.committed = true;
         let change = self
             .doc
             .get_change_by_hash(&hash)
             .ok_or_else(|| EditError::Internal("lost a change".to_owned()))?;
-        if change.len() as u64 > limits::CHANGE_OPS_MAX {
-            let max = usize::try_from(limits::CHANGE_OPS_MAX).unwrap_or(usize::MAX);
+        // Measured as everybody measures it who takes it in, this replica after a restart included.
+        let operations = intake::measure(change.raw_bytes())
+            .ok_or_else(|| EditError::Internal("made a change that nobody takes".to_owned()))?;
+        if operations > limits::CHANGE_OPS_MAX {
+            let within = |count| usize::try_from(count).unwrap_or(usize::MAX);
             return Err(EditError::TooLarge {
                 what: "operations in this write",
-                value: change.len(),
-                max,
+                value: within(operations),
+                max: within(limits::CHANGE_OPS_MAX),
             });
         }
         self.keep(Bytes::copy_from_slice(change.raw_bytes()))
@@ -136,6 +144,7 @@ impl<'a> Pen<'a> {
         let change = genesis::change(self.doc, map, name, kind)
             .ok_or_else(|| EditError::Internal(format!("no parent for {name:?}")))?;
         let bytes = Bytes::copy_from_slice(change.raw_bytes());
+        self.committed = true;
         self.doc.apply_changes([change]).crdt()?;
         self.keep(bytes)?;
         match self.doc.get(map, name).crdt()? {

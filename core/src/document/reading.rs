@@ -9,6 +9,8 @@ use automerge::transaction::Transactable;
 use automerge::{AutoCommit, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
 use serde_json::{Map, Number, Value};
 
+use crate::limits;
+
 /// The root's tombstone; no entry's tombstone has this name, since no entry's name begins with U+0000.
 pub(super) const ROOT_TOMBSTONE: &str = "\0\0";
 
@@ -33,13 +35,21 @@ pub(super) fn present(doc: &AutoCommit) -> bool {
 
 /// True when a container has anything in it, however deep, that is not itself gone.
 pub(super) fn holds_anything(doc: &AutoCommit, object: &ObjId, kind: ObjType) -> bool {
+    holds_anything_at(doc, object, kind, 0)
+}
+
+fn holds_anything_at(doc: &AutoCommit, object: &ObjId, kind: ObjType, depth: usize) -> bool {
+    // No write of ours goes so deep; whoever's does must not take our stack with it.
+    if depth > limits::DEPTH_MAX {
+        return false;
+    }
     match kind {
         ObjType::Map | ObjType::Table => map_of(doc, object).any(|item| {
             !item.key.starts_with('\0')
                 && match item.value {
                     ValueRef::Scalar(_) => true,
                     ValueRef::Object(kind) => {
-                        entry_present(doc, object, &item.key, &item.id(), kind)
+                        entry_present_at(doc, object, &item.key, (&item.id(), kind), depth)
                     }
                 }
         }),
@@ -55,16 +65,26 @@ pub(super) fn entry_present(
     object: &ObjId,
     kind: ObjType,
 ) -> bool {
+    entry_present_at(doc, parent, name, (object, kind), 0)
+}
+
+fn entry_present_at(
+    doc: &AutoCommit,
+    parent: &ObjId,
+    name: &str,
+    (object, kind): (&ObjId, ObjType),
+    depth: usize,
+) -> bool {
     let buried = matches!(doc.get(parent, tombstone(name)), Ok(Some(_)));
-    !buried || holds_anything(doc, object, kind)
+    !buried || holds_anything_at(doc, object, kind, depth + 1)
 }
 
 /// The whole document; none if it is not there.
 pub(super) fn document(doc: &AutoCommit) -> Option<Value> {
-    present(doc).then(|| map(doc, &ROOT))
+    present(doc).then(|| map(doc, &ROOT, 0))
 }
 
-fn map(doc: &AutoCommit, object: &ObjId) -> Value {
+fn map(doc: &AutoCommit, object: &ObjId, depth: usize) -> Value {
     let mut entries = Map::new();
     for item in map_of(doc, object) {
         if item.key.starts_with('\0') {
@@ -74,10 +94,10 @@ fn map(doc: &AutoCommit, object: &ObjId) -> Value {
             ValueRef::Scalar(scalar) => self::scalar(scalar),
             ValueRef::Object(kind) => {
                 let id = item.id();
-                if !entry_present(doc, object, &item.key, &id, *kind) {
+                if !entry_present_at(doc, object, &item.key, (&id, *kind), depth) {
                     continue;
                 }
-                container(doc, &id, *kind)
+                container_at(doc, &id, *kind, depth + 1)
             }
         };
         entries.insert(item.key.into_owned(), value);
@@ -85,16 +105,23 @@ fn map(doc: &AutoCommit, object: &ObjId) -> Value {
     Value::Object(entries)
 }
 
-/// A container's JSON reading.
+/// A container's JSON reading; null below the deepest nesting that a write may make.
 pub(super) fn container(doc: &AutoCommit, object: &ObjId, kind: ObjType) -> Value {
+    container_at(doc, object, kind, 0)
+}
+
+fn container_at(doc: &AutoCommit, object: &ObjId, kind: ObjType, depth: usize) -> Value {
+    if depth > limits::DEPTH_MAX {
+        return Value::Null;
+    }
     match kind {
-        ObjType::Map | ObjType::Table => map(doc, object),
+        ObjType::Map | ObjType::Table => map(doc, object, depth),
         ObjType::Text => Value::String(doc.text(object).unwrap_or_default()),
         ObjType::List => Value::Array(
             list_of(doc, object)
                 .map(|item| match &item.value {
                     ValueRef::Scalar(scalar) => self::scalar(scalar),
-                    ValueRef::Object(kind) => container(doc, &item.id(), *kind),
+                    ValueRef::Object(kind) => container_at(doc, &item.id(), *kind, depth + 1),
                 })
                 .collect(),
         ),
