@@ -17,6 +17,9 @@ use crate::{Key, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
 
+/// Changes as large as one write may make, and room for what frames them.
+const BYTES_MAX: usize = limits::BATCH_BYTES_MAX + (1 << 20);
+
 /// One origin's next step in one namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
@@ -157,14 +160,23 @@ fn decode_batch(
         }
         writes.push(DocumentWrite { key, changes });
     }
-    Ok(Batch {
+    let batch = Batch {
         namespace,
         origin,
         seq,
         time_ms,
         causes,
         writes,
-    })
+    };
+    // More could not be passed on in one frame with what else goes into it.
+    if batch.bytes() > BYTES_MAX {
+        return Err(DecodeError::OverLimit {
+            what: "batch",
+            value: batch.bytes() as u64,
+            max: BYTES_MAX as u64,
+        });
+    }
+    Ok(batch)
 }
 
 fn pick<'a, T>(

@@ -83,15 +83,21 @@ impl History {
         self.held_back_bytes
     }
 
+    /// False for one namespace too many.
+    pub(super) fn has_room_for(&self, namespace: &Namespace) -> bool {
+        self.spaces.len() < limits::NAMESPACES_MAX || self.spaces.contains_key(namespace)
+    }
+
     /// Whether a batch from elsewhere may be taken in now.
     pub(super) fn offer(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
-        if self.spaces.len() >= limits::NAMESPACES_MAX
-            && !self.spaces.contains_key(&batch.namespace)
-        {
+        if !self.has_room_for(&batch.namespace) {
             return Offered::Known;
         }
         let space = self.spaces.entry(batch.namespace.clone()).or_default();
         let accepted = space.accepted.of(&batch.origin);
+        if accepted == Seq(0) && space.accepted.len() >= limits::ORIGINS_MAX {
+            return Offered::Known;
+        }
         if batch.seq <= accepted {
             return Offered::Known;
         }
@@ -119,6 +125,9 @@ impl History {
     /// Takes one batch out of waiting whose turn has come.
     pub(super) fn next_due(&mut self, namespace: &Namespace) -> Option<Arc<Batch>> {
         let space = self.spaces.get_mut(namespace)?;
+        if space.held_back.is_empty() {
+            return None;
+        }
         let accepted = space.accepted.clone();
         for (origin, waiting) in &mut space.held_back {
             // What came by another way in the meantime waits for nothing.
@@ -278,7 +287,8 @@ impl History {
         writer.finish()
     }
 
-    /// Reads back what [`Self::encode`] wrote. All of it is durable.
+    /// Reads back what [`Self::encode`] wrote. All of it is durable. What was let in once is read again,
+    /// whatever the limits are now: a replica over one of them must still start.
     pub(super) fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         match reader.u8("checkpoint format")? {
@@ -294,10 +304,10 @@ impl History {
             log_end: Lsn(reader.number("log end")?),
             ..Self::default()
         };
-        for _ in 0..reader.count("namespaces", limits::NAMESPACES_MAX)? {
+        for _ in 0..reader.count("namespaces", usize::MAX)? {
             let namespace = reader.namespace()?;
             let mut space = Space::default();
-            for _ in 0..reader.count("origins", limits::ORIGINS_MAX)? {
+            for _ in 0..reader.count("origins", usize::MAX)? {
                 let origin = reader.origin()?;
                 let seq = reader.seq()?;
                 space.accepted.raise(origin, seq);

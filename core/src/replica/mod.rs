@@ -14,6 +14,8 @@ mod sending;
 mod session;
 mod shelf;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -325,7 +325,7 @@ impl Replica {
     fn want(&mut self, now: Now, peer: ReplicaId, wants: Vec<Want>) {
         for want in wants {
             let name = (want.namespace, want.origin);
-            let known = self.history.space(&name.0).is_some();
+            let known = self.history.durable(&name.0, &name.1) > Seq(0);
             let own = name.1.replica == self.config.replica;
             let Some(session) = self.peers.session(peer) else {
                 return;

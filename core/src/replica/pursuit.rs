@@ -19,6 +19,10 @@ const CAUSE_GRACE_MS: u64 = 250;
 const WANT_PATIENCE_MS: u64 = 3_000;
 const WANTS_EVERY_MS: u64 = 500;
 const GAP_EVERY_MS: u64 = 500;
+const WANTS_PER_FRAME: usize = 1_024;
+
+/// What to ask of whom.
+type Wants = BTreeMap<ReplicaId, Vec<Want>>;
 
 /// An origin of which somebody holds more than we do.
 pub(super) struct Wanted {
@@ -97,8 +101,9 @@ impl Replica {
             urgent.insert(name);
         }
         self.peers.behind = !missing.is_empty();
+        let mut wants = Wants::new();
         for (name, holders) in &missing {
-            self.pursue(now, name, holders, urgent.contains(name));
+            self.pursue(now, name, holders, urgent.contains(name), &mut wants);
         }
         if !urgent.is_empty() {
             self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
@@ -121,7 +126,7 @@ impl Replica {
                 .filter(|via| *via != name.1.replica);
             match stand_in {
                 Some(via) if owner_back => {
-                    self.want_from(via, &name, None);
+                    wants.entry(via).or_default().push(want(&name, None));
                     self.peers.wanted.remove(&name);
                 }
                 Some(_) => {}
@@ -130,6 +135,7 @@ impl Replica {
                 }
             }
         }
+        self.say_wants(wants);
         if self
             .peers
             .wanted
@@ -152,6 +158,7 @@ impl Replica {
         name: &(Namespace, Origin),
         holders: &[ReplicaId],
         urgent: bool,
+        wants: &mut Wants,
     ) {
         let accepted = self.history.accepted(&name.0, &name.1);
         let owner_linked = self.peers.is_stated(&name.1.replica);
@@ -192,23 +199,31 @@ impl Replica {
         if let Some(before) =
             before.filter(|before| Some(*before) != next && *before != name.1.replica)
         {
-            self.want_from(before, name, None);
+            wants.entry(before).or_default().push(want(name, None));
         }
         if let Some(next) = next {
-            self.want_from(next, name, Some(accepted));
+            let entry = wants.entry(next).or_default();
+            entry.push(want(name, Some(accepted)));
         }
     }
 
-    fn want_from(&mut self, peer: ReplicaId, name: &(Namespace, Origin), after: Option<Seq>) {
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        let link = session.link;
-        let want = Want {
-            namespace: name.0.clone(),
-            origin: name.1,
-            after,
-        };
-        self.say(peer, link, &Message::Want(vec![want]));
+    /// Many in a frame: after an outage there may be more of them than a link's queue takes frames.
+    fn say_wants(&mut self, wants: Wants) {
+        for (peer, wants) in wants {
+            let Some(link) = self.peers.session(peer).map(|session| session.link) else {
+                continue;
+            };
+            for part in wants.chunks(WANTS_PER_FRAME) {
+                self.say(peer, link, &Message::Want(part.to_vec()));
+            }
+        }
+    }
+}
+
+fn want(name: &(Namespace, Origin), after: Option<Seq>) -> Want {
+    Want {
+        namespace: name.0.clone(),
+        origin: name.1,
+        after,
     }
 }

@@ -16,7 +16,9 @@ use crate::effect::{
     Written,
 };
 use crate::persist::{Fetch, LogRecord, StoredDocument, Ticket};
-use crate::{Batch, DocumentId, DocumentWrite, Guard, Intent, Key, Lsn, Namespace, limits};
+use crate::{
+    Batch, DocumentId, DocumentWrite, EditError, Guard, Intent, Key, Lsn, Namespace, limits,
+};
 
 /// Something to do with a document once it is loaded.
 #[derive(Clone, PartialEq, Debug)]
@@ -142,7 +144,11 @@ impl Replica {
         {
             match Document::load(&origin, &stored.state) {
                 Ok(document) => entry.put_in(document),
-                Err(error) => return self.stop(&error.to_string()),
+                Err(error) => {
+                    entry.waiting.push(job);
+                    self.stop(&error.to_string());
+                    return self.document_lost(id, &error.to_string());
+                }
             }
         }
         if entry.loaded.is_some() {
@@ -250,6 +256,14 @@ impl Replica {
         };
         let was_present = document.present();
         check_guard(guard, was_present.then(|| document.version()))?;
+        if !self.history.has_room_for(&id.namespace) {
+            let max = limits::NAMESPACES_MAX;
+            return Err(RequestError::Edit(EditError::TooLarge {
+                what: "namespaces in one replica",
+                value: max + 1,
+                max,
+            }));
+        }
         let time_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(0);
         let changes = match document.write(intent, time_s) {
             Ok(changes) => changes,
@@ -449,7 +463,7 @@ impl Replica {
         lsn: Lsn,
         batch: &'a Batch,
     ) -> impl Iterator<Item = Change> + use<'a> {
-        let local = batch.origin == self.origin;
+        let local = batch.origin.replica == self.config.replica;
         batch.writes.iter().map(move |write| Change {
             lsn,
             document: DocumentId {

@@ -98,7 +98,11 @@ impl Replica {
         for batch in &batches {
             let name = (batch.namespace.clone(), batch.origin);
             if let Some(stream) = session.streams.get_mut(&name) {
-                stream.stalled_at = stream.stalled_at.max(now.mono_ms + stream.patience_ms);
+                let patient_until = now.mono_ms + stream.patience_ms;
+                stream.stalled_at = match stream.stalled_at {
+                    u64::MAX => patient_until,
+                    at => at.max(patient_until),
+                };
             }
         }
         self.counters.batches_sent += batches.len() as u64;

@@ -135,6 +135,10 @@ impl Shelf {
         ticket: Ticket,
         absorbed: bool,
     ) {
+        // Nothing to fold would stay to be folded for ever.
+        if changes.is_empty() {
+            return;
+        }
         let entry = self.entry(id);
         if entry.unfolded.is_empty() {
             self.dirty.insert((lsn, id.clone()));

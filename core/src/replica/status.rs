@@ -183,7 +183,7 @@ impl Replica {
             } else {
                 now.wall_ms.saturating_sub(oldest_ms)
             },
-            ahead_batches: ahead.sum(),
+            ahead_batches: ahead.fold(0, u64::saturating_add),
             delay_ms: peer.delay_ms,
         }
     }
