@@ -336,7 +336,7 @@ impl Replica {
             self.unsettled_bytes -= settled.bytes;
             for id in settled.folded {
                 if let Some(stored) = self.shelf.end_fold(&id, settled.ticket) {
-                    self.scans.folded(&id, stored);
+                    self.scans.folded(&id, stored, FetchId(self.fetch_count));
                 }
             }
             if let Some((lsn, batch)) = settled.batch {

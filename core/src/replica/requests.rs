@@ -12,8 +12,8 @@ use super::{Awaited, Replica};
 use crate::batch;
 use crate::document::{Document, Failed, Version};
 use crate::effect::{
-    Change, Listed, Notice, Now, Output, Page, Reply, Request, RequestError, RequestId, Snapshot,
-    Written,
+    Change, FetchId, Listed, Notice, Now, Output, Page, Reply, Request, RequestError, RequestId,
+    Snapshot, Written,
 };
 use crate::persist::{Fetch, LogRecord, StoredDocument, Ticket};
 use crate::{
@@ -48,14 +48,22 @@ pub(super) struct Scan {
 #[derive(Default)]
 pub(super) struct Scans {
     under_way: usize,
-    folded_meanwhile: BTreeMap<DocumentId, StoredDocument>,
+    /// With the last fetch that was asked for before.
+    folded_meanwhile: BTreeMap<DocumentId, (FetchId, StoredDocument)>,
 }
 
 impl Scans {
-    pub(super) fn folded(&mut self, id: &DocumentId, stored: StoredDocument) {
+    pub(super) fn folded(&mut self, id: &DocumentId, stored: StoredDocument, last: FetchId) {
         if self.under_way > 0 {
-            self.folded_meanwhile.insert(id.clone(), stored);
+            self.folded_meanwhile.insert(id.clone(), (last, stored));
         }
+    }
+
+    /// One page less. What every page still under way was asked for after, the store answers by itself.
+    fn end(&mut self, oldest: Option<FetchId>) {
+        self.under_way -= 1;
+        self.folded_meanwhile
+            .retain(|_, (last, _)| oldest.is_some_and(|oldest| *last >= oldest));
     }
 }
 
@@ -317,6 +325,14 @@ impl Replica {
         self.fetch(fetch, Awaited::Page(scan));
     }
 
+    fn oldest_page(&self) -> Option<FetchId> {
+        let mut pages = self
+            .fetches
+            .iter()
+            .filter(|(_, awaited)| matches!(awaited, Awaited::Page(_)));
+        pages.next().map(|(id, _)| *id)
+    }
+
     /// Lays what is in memory over the store's page.
     pub(super) fn page_fetched(&mut self, mut scan: Scan, stored: Vec<(Key, StoredDocument)>) {
         let asked = scan.limit + 1 - scan.found.len();
@@ -333,7 +349,7 @@ impl Replica {
             .into_iter()
             .map(|(key, stored)| (key, Some(stored)))
             .collect();
-        for (id, stored) in &self.scans.folded_meanwhile {
+        for (id, (_, stored)) in &self.scans.folded_meanwhile {
             if id.namespace == scan.namespace
                 && id.key.as_str().starts_with(&scan.prefix)
                 && in_page(&id.key)
@@ -346,10 +362,7 @@ impl Replica {
                 page.entry(id.key).or_default();
             }
         }
-        self.scans.under_way -= 1;
-        if self.scans.under_way == 0 {
-            self.scans.folded_meanwhile.clear();
-        }
+        self.scans.end(self.oldest_page());
         for (key, stored) in page {
             let id = DocumentId {
                 namespace: scan.namespace.clone(),
@@ -482,7 +495,7 @@ impl Replica {
         match awaited {
             Awaited::Document(id) => self.document_lost(&id, error),
             Awaited::Page(scan) => {
-                self.scans.under_way -= 1;
+                self.scans.end(self.oldest_page());
                 self.answer(
                     scan.id,
                     Ticket(0),
