@@ -10,9 +10,6 @@ use super::pen::{Crdt, Pen, Place};
 use super::reading::{self, ROOT_TOMBSTONE, tombstone};
 use crate::{EditError, Path, limits};
 
-/// Past this many comparisons the middle of two lists is replaced element by element.
-const LIST_COMPARISONS_MAX: usize = 250_000;
-
 pub(super) fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -24,7 +21,7 @@ pub(super) fn json_kind(value: &Value) -> &'static str {
     }
 }
 
-fn scalar_of(value: &Value) -> Option<ScalarValue> {
+pub(super) fn scalar_of(value: &Value) -> Option<ScalarValue> {
     Some(match value {
         Value::Null => ScalarValue::Null,
         Value::Bool(flag) => ScalarValue::Boolean(*flag),
@@ -39,7 +36,7 @@ fn scalar_of(value: &Value) -> Option<ScalarValue> {
     })
 }
 
-fn check_key(name: &str, at: &Path) -> Result<(), EditError> {
+pub(super) fn check_key(name: &str, at: &Path) -> Result<(), EditError> {
     if name.starts_with('\0') {
         return Err(EditError::Reserved {
             path: at.to_string(),
@@ -122,9 +119,10 @@ impl Pen<'_> {
             // Below this nothing is read, either.
             ObjType::Map | ObjType::Table if depth > limits::DEPTH_MAX => Ok(()),
             ObjType::Map | ObjType::Table => self.clear_map(object, depth),
-            ObjType::List => (0..self.doc.length(object))
-                .rev()
-                .try_for_each(|index| self.doc.delete(object, index).crdt()),
+            ObjType::List => {
+                let len = self.doc.length(object);
+                self.delete_run(object, 0, len)
+            }
             ObjType::Text => {
                 let len = self.doc.length(object);
                 let deleted = isize::try_from(len)
@@ -266,7 +264,7 @@ impl Pen<'_> {
         }
     }
 
-    fn set_element(
+    pub(super) fn set_element(
         &mut self,
         list: &ObjId,
         index: usize,
@@ -314,40 +312,20 @@ impl Pen<'_> {
             Value::Object(entries) => entries
                 .iter()
                 .try_for_each(|(name, value)| self.set_entry(object, name, value, &at.child(name))),
-            Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
-                self.insert(object, index, value, &at.child(&index.to_string()))
-            }),
+            Value::Array(elements) => self.insert_all(object, 0, elements, at),
             _ => Ok(()),
         }
     }
 
-    /// Inserts into a list.
-    pub(super) fn insert(
+    /// Fills an element that nobody else can know yet, so its insides need no shared identity.
+    pub(super) fn fill_new(
         &mut self,
-        list: &ObjId,
-        index: usize,
+        object: &ObjId,
         value: &Value,
         at: &Path,
     ) -> Result<(), EditError> {
-        check_key("", at)?;
-        if let Some(scalar) = scalar_of(value) {
-            return self.doc.insert(list, index, scalar).crdt();
-        }
-        let kind = if value.is_object() {
-            ObjType::Map
-        } else {
-            ObjType::List
-        };
-        let id = self.doc.insert_object(list, index, kind).crdt()?;
-        self.fill_new(&id, value, at)
-    }
-
-    /// Fills an element that nobody else can know yet, so its insides need no shared identity.
-    fn fill_new(&mut self, object: &ObjId, value: &Value, at: &Path) -> Result<(), EditError> {
         match value {
-            Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
-                self.insert(object, index, value, &at.child(&index.to_string()))
-            }),
+            Value::Array(elements) => self.insert_all(object, 0, elements, at),
             Value::Object(entries) => entries.iter().try_for_each(|(name, value)| {
                 let at = at.child(name);
                 check_key(name, &at)?;
@@ -365,111 +343,4 @@ impl Pen<'_> {
             _ => Ok(()),
         }
     }
-
-    /// Keeps every element that is equal on both sides in order (longest common subsequence), turns what
-    /// stands between into what should stand there, and deletes or inserts the rest.
-    fn equalise_list(
-        &mut self,
-        list: &ObjId,
-        wanted: &[Value],
-        at: &Path,
-    ) -> Result<(), EditError> {
-        let Value::Array(here) = reading::container(self.doc, list, ObjType::List) else {
-            return Err(EditError::Internal(
-                "a list does not read as an array".to_owned(),
-            ));
-        };
-        let mut index = 0;
-        for (old, new) in runs(&here, wanted) {
-            let shared = old.min(new.len());
-            for value in &new[..shared] {
-                let at = at.child(&index.to_string());
-                if self.element_differs(list, index, value)? {
-                    self.set_element(list, index, value, &at)?;
-                }
-                index += 1;
-            }
-            for _ in shared..old {
-                self.doc.delete(list, index).crdt()?;
-            }
-            for value in &new[shared..] {
-                self.insert(list, index, value, &at.child(&index.to_string()))?;
-                index += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn element_differs(
-        &self,
-        list: &ObjId,
-        index: usize,
-        value: &Value,
-    ) -> Result<bool, EditError> {
-        let place = Place::Element {
-            list: list.clone(),
-            index,
-        };
-        Ok(match self.at(&place)? {
-            Some((Stored::Object(kind), id)) => reading::container(self.doc, &id, kind) != *value,
-            _ => true,
-        })
-    }
-}
-
-/// Splits two lists into runs: so many old elements become these new ones. An equal element is a run of its
-/// own, one to one.
-fn runs<'v>(old: &[Value], new: &'v [Value]) -> Vec<(usize, &'v [Value])> {
-    let prefix = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let suffix = old[prefix..]
-        .iter()
-        .rev()
-        .zip(new[prefix..].iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let (a, b) = (
-        &old[prefix..old.len() - suffix],
-        &new[prefix..new.len() - suffix],
-    );
-    let mut runs: Vec<_> = (0..prefix).map(|i| (1, &new[i..=i])).collect();
-    if a.len().saturating_mul(b.len()) > LIST_COMPARISONS_MAX {
-        runs.push((a.len(), b));
-    } else {
-        let (mut i, mut j) = (0, 0);
-        for (x, y) in common(a, b) {
-            runs.push((x - i, &b[j..y]));
-            runs.push((1, &b[y..=y]));
-            (i, j) = (x + 1, y + 1);
-        }
-        runs.push((a.len() - i, &b[j..]));
-    }
-    runs.extend((new.len() - suffix..new.len()).map(|i| (1, &new[i..=i])));
-    runs
-}
-
-/// Index pairs of a longest common subsequence.
-fn common(a: &[Value], b: &[Value]) -> Vec<(usize, usize)> {
-    let width = b.len() + 1;
-    let mut best = vec![0_u32; (a.len() + 1) * width];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            best[i * width + j] = if a[i] == b[j] {
-                best[(i + 1) * width + j + 1] + 1
-            } else {
-                best[(i + 1) * width + j].max(best[i * width + j + 1])
-            };
-        }
-    }
-    let (mut i, mut j, mut pairs) = (0, 0, Vec::new());
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            pairs.push((i, j));
-            (i, j) = (i + 1, j + 1);
-        } else if best[(i + 1) * width + j] >= best[i * width + j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    pairs
 }

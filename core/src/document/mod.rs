@@ -5,6 +5,7 @@
 mod equalise;
 mod genesis;
 mod intake;
+mod lists;
 mod pen;
 mod reading;
 mod verbs;

@@ -18,6 +18,8 @@ pub(super) struct Pen<'a> {
     time_s: i64,
     changes: Vec<Bytes>,
     bytes: usize,
+    /// Objects put into lists, each of which must seek its place.
+    pub(super) objects: usize,
     /// Whether anything went into the document that a rollback can't take back.
     committed: bool,
 }
@@ -74,6 +76,7 @@ impl<'a> Pen<'a> {
             time_s,
             changes: Vec::new(),
             bytes: 0,
+            objects: 0,
             committed: false,
         }
     }

@@ -401,6 +401,29 @@ fn merge_patch_does_what_rfc_7396_says() {
     }
 }
 
+#[test]
+fn long_lists_go_in_and_out_in_runs() {
+    let (mut a, mut b) = two(json!(null));
+    let numbers: Vec<Value> = (0..50_000).map(Value::from).collect();
+    a.put(json!({"n": numbers, "nested": [[1, 2], "x", {"k": 1}, [3]]}));
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(b.json()["n"][49_999], json!(49_999));
+    assert_eq!(b.json()["nested"], json!([[1, 2], "x", {"k": 1}, [3]]));
+    a.put(json!({"n": numbers[100..40_000]}));
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(b.json()["n"].as_array().unwrap().len(), 39_900);
+    a.ops(json!([{"op":"remove","path":"/n"}])).unwrap();
+    assert_eq!(a.json(), json!({}));
+    let objects: Vec<Value> = (0..3_000).map(|n| json!({ "n": n })).collect();
+    let error = a
+        .ops(json!([{"op":"put","path":"/o","value":objects}]))
+        .unwrap_err();
+    assert!(
+        matches!(error, EditError::TooLarge { value: 2_001, .. }),
+        "{error}"
+    );
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(json!(null)),
