@@ -341,10 +341,10 @@ impl World {
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
-        let taken = process
-            .live
-            .take(change, &mut self.provenance, change.local);
-        if change.local {
+        // What an earlier incarnation wrote counts as written here, too, and may come back from peers.
+        let fresh = change.origin == process.replica.origin();
+        let taken = process.live.take(change, &mut self.provenance, fresh);
+        if fresh {
             let announced = (change.document.clone(), change.origin, change.seq);
             process.announced.push_back(announced);
         }
