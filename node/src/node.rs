@@ -22,7 +22,8 @@ pub struct Node(Arc<Shared>);
 
 struct Shared {
     commands: mpsc::Sender<Command>,
-    changes: broadcast::Sender<Change>,
+    /// Weak: feeds end when the replica's thread does.
+    changes: broadcast::WeakSender<Change>,
     visible: watch::Receiver<Lsn>,
     gossip: Option<SocketAddr>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -62,11 +63,12 @@ impl Node {
         let (commands, requests) = mpsc::channel(driver::COMMANDS_MAX);
         let changes = broadcast::Sender::new(driver::CHANGES_MAX);
         let (now_visible, visible) = watch::channel(replica.log_end());
+        let feed = changes.downgrade();
         let gossip = net.get().map(Net::local_addr);
         let wires = Wires {
             commands: requests,
             events: incoming,
-            changes: changes.clone(),
+            changes,
             visible: now_visible,
             net,
         };
@@ -74,7 +76,7 @@ impl Node {
         let thread = Mutex::new(Some(thread));
         Ok(Self(Arc::new(Shared {
             commands,
-            changes,
+            changes: feed,
             visible,
             gossip,
             thread,
@@ -194,7 +196,11 @@ impl Node {
         after: Option<Lsn>,
     ) -> Changes {
         // First listen, then look where the log ends, so that nothing falls between.
-        let live = self.0.changes.subscribe();
+        let live = match self.0.changes.upgrade() {
+            Some(changes) => changes.subscribe(),
+            // Shut down: a feed that has ended.
+            None => broadcast::channel(1).1,
+        };
         let last = after.unwrap_or(*self.0.visible.borrow());
         Changes::new(
             self.clone(),

@@ -125,6 +125,24 @@ async fn a_feed_misses_nothing_and_goes_on_where_it_was() {
     assert_eq!(later.next().await.unwrap_err(), Error::Closed);
 }
 
+/// A feed of a node that was shut down ended only if it happened to be reading the log at that moment;
+/// otherwise its reader waited for ever.
+#[tokio::test]
+async fn a_feed_ends_with_its_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::open(Config::new(dir.path())).await.unwrap();
+    let mut waiting = node.subscribe(None, "", None);
+    let waiting = tokio::spawn(async move { waiting.next().await });
+    tokio::task::yield_now().await;
+    let mut later = node.subscribe(None, "", None);
+    let handle = node.clone();
+    node.shutdown().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err(), Error::Closed);
+    assert_eq!(later.next().await.unwrap_err(), Error::Closed);
+    let mut after = handle.subscribe(None, "", None);
+    assert_eq!(after.next().await.unwrap_err(), Error::Closed);
+}
+
 /// Three nodes that know each other.
 async fn cluster(root: &std::path::Path) -> Vec<Node> {
     let ca = CertificateAuthority::generate("test").unwrap();
