@@ -208,8 +208,8 @@ pub enum EditError {
         /// Where.
         path: String,
     },
-    /// A counter would leave the range of 64-bit integers.
-    #[error("{path:?}: the counter would go past the range of 64-bit integers")]
+    /// A counter, or the step it takes, would leave the range in which every JSON reader is exact.
+    #[error("{path:?}: a counter, and what is added to it, must stay within ±{max} (2^53)", max = limits::COUNTER_MAX)]
     Overflow {
         /// The counter.
         path: String,

@@ -6,6 +6,9 @@ pub const NAMESPACE_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Deepest nesting of a JSON value or of a path, in containers.
 pub const DEPTH_MAX: usize = 64;
+/// Largest value of a counter, and largest step, either way: 2^53, up to where numbers in JSON are exact
+/// everywhere. Far enough from 64 bits that what datacenters add at the same time never overflows.
+pub const COUNTER_MAX: i64 = 1 << 53;
 /// Most edits in one write.
 pub const EDITS_PER_WRITE_MAX: usize = 10_000;
 /// Most objects that one write may put into lists: each seeks its place, so many take long.

@@ -246,7 +246,9 @@ impl Pen<'_> {
                 let overflow = || EditError::Overflow {
                     path: at.to_string(),
                 };
-                let by = n.checked_sub(i64::from(counter)).ok_or_else(overflow)?;
+                let now = i64::from(counter);
+                let by = n.checked_sub(now).ok_or_else(overflow)?;
+                self.check_sum(Some(now), by, at)?;
                 match place {
                     _ if by == 0 => Ok(()),
                     Place::Entry { map, name } => {

@@ -39,7 +39,7 @@ pub(super) fn absorb<'a>(
     let mut refused = Vec::new();
     let mut ready: Vec<Change> = Vec::new();
     for bytes in changes {
-        match parse(bytes) {
+        match guarded(|| parse(bytes)) {
             Ok(change) => ready.push(change),
             Err(reason) => refused.push(Refusal::new(bytes, reason)),
         }
@@ -65,16 +65,36 @@ pub(super) fn absorb<'a>(
         }
         complete
     });
-    if doc.apply_changes_batch(ready.clone()).is_ok() {
+    let before = doc.clone();
+    if guarded(|| {
+        doc.apply_changes_batch(ready.clone())
+            .map_err(|error| error.to_string())
+    })
+    .is_ok()
+    {
         return refused;
     }
+    // One of them is bad: find out which, and let the others in.
+    *doc = before;
     for change in ready {
-        let bytes = change.raw_bytes().to_vec();
-        if let Err(error) = doc.apply_changes([change]) {
-            refused.push(Refusal::new(&bytes, error.to_string()));
+        let before = doc.clone();
+        let bytes = Bytes::copy_from_slice(change.raw_bytes());
+        if let Err(reason) = guarded(|| {
+            doc.apply_changes([change])
+                .map_err(|error| error.to_string())
+        }) {
+            *doc = before;
+            refused.push(Refusal::new(&bytes, reason));
         }
     }
     refused
+}
+
+/// Turns a panic over what somebody else sent into an error: it would come again at every start, since the
+/// change stands in the log. What the panic left half done is thrown away by the caller.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("the CRDT library can't take it".to_owned()))
 }
 
 fn parse(bytes: &Bytes) -> Result<Change, String> {
@@ -287,6 +307,32 @@ mod tests {
         let mut large = change(|doc| doc.put(ROOT, "text", "a".repeat(10_000)).unwrap());
         let bytes = Bytes::copy_from_slice(&large.bytes());
         assert_eq!(measure(&bytes), None);
+    }
+
+    #[test]
+    fn a_panic_is_a_refusal() {
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+        let refused = guarded::<()>(|| panic!("as over a change that breaks an invariant"));
+        assert!(refused.is_err());
+    }
+
+    #[test]
+    fn one_bad_change_keeps_no_other_out() {
+        let mut first = AutoCommit::new().with_actor(ActorId::from([1; 8]));
+        first.put(ROOT, "a", 1).unwrap();
+        let good = Bytes::copy_from_slice(first.get_last_local_change().unwrap().raw_bytes());
+        // The same actor and number with other content: a fork, which no document takes.
+        let mut fork = AutoCommit::new().with_actor(ActorId::from([1; 8]));
+        fork.put(ROOT, "b", 1).unwrap();
+        let bad = Bytes::copy_from_slice(fork.get_last_local_change().unwrap().raw_bytes());
+        let mut third = AutoCommit::new().with_actor(ActorId::from([3; 8]));
+        third.put(ROOT, "c", 1).unwrap();
+        let other = Bytes::copy_from_slice(third.get_last_local_change().unwrap().raw_bytes());
+        let mut doc = AutoCommit::new().with_actor(ActorId::from([9; 8]));
+        let refused = absorb(&mut doc, [&good, &bad, &other]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!(refused[0].hash, *blake3::hash(&bad).as_bytes());
+        assert_eq!(doc.get_heads().len(), 2);
     }
 
     #[test]

@@ -156,10 +156,16 @@ impl Pen<'_> {
         self.doc.increment(&map, last, by).crdt()
     }
 
-    fn check_sum(&self, now: Option<i64>, by: i64, path: &Path) -> Result<(), EditError> {
+    pub(super) fn check_sum(
+        &self,
+        now: Option<i64>,
+        by: i64,
+        path: &Path,
+    ) -> Result<(), EditError> {
+        let exact = -limits::COUNTER_MAX..=limits::COUNTER_MAX;
         match now.unwrap_or(0).checked_add(by) {
-            Some(_) => Ok(()),
-            None => Err(EditError::Overflow {
+            Some(sum) if exact.contains(&by) && exact.contains(&sum) => Ok(()),
+            _ => Err(EditError::Overflow {
                 path: path.to_string(),
             }),
         }
