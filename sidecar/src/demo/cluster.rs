@@ -156,7 +156,7 @@ fn timing() -> Timing {
     let mut timing = Timing::default();
     timing.keep_alive = Duration::from_millis(500);
     timing.idle_timeout = Duration::from_secs(2);
-    timing.handshake_timeout = Duration::from_secs(1);
+    timing.handshake_timeout = Duration::from_millis(700);
     timing.backoff_max = Duration::from_millis(200);
     timing
 }
