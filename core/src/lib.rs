@@ -1,4 +1,14 @@
-//! Anabranch's replica as a state machine without I/O.
+//! Anabranch's replica as a state machine without I/O: it knows no clock, disk, socket, thread or random source.
+//!
+//! * [`Replica`]: hand it an [`Input`], take [`Output`]s until there are none. Answers, visibility and gossip
+//!   come free only once the driver has reported that a [`persist::Commit`] is durable.
+//! * [`persist`]: the storage seam, as values.
+//! * [`Intent`], [`Edit`], [`PatchOperation`]: what a caller wants done to a document; [`EditError`]: why not.
+//! * [`Batch`], [`Frontier`], [`Origin`]: what replicas exchange, and how they say what they hold.
+//! * [`limits`]: every bound, in one place.
+//!
+//! Inside: `document` lays the meaning that carts and feeds need over automerge, whose types stay there;
+//! `replica` holds documents, history and peer sessions together; `message` is what replicas say.
 
 mod batch;
 mod codec;

@@ -64,7 +64,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     match Workspace::load() {
         Ok(workspace) => {
             let report = Report::to_stdout();
-            let outcomes = runner::run(&task(&workspace), &workspace, &report);
+            let outcomes = runner::run(&task(), &workspace, &report);
             report.summary(&outcomes);
             ExitCode::from(runner::status(&outcomes))
         }

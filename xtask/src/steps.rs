@@ -1,6 +1,5 @@
 //! What `test` and `ci` do: two tables.
 
-use crate::workspace::{Package, Workspace};
 use crate::{cargo, deny};
 
 /// How many seeds the simulator runs in every test.
@@ -102,23 +101,23 @@ fn quoted(word: &str) -> String {
 
 /// The steps of `cargo xtask test`.
 #[must_use]
-pub fn test(workspace: &Workspace) -> Vec<Step> {
+pub fn test() -> Vec<Step> {
     let tools = Tools {
         nextest: cargo::has_tool("nextest"),
         continuous_integration: std::env::var_os("CI")
             .is_some_and(|value| !value.is_empty() && value != "false"),
     };
-    tests_with(tools, workspace)
+    tests_with(tools)
 }
 
 /// The steps of `cargo xtask ci`: the checks, then those of [`test()`].
 #[must_use]
-pub fn ci(workspace: &Workspace) -> Vec<Step> {
+pub fn ci() -> Vec<Step> {
     let advisories = std::env::var_os("ANABRANCH_ADVISORIES").is_some_and(|value| value == "1");
-    let mut steps = checks(workspace);
+    let mut steps = checks();
     steps.extend(deny::install_step());
     steps.push(deny_step(advisories));
-    steps.extend(test(workspace));
+    steps.extend(test());
     steps
 }
 
@@ -128,7 +127,7 @@ struct Tools {
     continuous_integration: bool,
 }
 
-fn tests_with(tools: Tools, workspace: &Workspace) -> Vec<Step> {
+fn tests_with(tools: Tools) -> Vec<Step> {
     // nextest runs no documentation tests, and `cargo test` runs them again unless told not to.
     let run = |name, selection: &[&str]| {
         let mut arguments = match (tools.nextest, tools.continuous_integration) {
@@ -159,28 +158,25 @@ fn tests_with(tools: Tools, workspace: &Workspace) -> Vec<Step> {
     {
         steps[0].note = Some(note);
     }
-    let simulator = Simulator::of(workspace);
-    if simulator.runs {
-        let arguments = [
-            "run",
-            "--release",
-            "--package",
-            "anabranch-sim",
-            "--",
-            "--seeds",
-            SIMULATOR_SEEDS,
-        ];
-        let hint = "the simulator names the seed that failed, and the command that replays it";
-        steps.push(Step::cargo("simulator", &arguments).hint(hint).test());
-    }
-    if simulator.has_planted_bugs {
-        let selection = ["--package", "anabranch-sim", "--features", "planted"];
-        steps.push(run("simulator finds planted bugs", &selection));
-    }
+    let arguments = [
+        "run",
+        "--release",
+        "--package",
+        "anabranch-sim",
+        "--",
+        "--seeds",
+        SIMULATOR_SEEDS,
+        "--jobs",
+        "2",
+    ];
+    let hint = "the simulator names the seed that failed, and the command that replays it";
+    steps.push(Step::cargo("simulator", &arguments).hint(hint).test());
+    let selection = ["--package", "anabranch-sim", "--features", "planted"];
+    steps.push(run("simulator finds planted bugs", &selection));
     steps
 }
 
-fn checks(workspace: &Workspace) -> Vec<Step> {
+fn checks() -> Vec<Step> {
     const RUSTFMT: &str =
         "if rustfmt is missing: `rustup component add rustfmt`; to format: `cargo fmt --all`";
     const CLIPPY: &str = "if clippy is missing: `rustup component add clippy`";
@@ -196,13 +192,11 @@ fn checks(workspace: &Workspace) -> Vec<Step> {
     let mut steps = vec![
         Step::cargo("format", &["fmt", "--all", "--check"]).hint(RUSTFMT),
         clippy("clippy", &["--workspace"]),
-    ];
-    if Simulator::of(workspace).has_planted_bugs {
-        steps.push(clippy(
+        clippy(
             "clippy, planted bugs",
             &["--package", "anabranch-sim", "--features", "planted"],
-        ));
-    }
+        ),
+    ];
     let documentation = Step::cargo(
         "documentation",
         &["doc", "--workspace", "--no-deps", "--locked"],
@@ -230,40 +224,11 @@ fn deny_step(advisories: bool) -> Step {
     )
 }
 
-/// What the simulator's crate offers so far.
-#[derive(Clone, Copy)]
-struct Simulator {
-    runs: bool,
-    has_planted_bugs: bool,
-}
-
-impl Simulator {
-    fn of(workspace: &Workspace) -> Self {
-        let package = workspace.package("anabranch-sim");
-        Self {
-            runs: package.is_some_and(Package::has_binary),
-            has_planted_bugs: package.is_some_and(|package| package.has_feature("planted")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    fn workspace(simulator: &str) -> Workspace {
-        let metadata = format!(r#"{{"workspace_root": "r", "packages": [{simulator}]}}"#);
-        Workspace::parse(metadata.as_bytes()).unwrap()
-    }
-
-    fn full() -> Workspace {
-        workspace(
-            r#"{"name": "anabranch-sim", "manifest_path": "m", "features": {"planted": []}, "dependencies": [],
-                "targets": [{"name": "anabranch-sim", "kind": ["bin"], "src_path": "s"}]}"#,
-        )
-    }
 
     fn lines(steps: &[Step]) -> Vec<String> {
         steps.iter().map(Step::command_line).collect()
@@ -279,10 +244,10 @@ mod tests {
         let expected = [
             "cargo nextest run --workspace",
             "cargo test --workspace --doc --no-fail-fast",
-            "cargo run --release --package anabranch-sim -- --seeds 1000",
+            "cargo run --release --package anabranch-sim -- --seeds 1000 --jobs 2",
             "cargo nextest run --package anabranch-sim --features planted",
         ];
-        assert_eq!(lines(&tests_with(NEXTEST, &full())), expected);
+        assert_eq!(lines(&tests_with(NEXTEST)), expected);
     }
 
     #[test]
@@ -291,7 +256,7 @@ mod tests {
             nextest: false,
             continuous_integration: true,
         };
-        let steps = tests_with(tools, &full());
+        let steps = tests_with(tools);
         let lines = lines(&steps);
         assert_eq!(
             lines.iter().filter(|line| line.contains("--doc")).count(),
@@ -311,14 +276,14 @@ mod tests {
             ..NEXTEST
         };
         assert_eq!(
-            tests_with(tools, &full())[0].command_line(),
+            tests_with(tools)[0].command_line(),
             "cargo nextest run --profile ci --workspace"
         );
     }
 
     #[test]
     fn checks_deny_warnings_and_keep_the_lock_file() {
-        let lines = lines(&checks(&full()));
+        let lines = lines(&checks());
         assert_eq!(lines[0], "cargo fmt --all --check");
         assert_eq!(
             lines[1],
@@ -340,10 +305,5 @@ mod tests {
         );
         assert!(!deny_step(false).command_line().contains("advisories"));
         assert!(deny_step(true).command_line().ends_with("advisories"));
-    }
-
-    #[test]
-    fn a_workspace_without_simulator_still_tests() {
-        assert_eq!(tests_with(NEXTEST, &workspace("")).len(), 2);
     }
 }

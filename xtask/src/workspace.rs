@@ -162,18 +162,6 @@ impl Package {
             .filter(move |dependency| dependency.kind == kind)
             .map(|dependency| dependency.name.as_str())
     }
-
-    /// Whether it builds a binary.
-    #[must_use]
-    pub fn has_binary(&self) -> bool {
-        self.targets.iter().any(|target| target.is("bin"))
-    }
-
-    /// Whether it has that feature.
-    #[must_use]
-    pub fn has_feature(&self, name: &str) -> bool {
-        self.features.iter().any(|feature| feature == name)
-    }
 }
 
 impl Dependency {
@@ -250,9 +238,6 @@ mod tests {
         assert!(b.dependencies_of(DependencyKind::Normal).eq(["x"]));
         assert!(b.dependencies_of(DependencyKind::Development).eq(["y"]));
         assert!(b.dependencies_of(DependencyKind::Build).eq(["z"]));
-        assert!(b.has_binary() && b.has_feature("planted"));
-        let a = workspace.package("a").unwrap();
-        assert!(!a.has_binary() && !a.has_feature("planted"));
         assert_eq!(workspace.package("c"), None);
     }
 
