@@ -36,6 +36,15 @@ pub(super) fn scalar_of(value: &Value) -> Option<ScalarValue> {
     })
 }
 
+/// What an object or an array is stored as.
+pub(super) fn container_kind(value: &Value) -> ObjType {
+    if value.is_object() {
+        ObjType::Map
+    } else {
+        ObjType::List
+    }
+}
+
 pub(super) fn check_key(name: &str, at: &Path) -> Result<(), EditError> {
     if name.starts_with('\0') {
         return Err(EditError::Reserved {
@@ -293,11 +302,7 @@ impl Pen<'_> {
                 Ok(self.doc.update_text(&id, text).crdt()?)
             }
             (_, Value::Object(_) | Value::Array(_)) => {
-                let kind = if value.is_object() {
-                    ObjType::Map
-                } else {
-                    ObjType::List
-                };
+                let kind = container_kind(value);
                 let id = self.doc.put_object(list, index, kind).crdt()?;
                 self.fill(&id, value, at)
             }
@@ -334,11 +339,7 @@ impl Pen<'_> {
                 if let Some(scalar) = scalar_of(value) {
                     return self.doc.put(object, name.as_str(), scalar).crdt();
                 }
-                let kind = if value.is_object() {
-                    ObjType::Map
-                } else {
-                    ObjType::List
-                };
+                let kind = container_kind(value);
                 let id = self.doc.put_object(object, name.as_str(), kind).crdt()?;
                 self.fill_new(&id, value, &at)
             }),

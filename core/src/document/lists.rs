@@ -4,7 +4,7 @@ use automerge::transaction::Transactable;
 use automerge::{ObjId, ObjType, Value as Stored, hydrate};
 use serde_json::Value;
 
-use super::equalise::{check_key, scalar_of};
+use super::equalise::{check_key, container_kind, scalar_of};
 use super::pen::{Crdt, Pen, Place};
 use super::reading;
 use crate::{EditError, Path, limits};
@@ -37,11 +37,7 @@ impl Pen<'_> {
         if let Some(scalar) = scalar_of(value) {
             return self.doc.insert(list, index, scalar).crdt();
         }
-        let kind = if value.is_object() {
-            ObjType::Map
-        } else {
-            ObjType::List
-        };
+        let kind = container_kind(value);
         let id = self.doc.insert_object(list, index, kind).crdt()?;
         self.fill_new(&id, value, at)
     }

@@ -97,11 +97,10 @@ impl Pen<'_> {
     /// Where a value can be set: parents that are missing are created.
     fn place(&mut self, path: &Path) -> Result<Place, EditError> {
         let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-        if let Some((above, name)) = Path::of(parents).split_last()
+        if !parents.is_empty()
             && let Some(parent) = self.find(&Path::of(parents))?
             && let Some((Stored::Object(ObjType::List), list)) = self.at(&parent)?
         {
-            debug_assert!(above.len() < parents.len() && !name.starts_with('\0'));
             return Ok(Place::Element {
                 index: self.index(&list, last, false, path)?,
                 list,
