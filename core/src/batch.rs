@@ -34,8 +34,19 @@ pub struct Batch {
     /// What the writer had seen of other origins since its batch before this one. With that batch, these
     /// are what must be here before this batch may be.
     pub causes: Vec<(Origin, Seq)>,
-    /// Changes by document.
+    /// Changes by document. Applied together or not at all.
     pub writes: Vec<DocumentWrite>,
+    /// So that a repetition of the request gets the same answer, here and wherever the batch has arrived.
+    pub receipt: Option<Receipt>,
+}
+
+/// What a batch says about the request that it came of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// A hash over namespace and idempotency key.
+    pub key: ReceiptKey,
+    /// The fingerprint of the request, and its answer, encoded.
+    pub answer: Bytes,
 }
 
 /// One document's part of a batch.

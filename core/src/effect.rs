@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::persist::{Commit, Fetch, Fetched, Ticket};
 use crate::{
-    DocumentId, EditError, Guard, Incarnation, Intent, Key, Lsn, Namespace, Origin, ReplicaId, Seq,
-    Version,
+    DocumentId, EditError, Guard, Incarnation, Intent, Key, Lsn, Namespace, Origin, PatchOperation,
+    Path, ReplicaId, Seq, Token, Version,
 };
 
 /// The time at which an input arrives.
@@ -40,6 +40,8 @@ pub enum Input {
         id: RequestId,
         /// What.
         request: Request,
+        /// What the caller has seen already, here or elsewhere.
+        session: Session,
     },
     /// A connection to an authenticated peer is up.
     LinkUp {
@@ -119,12 +121,22 @@ pub enum Output {
         /// Who asked.
         id: RequestId,
         /// The answer.
-        reply: Result<Reply, RequestError>,
+        reply: Result<Answer, RequestError>,
     },
-    /// A change became visible here.
-    Changed(Change),
+    /// A batch became visible here, whole.
+    Visible(Visible),
     /// Something that an operator should know.
     Notice(Notice),
+}
+
+/// What a caller has seen, and how long it is willing to wait for a replica that has not.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Session {
+    /// What must be visible here before the request is carried out; of it, the namespace that the request
+    /// is about.
+    pub token: Token,
+    /// How long to wait for that, in milliseconds. Then the answer is [`RequestError::Behind`].
+    pub wait_ms: u64,
 }
 
 /// What a caller can ask.
@@ -134,15 +146,19 @@ pub enum Request {
     Read {
         /// Which.
         document: DocumentId,
+        /// As it was at this version; none: as it is.
+        at: Option<Version>,
+        /// Whether to look for values that lost against another, too.
+        conflicts: bool,
     },
-    /// Write one document.
+    /// Write documents of one namespace: all that is asked, or nothing. It becomes one [`crate::Batch`].
     Write {
-        /// Which.
-        document: DocumentId,
-        /// What to do to it.
-        intent: Intent,
-        /// What must hold of it here first.
-        guard: Option<Guard>,
+        /// Where.
+        namespace: Namespace,
+        /// What, in order. The same document may come more than once.
+        writes: Vec<Write>,
+        /// Lets the write be repeated without being done again.
+        idempotency: Option<IdempotencyKey>,
     },
     /// List documents in key order (bytewise).
     Scan {
@@ -157,6 +173,24 @@ pub enum Request {
         /// Whether to read them, too.
         values: bool,
     },
+    /// A document's versions, newest first.
+    Versions {
+        /// Which document.
+        document: DocumentId,
+        /// Only those after this many of the newest.
+        skip: usize,
+        /// Versions at most.
+        limit: usize,
+    },
+    /// What changed in a document from one version to another, as a JSON Patch.
+    Diff {
+        /// Which document.
+        document: DocumentId,
+        /// From.
+        from: Version,
+        /// To; none: as it is.
+        to: Option<Version>,
+    },
     /// Changes that became visible after a position of this replica's log.
     Changes {
         /// The position; 0 for all.
@@ -164,23 +198,143 @@ pub enum Request {
     },
 }
 
+/// What to do to one document of a [`Request::Write`].
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Write {
+    /// Which document.
+    pub key: Key,
+    /// What to do to it.
+    pub intent: Intent,
+    /// What must hold of it here first.
+    pub guard: Option<Guard>,
+    /// The version on which the edits are made; what was written since merges with them. None: the
+    /// document as it is.
+    pub base: Option<Version>,
+}
+
+/// A caller's name for one write, so that it can be repeated safely.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Checks and takes a key.
+    ///
+    /// # Errors
+    /// When it is empty, over 255 bytes, or contains a control character.
+    pub fn new(key: &str) -> Result<Self, crate::NameError> {
+        crate::id::check("idempotency key", key, crate::limits::IDEMPOTENCY_KEY_BYTES_MAX)?;
+        Ok(Self(key.to_owned()))
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An answer, and what the caller has seen with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// The answer.
+    pub reply: Reply,
+    /// What came with the request, and what this answer shows. Hand it in with the next request, anywhere.
+    pub token: Token,
+}
+
 /// The answer to a request.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reply {
-    /// To a read: the document, if it is there.
-    Document(Option<Snapshot>),
+    /// To a read: the document, if it is (or was, then) there.
+    Document {
+        /// What it reads.
+        snapshot: Option<Snapshot>,
+        /// Where values lost against others, if that was asked.
+        conflicts: Vec<Conflict>,
+    },
     /// To a write.
-    Written(Written),
+    Written {
+        /// What became of each write, in the order in which they were asked for.
+        documents: Vec<Written>,
+        /// True if this is the answer to an earlier request with the same idempotency key.
+        repeated: bool,
+    },
     /// To a scan.
     Page(Page),
-    /// To a question for changes: some of them, and the position to go on from. The same position as asked
-    /// means that there are no more now.
+    /// To a question for versions.
+    Versions(Versions),
+    /// To a question for differences: what makes the older of the two the newer.
+    Diff(Vec<PatchOperation>),
+    /// To a question for changes: some of them, whole batches, and the position to go on from. The same
+    /// position as asked means that there are no more now.
     Changes {
-        /// The changes in order.
-        changes: Vec<Change>,
+        /// What became visible, in order.
+        visible: Vec<Visible>,
         /// From where to go on.
         next: Lsn,
     },
+}
+
+/// A place where values lost against another.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Conflict {
+    /// The place.
+    pub path: Path,
+    /// What is read there.
+    pub winner: Claim,
+    /// What else was written there at the same time, and is still there.
+    pub losers: Vec<Claim>,
+}
+
+/// A value that somebody wrote at a place.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Claim {
+    /// Its JSON reading.
+    pub value: Value,
+    /// What it is: "a string", "a map", "a quantity" and so on, as errors name it.
+    pub kind: &'static str,
+    /// Who wrote it; for what several wrote together, the last of them.
+    pub by: Author,
+    /// When, by the writer's clock, in seconds since 1970.
+    pub time_s: i64,
+}
+
+/// Who wrote something.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Author {
+    /// The actor as the document names it, in hexadecimal.
+    pub actor: String,
+    /// The replica, if the actor is one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaId>,
+    /// The replica's name, as far as it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its datacenter, as far as it is known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datacenter: Option<String>,
+}
+
+/// A part of a document's history.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Versions {
+    /// The versions, newest first; each comes before all that it followed.
+    pub versions: Vec<VersionInfo>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// One step of a document's history.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct VersionInfo {
+    /// The document as its writer saw it once this step was done.
+    pub version: Version,
+    /// The version on which it was made; several hashes where it brought branches together.
+    pub base: Version,
+    /// Who wrote it.
+    pub by: Author,
+    /// When, by the writer's clock, in seconds since 1970.
+    pub time_s: i64,
 }
 
 /// A document at one version.
@@ -224,23 +378,21 @@ pub struct Listed {
     pub snapshot: Option<Snapshot>,
 }
 
-/// One document's change, when it became visible.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Change {
+/// One batch, when it became visible: all its documents at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Visible {
     /// Where it stands in this replica's log.
     pub lsn: Lsn,
-    /// Which document.
-    pub document: DocumentId,
     /// Who wrote it.
-    #[serde(skip)]
     pub origin: Origin,
-    /// Which of the writer's batches it is part of.
-    #[serde(skip)]
+    /// Which of the writer's batches it is.
     pub seq: Seq,
     /// The writer's wall clock, in milliseconds since 1970.
     pub time_ms: u64,
     /// Whether it was written here.
     pub local: bool,
+    /// The documents that it changed; none for a write that changed nothing and is remembered only.
+    pub documents: Vec<DocumentId>,
 }
 
 /// Something that an operator should know.
@@ -299,6 +451,39 @@ pub enum RequestError {
     /// The store failed. Whether this write survives a restart is not known.
     #[error("the store failed: {0}; restart the node once the cause is mended")]
     Store(String),
+    /// This replica has not seen what the caller has, and did not come to see it in time.
+    #[error("this replica is behind what the session has seen: {}; try again shortly, or at the datacenter that the session came from", missing_text(.missing))]
+    Behind {
+        /// What is missing here.
+        missing: Vec<Missing>,
+    },
+    /// The idempotency key came with another write before. Nothing was written.
+    #[error("this idempotency key was used for another write; use a new key for each write")]
+    KeyReused,
+    /// A version that this replica does not know of.
+    #[error("version {version} is not known here; ask for the document's versions")]
+    UnknownVersion {
+        /// The version.
+        version: Version,
+    },
+    /// One write of several is refused, and with it all. Nothing was written.
+    #[error("write {index} ({key}): {error}")]
+    OneOf {
+        /// Which, from 0.
+        index: usize,
+        /// Its document.
+        key: Key,
+        /// Why.
+        error: Box<RequestError>,
+    },
+    /// More documents in one write than may be, or none.
+    #[error("{count} documents in one write: it may have 1 to {max}")]
+    Count {
+        /// How many.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// A listing asks for more than a page holds.
     #[error("limit: {asked} is not between 1 and {max}")]
     Limit {
@@ -307,4 +492,25 @@ pub enum RequestError {
         /// Allowed.
         max: usize,
     },
+}
+
+/// How far this replica is behind one origin.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Missing {
+    /// Where.
+    pub namespace: Namespace,
+    /// The writer's name, if it is known here.
+    pub name: Option<String>,
+    /// The writer's datacenter, if it is known here.
+    pub datacenter: Option<String>,
+    /// Batches of it that the caller has seen and this replica has not.
+    pub batches: u64,
+}
+
+fn missing_text(missing: &[Missing]) -> String {
+    let each = missing.iter().map(|missing| {
+        let of = missing.name.as_deref().unwrap_or("a replica unknown here");
+        format!("{} batches of {of} in {}", missing.batches, missing.namespace)
+    });
+    each.collect::<Vec<_>>().join(", ")
 }

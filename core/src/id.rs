@@ -76,6 +76,25 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// Eight bytes that stand for it where it is named often: in documents, as their actor, and in session
+    /// tokens.
+    #[must_use]
+    pub fn tag(&self) -> OriginTag {
+        let mut hasher = blake3::Hasher::new_derive_key("anabranch 2026-11 actor of an origin");
+        hasher
+            .update(&self.replica.0)
+            .update(&self.incarnation.0.to_be_bytes());
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        OriginTag(tag)
+    }
+}
+
+/// Stands for an [`Origin`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OriginTag(pub [u8; 8]);
+
 /// Position of a batch in its origin's history of one namespace; the first is 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct Seq(pub u64);
@@ -132,7 +151,7 @@ pub enum NameError {
     },
 }
 
-fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
+pub(crate) fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }

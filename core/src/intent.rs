@@ -28,6 +28,27 @@ pub enum Edit {
         /// How much; negative to take away.
         by: i64,
     },
+    /// Adds to a quantity, which is created at 0 where there is nothing.
+    Adjust {
+        /// The quantity.
+        path: Path,
+        /// How much; negative to take away.
+        by: i64,
+    },
+    /// Adds to a set, which is created where there is nothing.
+    SetAdd {
+        /// The set.
+        path: Path,
+        /// What; any JSON value. Equal values (numbers by what they are worth) are one element.
+        value: Value,
+    },
+    /// Takes out of a set; nothing happens if it is not there.
+    SetRemove {
+        /// The set.
+        path: Path,
+        /// What.
+        value: Value,
+    },
     /// Inserts into a list before the index that ends the path (`-`: at the end).
     Insert {
         /// List and index.
@@ -104,7 +125,7 @@ pub enum PatchOperation {
 }
 
 /// One write to one document: takes place as a whole or not at all.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub enum Intent {
     /// Edits in order.
     Edits(Vec<Edit>),
@@ -119,7 +140,7 @@ pub enum Intent {
 }
 
 /// What must hold of this replica's state for a write to be taken (`If-Match`, `If-None-Match`).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub enum Guard {
     /// The document is there.
     Exists,

@@ -4,6 +4,7 @@
 //!   come free only once the driver has reported that a [`persist::Commit`] is durable.
 //! * [`persist`]: the storage seam, as values.
 //! * [`Intent`], [`Edit`], [`PatchOperation`]: what a caller wants done to a document; [`EditError`]: why not.
+//! * [`Token`], [`Session`]: what a caller has seen, wherever it goes.
 //! * [`Batch`], [`Frontier`], [`Origin`]: what replicas exchange, and how they say what they hold.
 //! * [`limits`]: every bound, in one place.
 //!
@@ -22,18 +23,23 @@ mod message;
 mod path;
 pub mod persist;
 mod replica;
+mod token;
 
-pub use batch::{Batch, DocumentWrite};
+pub use batch::{Batch, DocumentWrite, Receipt};
 pub use codec::DecodeError;
-pub use document::Version;
+pub use document::{Version, VersionError};
 pub use effect::{
-    Change, FetchId, Input, LinkId, Listed, Notice, Now, Output, Page, Reply, Request,
-    RequestError, RequestId, Snapshot, Written,
+    Answer, Author, Claim, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed, Missing, Notice,
+    Now, Output, Page, Reply, Request, RequestError, RequestId, Session, Snapshot, VersionInfo,
+    Versions, Visible, Write, Written,
 };
 pub use frontier::Frontier;
-pub use id::{DocumentId, Incarnation, Key, Lsn, NameError, Namespace, Origin, ReplicaId, Seq};
+pub use id::{
+    DocumentId, Incarnation, Key, Lsn, NameError, Namespace, Origin, OriginTag, ReplicaId, Seq,
+};
 pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
+pub use token::{Token, TokenError};
 pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status};

