@@ -90,7 +90,12 @@ impl Changes {
             namespace.is_none_or(|namespace| id.namespace == *namespace)
                 && id.key.as_str().starts_with(&self.prefix)
         };
-        let documents: Vec<_> = visible.documents.iter().filter(is_wanted).cloned().collect();
+        let documents: Vec<_> = visible
+            .documents
+            .iter()
+            .filter(is_wanted)
+            .cloned()
+            .collect();
         (!documents.is_empty()).then(|| Visible {
             documents,
             ..visible.clone()
@@ -107,7 +112,10 @@ impl Changes {
             self.behind = false;
             return Ok(());
         }
-        self.ready = visible.iter().filter_map(|visible| self.wanted(visible)).collect();
+        self.ready = visible
+            .iter()
+            .filter_map(|visible| self.wanted(visible))
+            .collect();
         self.read_to = next;
         Ok(())
     }

@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_core::{
-    Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible,
-};
+use anabranch_core::{Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible};
 use anabranch_net::Net;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
