@@ -11,7 +11,10 @@ use crate::{Author, Claim, Conflict, Path, limits};
 type Found = (Path, Vec<Claimed>);
 
 /// All of a document's conflicts, in the order of their paths. The authors' names are left out.
-pub(super) fn conflicts(doc: &mut AutoCommit, #[cfg(feature = "planted")] planted: Option<crate::Planted>) -> Vec<Conflict> {
+pub(super) fn conflicts(
+    doc: &mut AutoCommit,
+    #[cfg(feature = "planted")] planted: Option<crate::Planted>,
+) -> Vec<Conflict> {
     let view = View {
         doc,
         #[cfg(feature = "planted")]
@@ -19,11 +22,20 @@ pub(super) fn conflicts(doc: &mut AutoCommit, #[cfg(feature = "planted")] plante
     };
     let mut found = Vec::new();
     if view.is_there() {
-        view.conflicts_in(&Standing::Container(Kind::Map, vec![ROOT]), &Path::default(), &mut found);
+        view.conflicts_in(
+            &Standing::Container(Kind::Map, vec![ROOT]),
+            &Path::default(),
+            &mut found,
+        );
     }
     let values: Vec<Vec<_>> = found
         .iter()
-        .map(|(_, claims)| claims.iter().map(|claimed| view.json(&claimed.standing)).collect())
+        .map(|(_, claims)| {
+            claims
+                .iter()
+                .map(|claimed| view.json(&claimed.standing))
+                .collect()
+        })
         .collect();
     let mut conflicts = Vec::new();
     for ((path, claims), values) in found.into_iter().zip(values) {
@@ -42,7 +54,8 @@ pub(super) fn conflicts(doc: &mut AutoCommit, #[cfg(feature = "planted")] plante
         // Two who wrote the same agree.
         let mut losers: Vec<Claim> = Vec::new();
         for claim in claims {
-            let told = |known: &Claim| known.kind == claim.kind && equal(&known.value, &claim.value);
+            let told =
+                |known: &Claim| known.kind == claim.kind && equal(&known.value, &claim.value);
             if !told(&winner) && !losers.iter().any(told) {
                 losers.push(claim);
             }

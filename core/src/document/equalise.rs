@@ -112,7 +112,10 @@ impl Pen<'_> {
         let alike = matches!(
             (winner, value),
             (Standing::Container(Kind::Map, _), Value::Object(_))
-                | (Standing::Container(Kind::List | Kind::Set, _), Value::Array(_))
+                | (
+                    Standing::Container(Kind::List | Kind::Set, _),
+                    Value::Array(_)
+                )
                 | (Standing::Container(Kind::Text, _), Value::String(_))
         );
         // A number in a conflict begins anew as a register; what others add to it at the same time still counts.
@@ -129,23 +132,41 @@ impl Pen<'_> {
         let claims = self.view().claims(maps, &cell, 0);
         match claims.len() {
             1 => self.set_entry(maps, &cell.name, value, at),
-            _ => Err(EditError::Internal("a conflict that can't be settled".to_owned())),
+            _ => Err(EditError::Internal(
+                "a conflict that can't be settled".to_owned(),
+            )),
         }
     }
 
     /// Takes away everything that is seen, and puts a value of another kind there.
-    fn replace(&mut self, maps: &[ObjId], cell: &Cell, value: &Value, at: &Path) -> Result<(), EditError> {
+    fn replace(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
         self.bury(maps, cell, 0)?;
         let cell = self.cell(maps, &cell.name);
         self.put_anew(maps, &cell, value, at)
     }
 
     /// Puts a value where at most registers stand, in their place.
-    fn put_anew(&mut self, maps: &[ObjId], cell: &Cell, value: &Value, at: &Path) -> Result<(), EditError> {
+    fn put_anew(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
         if let Some(scalar) = scalar_of(value) {
             return self.replace_registers(maps, cell, New::Register(scalar));
         }
-        let kind = if value.is_object() { Kind::Map } else { Kind::List };
+        let kind = if value.is_object() {
+            Kind::Map
+        } else {
+            Kind::List
+        };
         let members = self.create(maps, cell, kind)?;
         self.fill(&members, value, at)
     }

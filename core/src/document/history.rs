@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::difference;
 use super::{Document, Failed, FailedOn, UnknownVersion, Version};
-use crate::{Author, EditError, Intent, Origin, PatchOperation, RequestError, VersionInfo, Versions};
+use crate::{
+    Author, EditError, Intent, Origin, PatchOperation, RequestError, VersionInfo, Versions,
+};
 
 /// An author of whom only the actor is known.
 pub(super) fn unnamed(actor: String) -> Author {
@@ -67,7 +69,12 @@ impl Document {
             time_s: change.timestamp,
         };
         Versions {
-            versions: changes.into_iter().skip(skip).take(limit).map(step).collect(),
+            versions: changes
+                .into_iter()
+                .skip(skip)
+                .take(limit)
+                .map(step)
+                .collect(),
             more,
         }
     }
@@ -105,7 +112,9 @@ impl Document {
         time_s: i64,
         nonce: u64,
     ) -> Result<Vec<Bytes>, FailedOn> {
-        let doc = self.at(base).map_err(|UnknownVersion| FailedOn::UnknownVersion)?;
+        let doc = self
+            .at(base)
+            .map_err(|UnknownVersion| FailedOn::UnknownVersion)?;
         let mut then = Self {
             doc: doc.with_actor(branch(&self.origin, nonce)),
             origin: self.origin,

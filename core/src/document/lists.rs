@@ -46,7 +46,12 @@ fn check_fresh(value: &Value, at: &Path) -> Result<(), EditError> {
 
 impl Pen<'_> {
     /// Puts a value into a container that was just made.
-    pub(super) fn fill(&mut self, members: &[ObjId], value: &Value, at: &Path) -> Result<(), EditError> {
+    pub(super) fn fill(
+        &mut self,
+        members: &[ObjId],
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
         match value {
             Value::Object(entries) => {
                 for (name, value) in entries {
@@ -114,13 +119,22 @@ impl Pen<'_> {
             return Ok(());
         }
         check_key("", path)?;
-        values.iter().try_for_each(|value| check_fresh(value, path))?;
+        values
+            .iter()
+            .try_for_each(|value| check_fresh(value, path))?;
         let (list, index) = self.locate(lists, at);
-        self.doc.splice(list, index, 0, values.iter().map(fresh)).crdt()
+        self.doc
+            .splice(list, index, 0, values.iter().map(fresh))
+            .crdt()
     }
 
     /// Deletes so many elements from an index on.
-    pub(super) fn delete_run(&mut self, lists: &[ObjId], index: usize, count: usize) -> Result<(), EditError> {
+    pub(super) fn delete_run(
+        &mut self,
+        lists: &[ObjId],
+        index: usize,
+        count: usize,
+    ) -> Result<(), EditError> {
         let mut left = count;
         while left > 0 {
             let (list, at) = self.locate(lists, index);
@@ -146,7 +160,9 @@ impl Pen<'_> {
         let (first, index) = self.locate(texts, at);
         let here = delete.min(self.doc.length(&first).saturating_sub(index));
         if here > 0 || !insert.is_empty() {
-            self.doc.splice_text(&first, index, signed(here)?, insert).crdt()?;
+            self.doc
+                .splice_text(&first, index, signed(here)?, insert)
+                .crdt()?;
         }
         let mut left = delete - here;
         let after = at + insert.chars().count();
@@ -156,7 +172,9 @@ impl Pen<'_> {
             if here == 0 {
                 return Err(EditError::Internal("a text ended too early".to_owned()));
             }
-            self.doc.splice_text(&text, index, signed(here)?, "").crdt()?;
+            self.doc
+                .splice_text(&text, index, signed(here)?, "")
+                .crdt()?;
             left -= here;
         }
         Ok(())
@@ -171,7 +189,8 @@ impl Pen<'_> {
         if let [text] = texts {
             return self.doc.update_text(text, wanted).crdt();
         }
-        let (here, wanted): (Vec<char>, Vec<char>) = (here.chars().collect(), wanted.chars().collect());
+        let (here, wanted): (Vec<char>, Vec<char>) =
+            (here.chars().collect(), wanted.chars().collect());
         let start = here.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
         let ends = here[start..].iter().rev().zip(wanted[start..].iter().rev());
         let end = ends.take_while(|(a, b)| a == b).count();
@@ -188,7 +207,9 @@ impl Pen<'_> {
         at: &Path,
     ) -> Result<(), EditError> {
         let Value::Array(here) = self.view().container(Kind::List, lists, 0) else {
-            return Err(EditError::Internal("a list does not read as an array".to_owned()));
+            return Err(EditError::Internal(
+                "a list does not read as an array".to_owned(),
+            ));
         };
         let conflicted: Vec<bool> = lists
             .iter()
@@ -248,14 +269,18 @@ impl Pen<'_> {
                 }
             }
             (_, Value::Object(_) | Value::Array(_)) => {
-                self.doc.batch_create_object(list, here, &fresh(value), false).crdt()?;
+                self.doc
+                    .batch_create_object(list, here, &fresh(value), false)
+                    .crdt()?;
                 Ok(())
             }
             (found, value) => {
                 let new = scalar_of(value);
                 match (found, new) {
                     // Writing the same again is an edit only where it settles a conflict.
-                    (Some(Standing::Register(old)), Some(new)) if old == new && !conflicted => Ok(()),
+                    (Some(Standing::Register(old)), Some(new)) if old == new && !conflicted => {
+                        Ok(())
+                    }
                     (_, Some(new)) => self.doc.put(list, here, new).crdt(),
                     (_, None) => Err(EditError::Internal("a container is no scalar".to_owned())),
                 }

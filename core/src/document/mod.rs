@@ -49,7 +49,8 @@ impl FromStr for Version {
             let mut head = [0; 32];
             for (index, byte) in head.iter_mut().enumerate() {
                 let pair = digits.then(|| text.get(index * 2..index * 2 + 2)).flatten();
-                *byte = u8::from_str_radix(pair.ok_or(VersionError)?, 16).map_err(|_| VersionError)?;
+                *byte =
+                    u8::from_str_radix(pair.ok_or(VersionError)?, 16).map_err(|_| VersionError)?;
             }
             Ok(head)
         };
@@ -62,7 +63,9 @@ impl FromStr for Version {
 
 /// A text that is no version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this is no version of a document: a version is one or more hashes of 64 hexadecimal digits, joined by \"-\", as an answer gave it")]
+#[error(
+    "this is no version of a document: a version is one or more hashes of 64 hexadecimal digits, joined by \"-\", as an answer gave it"
+)]
 pub struct VersionError;
 
 impl fmt::Display for Version {
@@ -141,7 +144,10 @@ impl Document {
         self.view_of(&self.doc)
     }
 
-    #[cfg_attr(not(feature = "planted"), expect(clippy::unused_self, reason = "a planted bug goes with it"))]
+    #[cfg_attr(
+        not(feature = "planted"),
+        expect(clippy::unused_self, reason = "a planted bug goes with it")
+    )]
     fn view_of<'a>(&self, doc: &'a AutoCommit) -> View<'a> {
         View {
             doc,

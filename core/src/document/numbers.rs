@@ -16,7 +16,12 @@ use crate::{EditError, Path, limits};
 
 impl Pen<'_> {
     /// Adds to the number at a path; creates it there if nothing is.
-    pub(super) fn add_to_number(&mut self, path: &Path, kind: Kind, by: i64) -> Result<(), EditError> {
+    pub(super) fn add_to_number(
+        &mut self,
+        path: &Path,
+        kind: Kind,
+        by: i64,
+    ) -> Result<(), EditError> {
         match self.place(path)? {
             Place::Element { lists, index } => self.add_to_element(&lists, index, kind, by, path),
             Place::Entry { maps, name } => {
@@ -93,9 +98,15 @@ impl Pen<'_> {
             return self.add(maps, cell, kind, by);
         }
         let alone = kind == Kind::Counter && cell.values.is_empty();
-        let key = if alone { cell.name.clone() } else { kind.slot(&cell.name) };
+        let key = if alone {
+            cell.name.clone()
+        } else {
+            kind.slot(&cell.name)
+        };
         self.before_counting()?;
-        self.doc.put(Self::primary(maps), key, ScalarValue::counter(by)).crdt()
+        self.doc
+            .put(Self::primary(maps), key, ScalarValue::counter(by))
+            .crdt()
     }
 
     fn add(&mut self, maps: &[ObjId], cell: &Cell, kind: Kind, by: i64) -> Result<(), EditError> {
@@ -121,7 +132,12 @@ impl Pen<'_> {
             .max_by(|a, b| a.id.cmp(&b.id))
             .ok_or_else(|| EditError::Internal("a number without parts".to_owned()))?;
         let key = key_of(cell, kind, part);
-        self.exactly(&part.map, &key, OpType::Increment(by), std::slice::from_ref(&part.id))
+        self.exactly(
+            &part.map,
+            &key,
+            OpType::Increment(by),
+            std::slice::from_ref(&part.id),
+        )
     }
 }
 

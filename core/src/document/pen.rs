@@ -99,7 +99,8 @@ impl<'a> Pen<'a> {
             });
         }
         self.bytes += change.raw_bytes().len();
-        self.changes.push(Bytes::copy_from_slice(change.raw_bytes()));
+        self.changes
+            .push(Bytes::copy_from_slice(change.raw_bytes()));
         if self.bytes > limits::BATCH_BYTES_MAX {
             return Err(EditError::TooLarge {
                 what: "bytes of this write's changes",
@@ -143,7 +144,11 @@ impl<'a> Pen<'a> {
             let meta = self.doc.get_change_meta_by_hash(head).ok_or_else(lost)?;
             max_op = max_op.max(meta.max_op);
         }
-        let seq = self.doc.get_last_local_change().map_or(0, |change| change.seq()) + 1;
+        let seq = self
+            .doc
+            .get_last_local_change()
+            .map_or(0, |change| change.seq())
+            + 1;
         let id = |id: &ObjId| match id {
             ObjId::Root => None,
             ObjId::Id(counter, actor, _) => Some(OpId::new(*counter, actor)),
@@ -189,15 +194,24 @@ impl<'a> Pen<'a> {
         cell: &Cell,
         new: New,
     ) -> Result<(), EditError> {
-        let target = cell.registers().last().map_or(Self::primary(maps), |part| &part.map);
+        let target = cell
+            .registers()
+            .last()
+            .map_or(Self::primary(maps), |part| &part.map);
         for map in maps {
             let here = |part: &&Part| part.map == *map;
-            let old: Vec<_> = cell.registers().filter(here).map(|part| part.id.clone()).collect();
+            let old: Vec<_> = cell
+                .registers()
+                .filter(here)
+                .map(|part| part.id.clone())
+                .collect();
             let alone = cell.values.iter().filter(here).count() == old.len();
             let action = match &new {
                 New::Register(value) if map == target => OpType::Put(value.clone()),
                 New::Container(kind) if map == target => {
-                    let object = kind.object().ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
+                    let object = kind
+                        .object()
+                        .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
                     OpType::Make(object)
                 }
                 _ if old.is_empty() => continue,
@@ -249,7 +263,12 @@ impl<'a> Pen<'a> {
     }
 
     /// What was removed is there from now on.
-    pub(super) fn revive(&mut self, maps: &[ObjId], cell: &Cell, kind: Kind) -> Result<(), EditError> {
+    pub(super) fn revive(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        kind: Kind,
+    ) -> Result<(), EditError> {
         if cell.graves(kind).next().is_none() || cell.revivals(kind).next().is_some() {
             return Ok(());
         }
@@ -294,11 +313,19 @@ impl<'a> Pen<'a> {
         if kind == Kind::Set {
             self.replace_registers(maps, cell, New::Nothing)?;
             let map = Self::primary(maps).clone();
-            return Ok(vec![self.doc.put_object(map, kind.slot(&cell.name), object).crdt()?]);
+            return Ok(vec![
+                self.doc
+                    .put_object(map, kind.slot(&cell.name), object)
+                    .crdt()?,
+            ]);
         }
         if cell.values.is_empty() {
             let map = Self::primary(maps).clone();
-            return Ok(vec![self.doc.put_object(map, cell.name.as_str(), object).crdt()?]);
+            return Ok(vec![
+                self.doc
+                    .put_object(map, cell.name.as_str(), object)
+                    .crdt()?,
+            ]);
         }
         self.replace_registers(maps, cell, New::Container(kind))?;
         let made = self.cell(maps, &cell.name);

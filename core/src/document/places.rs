@@ -45,7 +45,11 @@ pub(super) fn check_key(name: &str, at: &Path) -> Result<(), EditError> {
 
 impl Pen<'_> {
     /// Follows a path to the container that it names, creating maps on the way and `last` at its end.
-    pub(super) fn descend(&mut self, parts: &[String], last: Kind) -> Result<Vec<ObjId>, EditError> {
+    pub(super) fn descend(
+        &mut self,
+        parts: &[String],
+        last: Kind,
+    ) -> Result<Vec<ObjId>, EditError> {
         match self.walk(parts, Some(last))? {
             Here::Map(members) | Here::List(members) => Ok(members),
         }
@@ -175,7 +179,11 @@ impl Pen<'_> {
         }
     }
 
-    pub(super) fn element(&self, lists: &[ObjId], index: usize) -> Result<Option<Standing>, EditError> {
+    pub(super) fn element(
+        &self,
+        lists: &[ObjId],
+        index: usize,
+    ) -> Result<Option<Standing>, EditError> {
         let (list, index) = self.locate(lists, index);
         let found = self.doc.get(&list, index).crdt()?;
         Ok(found.map(|(value, id)| Standing::of(value.into_owned(), id)))
@@ -228,8 +236,10 @@ fn step(kind: Kind, members: Vec<ObjId>, at: &Path) -> Result<Here, EditError> {
     match kind {
         Kind::Map => Ok(Here::Map(members)),
         Kind::List => Ok(Here::List(members)),
-        Kind::Text | Kind::Counter | Kind::Quantity | Kind::Set => {
-            Err(mismatch(at, &Standing::Container(kind, members), "a map or a list"))
-        }
+        Kind::Text | Kind::Counter | Kind::Quantity | Kind::Set => Err(mismatch(
+            at,
+            &Standing::Container(kind, members),
+            "a map or a list",
+        )),
     }
 }

@@ -80,7 +80,9 @@ impl View<'_> {
     }
 
     pub(super) fn text(self, members: &[ObjId]) -> String {
-        let texts = members.iter().map(|text| self.doc.text(text).unwrap_or_default());
+        let texts = members
+            .iter()
+            .map(|text| self.doc.text(text).unwrap_or_default());
         texts.collect()
     }
 
@@ -111,7 +113,10 @@ pub(super) fn canonical_order(a: &Value, b: &Value) -> Ordering {
     rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
         (Value::Number(a), Value::Number(b)) => match (a.as_i128(), b.as_i128()) {
             (Some(a), Some(b)) => a.cmp(&b),
-            _ => a.as_f64().unwrap_or(0.0).total_cmp(&b.as_f64().unwrap_or(0.0)),
+            _ => a
+                .as_f64()
+                .unwrap_or(0.0)
+                .total_cmp(&b.as_f64().unwrap_or(0.0)),
         },
         (Value::String(a), Value::String(b)) => a.cmp(b),
         (a, b) => a.to_string().cmp(&b.to_string()),

@@ -37,7 +37,12 @@ impl Pen<'_> {
     }
 
     /// Takes away everything that stands at an entry.
-    pub(super) fn remove_entry(&mut self, maps: &[ObjId], cell: &Cell, depth: usize) -> Result<(), EditError> {
+    pub(super) fn remove_entry(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        depth: usize,
+    ) -> Result<(), EditError> {
         self.bury(maps, cell, depth)?;
         if cell.registers().next().is_some() {
             self.replace_registers(maps, cell, New::Nothing)?;
@@ -46,7 +51,12 @@ impl Pen<'_> {
     }
 
     /// Takes away everything at an entry but registers.
-    pub(super) fn bury(&mut self, maps: &[ObjId], cell: &Cell, depth: usize) -> Result<(), EditError> {
+    pub(super) fn bury(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        depth: usize,
+    ) -> Result<(), EditError> {
         for claimed in self.view().claims(maps, cell, depth) {
             self.bury_one(maps, cell, &claimed.standing, depth)?;
         }
@@ -116,7 +126,10 @@ impl Pen<'_> {
     pub(super) fn names(&self, maps: &[ObjId]) -> Vec<String> {
         let view = self.view();
         let (plain, cells) = view.entries(maps);
-        let mut names: Vec<_> = plain.into_iter().map(|item| item.key.into_owned()).collect();
+        let mut names: Vec<_> = plain
+            .into_iter()
+            .map(|item| item.key.into_owned())
+            .collect();
         let there = cells
             .into_iter()
             .filter(|(_, cell)| !view.claims(maps, cell, 0).is_empty());

@@ -20,7 +20,10 @@ pub(super) fn json_kind(value: &Value) -> &'static str {
 /// A whole number, also where it was written with a fraction of nothing: 5.0 is 5.
 fn whole(n: f64) -> Option<i64> {
     let fits = n.fract() == 0.0 && n.abs() <= WHOLE_MAX && !(n == 0.0 && n.is_sign_negative());
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole and below 2^53"
+    )]
     fits.then_some(n as i64)
 }
 
@@ -49,7 +52,9 @@ pub(super) fn normalised(value: &Value) -> Value {
         },
         Value::Array(elements) => Value::Array(elements.iter().map(normalised).collect()),
         Value::Object(entries) => {
-            let entries = entries.iter().map(|(name, value)| (name.clone(), normalised(value)));
+            let entries = entries
+                .iter()
+                .map(|(name, value)| (name.clone(), normalised(value)));
             Value::Object(entries.collect())
         }
         Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
@@ -65,7 +70,8 @@ pub(super) fn equal(a: &Value, b: &Value) -> bool {
         }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len()
-                && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b)))
+                && a.iter()
+                    .all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b)))
         }
         (a, b) => a == b,
     }
@@ -80,13 +86,17 @@ fn number(n: &Number) -> Number {
 pub(super) fn fresh(value: &Value) -> hydrate::Value {
     match value {
         Value::Object(entries) => hydrate::Value::Map(fresh_map(entries)),
-        Value::Array(elements) => hydrate::Value::from(elements.iter().map(fresh).collect::<Vec<_>>()),
+        Value::Array(elements) => {
+            hydrate::Value::from(elements.iter().map(fresh).collect::<Vec<_>>())
+        }
         value => hydrate::Value::Scalar(scalar_of(value).unwrap_or(ScalarValue::Null)),
     }
 }
 
 /// The library sorts the keys of what it is given, so the order in here does not show.
 pub(super) fn fresh_map(entries: &Map<String, Value>) -> hydrate::Map {
-    let entries = entries.iter().map(|(name, value)| (name.as_str(), fresh(value)));
+    let entries = entries
+        .iter()
+        .map(|(name, value)| (name.as_str(), fresh(value)));
     entries.collect::<std::collections::HashMap<_, _>>().into()
 }

@@ -87,7 +87,12 @@ impl Pen<'_> {
     }
 
     /// The element at an index of a set's canonical order, which is how JSON Patch names it.
-    pub(super) fn element_of_set(&self, members: &[ObjId], name: &str, at: &Path) -> Result<Value, EditError> {
+    pub(super) fn element_of_set(
+        &self,
+        members: &[ObjId],
+        name: &str,
+        at: &Path,
+    ) -> Result<Value, EditError> {
         let mut elements = self.view().set(members);
         let index: Option<usize> = name.parse().ok();
         match index.filter(|index| *index < elements.len()) {
@@ -100,7 +105,8 @@ impl Pen<'_> {
 
     /// The set whose element a path names by its index, if it is one.
     pub(super) fn set_above(&self, path: &Path) -> Result<Option<Vec<ObjId>>, EditError> {
-        let Some((parents, _)) = path.split_last().filter(|(parents, _)| !parents.is_empty()) else {
+        let Some((parents, _)) = path.split_last().filter(|(parents, _)| !parents.is_empty())
+        else {
             return Ok(None);
         };
         let Some(place @ Place::Entry { .. }) = self.find(&Path::of(parents))? else {

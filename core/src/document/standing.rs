@@ -101,7 +101,10 @@ impl Cell {
 
     /// What a kind consists of here, buried or not.
     pub(super) fn members(&self, kind: Kind) -> impl Iterator<Item = &Part> {
-        let values = self.values.iter().filter(move |part| part.kind() == Some(kind));
+        let values = self
+            .values
+            .iter()
+            .filter(move |part| part.kind() == Some(kind));
         let parts = self.parts.iter().filter(move |(of, _)| *of == kind);
         values.chain(parts.map(|(_, part)| part))
     }
@@ -144,9 +147,7 @@ impl Standing {
         match value {
             Stored::Object(object) => Self::Container(Kind::of(object), vec![id]),
             Stored::Scalar(scalar) => match scalar.into_owned() {
-                ScalarValue::Counter(counter) => {
-                    Self::Number(Kind::Counter, i64::from(&counter))
-                }
+                ScalarValue::Counter(counter) => Self::Number(Kind::Counter, i64::from(&counter)),
                 scalar => Self::Register(scalar),
             },
         }
@@ -273,7 +274,10 @@ impl<'a> View<'a> {
 
     /// The value that is read at an entry.
     pub(super) fn winner(self, maps: &[ObjId], cell: &Cell) -> Option<Standing> {
-        self.claims(maps, cell, 0).into_iter().next().map(|claimed| claimed.standing)
+        self.claims(maps, cell, 0)
+            .into_iter()
+            .next()
+            .map(|claimed| claimed.standing)
     }
 
     /// The values at an entry: first the one that is read, then those that lost, later ones first.
@@ -309,8 +313,13 @@ impl<'a> View<'a> {
             .collect();
         registers.sort_by(|(_, a), (_, b)| a.cmp(b));
         // An integer beside a counter or quantity is where that begins.
-        if let Some(Claimed { standing: Standing::Number(_, sum), top }) = numbers.last_mut()
-            && let Some(at) = registers.iter().rposition(|(value, _)| value.as_i64().is_some() && is_integer(value))
+        if let Some(Claimed {
+            standing: Standing::Number(_, sum),
+            top,
+        }) = numbers.last_mut()
+            && let Some(at) = registers
+                .iter()
+                .rposition(|(value, _)| value.as_i64().is_some() && is_integer(value))
         {
             let (base, id) = registers.remove(at);
             *sum = sum.saturating_add(base.as_i64().unwrap_or(0));
@@ -350,14 +359,22 @@ impl<'a> View<'a> {
         let slot = kind.slot(&cell.name);
         let seen: Vec<_> = maps
             .iter()
-            .flat_map(|map| self.doc.get_all_at(map, slot.as_str(), &then).unwrap_or_default())
+            .flat_map(|map| {
+                self.doc
+                    .get_all_at(map, slot.as_str(), &then)
+                    .unwrap_or_default()
+            })
             .map(|(_, id)| id)
             .collect();
         members.iter().any(|member| !seen.contains(member))
     }
 
     fn number(self, maps: &[ObjId], cell: &Cell, kind: Kind) -> Option<Claimed> {
-        let top = cell.members(kind).filter(|part| part.counter().is_some()).map(|part| part.id.clone()).max()?;
+        let top = cell
+            .members(kind)
+            .filter(|part| part.counter().is_some())
+            .map(|part| part.id.clone())
+            .max()?;
         let sum = cell.sum(kind);
         let value = sum.saturating_sub(self.taken(maps, cell, kind));
         let there = cell.graves(kind).next().is_none() || cell.revivals(kind).next().is_some();
@@ -386,7 +403,11 @@ impl<'a> View<'a> {
         let mut sum: i64 = 0;
         for map in maps {
             for slot in &slots {
-                for (value, _) in self.doc.get_all_at(map, slot.as_str(), then).unwrap_or_default() {
+                for (value, _) in self
+                    .doc
+                    .get_all_at(map, slot.as_str(), then)
+                    .unwrap_or_default()
+                {
                     if let Stored::Scalar(scalar) = value
                         && let ScalarValue::Counter(counter) = scalar.as_ref()
                     {
@@ -400,7 +421,10 @@ impl<'a> View<'a> {
 
     /// The history that those had seen who made these.
     fn seen_by(self, parts: &[&Part]) -> Vec<ChangeHash> {
-        parts.iter().filter_map(|part| self.doc.hash_for_opid(&part.id)).collect()
+        parts
+            .iter()
+            .filter_map(|part| self.doc.hash_for_opid(&part.id))
+            .collect()
     }
 
     /// True when there is anything in a container.
@@ -411,11 +435,15 @@ impl<'a> View<'a> {
         }
         match kind {
             Kind::List | Kind::Text => members.iter().any(|object| self.doc.length(object) > 0),
-            Kind::Set => members.iter().any(|map| self.doc.map_range(map, ..).next().is_some()),
+            Kind::Set => members
+                .iter()
+                .any(|map| self.doc.map_range(map, ..).next().is_some()),
             Kind::Map => {
                 let (plain, cells) = self.entries(members);
                 !plain.is_empty()
-                    || cells.values().any(|cell| !self.claims(members, cell, depth).is_empty())
+                    || cells
+                        .values()
+                        .any(|cell| !self.claims(members, cell, depth).is_empty())
             }
             Kind::Counter | Kind::Quantity => false,
         }
@@ -432,7 +460,8 @@ impl<'a> View<'a> {
     /// True when somebody deleted the document and nobody has made it again, whether or not anything
     /// survived.
     pub(super) fn is_buried(self) -> bool {
-        self.all(&ROOT, ROOT_GRAVE).next().is_some() && self.all(&ROOT, ROOT_REVIVAL).next().is_none()
+        self.all(&ROOT, ROOT_GRAVE).next().is_some()
+            && self.all(&ROOT, ROOT_REVIVAL).next().is_none()
     }
 }
 
@@ -451,9 +480,9 @@ pub(super) fn is_integer(value: &ScalarValue) -> bool {
 /// What a plain entry is.
 pub(super) fn plain(item: &MapRangeItem<'_>) -> Option<(Kind, ObjId)> {
     match &item.value {
-        ValueRef::Object(object @ (ObjType::Map | ObjType::Table | ObjType::List | ObjType::Text)) => {
-            Some((Kind::of(*object), item.id()))
-        }
+        ValueRef::Object(
+            object @ (ObjType::Map | ObjType::Table | ObjType::List | ObjType::Text),
+        ) => Some((Kind::of(*object), item.id())),
         ValueRef::Scalar(_) => None,
     }
 }
