@@ -176,6 +176,11 @@ impl Receipts {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.fresh.is_empty() && self.under_way.is_empty() && self.released.is_empty()
+    }
+
     /// The write that was under way for this key has ended.
     pub(super) fn release(&mut self, key: ReceiptKey) {
         self.released.push_back(key);
