@@ -62,7 +62,10 @@ async fn a_batch_is_whole_or_not_there_after_reopening() {
     ));
     node.shutdown().await.unwrap();
     let node = Node::open(Config::new(dir.path())).await.unwrap();
-    assert_eq!((n(&node, "a").await, n(&node, "b").await), (Some(1), Some(1)));
+    assert_eq!(
+        (n(&node, "a").await, n(&node, "b").await),
+        (Some(1), Some(1))
+    );
     node.shutdown().await.unwrap();
 }
 
@@ -155,7 +158,10 @@ async fn a_repeat_after_reopening_gets_the_first_answer() {
         node.ask(other, Session::default()).await,
         Err(Error::Request(RequestError::KeyReused))
     ));
-    assert_eq!((n(&node, "a").await, n(&node, "b").await), (Some(1), Some(2)));
+    assert_eq!(
+        (n(&node, "a").await, n(&node, "b").await),
+        (Some(1), Some(2))
+    );
     node.shutdown().await.unwrap();
     // Nothing is remembered for no time.
     config.receipts_kept = Duration::ZERO;

@@ -11,7 +11,11 @@ use crate::{Batch, Origin, Seq};
 fn after(replica: u8, seq: u64, cause: (Origin, u64)) -> Batch {
     Batch {
         causes: vec![(cause.0, Seq(cause.1))],
-        ..batch(origin(replica, 1), seq, vec![Bytes::from_static(b"no change")])
+        ..batch(
+            origin(replica, 1),
+            seq,
+            vec![Bytes::from_static(b"no change")],
+        )
     }
 }
 
@@ -51,9 +55,10 @@ fn what_waits_is_bounded_and_what_is_dropped_comes_again() {
         bed.hear(after(2, seq, cause));
     }
     assert!(bed.replica.history.held_back_bytes() <= 200);
-    let asked = bed.messages().into_iter().any(|message| {
-        matches!(message, Message::Want(wants) if wants[0].origin == origin(2, 1))
-    });
+    let asked = bed
+        .messages()
+        .into_iter()
+        .any(|message| matches!(message, Message::Want(wants) if wants[0].origin == origin(2, 1)));
     assert!(asked, "the sender is asked for what was dropped");
     bed.hear(plain(3, 1));
     for seq in 1..20 {

@@ -47,7 +47,9 @@ fn a_repeat_waits_until_the_first_is_durable() {
 fn the_same_twice_at_the_same_time_is_done_once() {
     let mut bed = Bed::new();
     bed.hold_fetches = true;
-    let ids: Vec<_> = (0..5).map(|_| bed.ask(once("a"), &Token::default())).collect();
+    let ids: Vec<_> = (0..5)
+        .map(|_| bed.ask(once("a"), &Token::default()))
+        .collect();
     assert_eq!(bed.fetches.len(), 1, "one looks it up, the others wait");
     bed.fetch();
     let answers: Vec<_> = ids.iter().map(|id| bed.answer(*id).unwrap()).collect();

@@ -1,6 +1,8 @@
 //! Sessions: nobody is shown less than they have seen.
 
-use super::bed::{Bed, Outcome, WAIT_MS, batch, increment, namespace, origin, read, write, writing};
+use super::bed::{
+    Bed, Outcome, WAIT_MS, batch, increment, namespace, origin, read, write, writing,
+};
 use crate::effect::{Input, RequestError, RequestId, Session};
 use crate::{Batch, Intent, Seq, Token};
 
@@ -107,7 +109,10 @@ fn a_write_is_all_that_a_token_says_of_its_namespace() {
     let after = token_of(bed.request(request(), &seen));
     let mut expected = token(&[(1, 1)]);
     expected.set(&namespace(5), [(origin(9, 1).tag(), Seq(7))]);
-    assert_eq!(after, expected, "of another namespace it keeps what it said");
+    assert_eq!(
+        after, expected,
+        "of another namespace it keeps what it said"
+    );
     // Whoever has the write has what came before it.
     assert_eq!(token_of(bed.request(read("k"), &after)), expected);
     bed.hear(plain(3, 2));
