@@ -154,7 +154,7 @@ impl Pen<'_> {
                 self.bury_one(maps, cell, &claimed.standing, 0)?;
             }
         }
-        self.replace_registers(maps, cell, New::Nothing)?;
+        self.replace_registers(maps, cell, &New::Nothing)?;
         let cell = self.cell(maps, &cell.name);
         let claims = self.view().claims(maps, &cell, 0);
         match claims.len() {
@@ -187,7 +187,7 @@ impl Pen<'_> {
         at: &Path,
     ) -> Result<(), EditError> {
         if let Some(scalar) = scalar_of(value) {
-            return self.replace_registers(maps, cell, New::Register(scalar));
+            return self.replace_registers(maps, cell, &New::Register(scalar));
         }
         let kind = if value.is_object() {
             Kind::Map

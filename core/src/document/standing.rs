@@ -70,7 +70,7 @@ impl Part {
     }
 
     /// Of a grave: how many objects, or which sum, the remover saw.
-    fn seen(&self) -> i64 {
+    pub(super) fn seen(&self) -> i64 {
         match &self.value {
             Stored::Scalar(scalar) => scalar.as_i64().unwrap_or(0),
             Stored::Object(_) => 0,
