@@ -42,7 +42,11 @@ const WISHES: &str = "wishes/alice";
 
 impl Cart {
     fn put_in(&mut self, article: &str, pieces: i64) {
-        self.lines.entry(article.to_owned()).or_default().pieces.adjust(pieces);
+        self.lines
+            .entry(article.to_owned())
+            .or_default()
+            .pieces
+            .adjust(pieces);
     }
 
     fn pieces(&self, article: &str) -> Option<i64> {
@@ -52,10 +56,13 @@ impl Cart {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let datacenters = Datacenters::start(&["frankfurt", "virginia"], Duration::from_millis(46)).await?;
+    let datacenters =
+        Datacenters::start(&["frankfurt", "virginia"], Duration::from_millis(46)).await?;
     let (frankfurt, virginia) = (&datacenters.nodes[0], &datacenters.nodes[1]);
 
-    println!("\nFrankfurt and Virginia, 46 ms apart, each with a node of its own. The link is cut.\n");
+    println!(
+        "\nFrankfurt and Virginia, 46 ms apart, each with a node of its own. The link is cut.\n"
+    );
     datacenters.cut();
 
     // Alice's requests reach one datacenter from her phone and the other from her laptop. Neither waits: a
@@ -77,12 +84,19 @@ async fn main() -> Result<()> {
         .await?;
     let cart = rejoin(&datacenters).await?;
     // One cart, with both sides' lines; and as each put in two teas, there are four.
-    assert_eq!((cart.pieces("tea"), cart.pieces("honey"), cart.pieces("cup")), (Some(4), Some(1), Some(3)));
+    assert_eq!(
+        (cart.pieces("tea"), cart.pieces("honey"), cart.pieces("cup")),
+        (Some(4), Some(1), Some(3))
+    );
 
     println!("2  Virginia takes the tea out of the cart while Frankfurt puts another one in");
     datacenters.cut();
-    virginia.edit(SHOP, CART, |cart: &mut Cart| cart.lines.remove("tea")).await?;
-    frankfurt.edit(SHOP, CART, |cart: &mut Cart| cart.put_in("tea", 1)).await?;
+    virginia
+        .edit(SHOP, CART, |cart: &mut Cart| cart.lines.remove("tea"))
+        .await?;
+    frankfurt
+        .edit(SHOP, CART, |cart: &mut Cart| cart.put_in("tea", 1))
+        .await?;
     let cart = rejoin(&datacenters).await?;
     // The removal took the four that it saw, and not the one that it did not.
     assert_eq!(cart.pieces("tea"), Some(1));
@@ -106,24 +120,41 @@ async fn main() -> Result<()> {
     assert_eq!(cart.note, "Please only knock. Or leave it at the door.");
     assert_eq!(cart.coupons, ["WELCOME".to_owned()].into_iter().collect());
 
-    println!("4  Virginia moves a kettle from the wish list into the cart: two documents, one write");
+    println!(
+        "4  Virginia moves a kettle from the wish list into the cart: two documents, one write"
+    );
     frankfurt
         .edit(SHOP, WISHES, |wishes: &mut Wishes| {
-            wishes.lines.entry("kettle".to_owned()).or_default().pieces.adjust(1);
+            wishes
+                .lines
+                .entry("kettle".to_owned())
+                .or_default()
+                .pieces
+                .adjust(1);
         })
         .await?;
     datacenters.equal(SHOP).await?;
     let mut feed = frankfurt.subscribe(None, "", None);
     let mut wishes = virginia.draft::<Wishes>(SHOP, WISHES).await?;
     let mut cart = virginia.draft::<Cart>(SHOP, CART).await?;
-    let kettle = wishes.lines.remove("kettle").ok_or("the kettle is not on the list")?;
+    let kettle = wishes
+        .lines
+        .remove("kettle")
+        .ok_or("the kettle is not on the list")?;
     cart.lines.insert("kettle".to_owned(), kettle);
     let writes = [wishes.into_write()?, cart.into_write()?];
-    virginia.write_all(SHOP, writes.into_iter().flatten()).await?;
+    virginia.batch(SHOP, writes.into_iter().flatten()).await?;
     // In Frankfurt they become visible in one moment: nobody sees the kettle in both places, or in none.
     let change = feed.next().await?;
-    let documents: Vec<_> = change.documents.iter().map(|document| document.key.as_str()).collect();
-    println!("   Frankfurt sees one change, to {}", documents.join(" and "));
+    let documents: Vec<_> = change
+        .documents
+        .iter()
+        .map(|document| document.key.as_str())
+        .collect();
+    println!(
+        "   Frankfurt sees one change, to {}",
+        documents.join(" and ")
+    );
     assert_eq!(documents.len(), 2);
     let cart = rejoin(&datacenters).await?;
     assert_eq!(cart.pieces("kettle"), Some(1));
@@ -157,8 +188,14 @@ fn show(who: &str, cart: &Cart) {
         [] => "-".to_owned(),
         _ => list.join(", "),
     };
-    let lines = cart.lines.iter().map(|(article, line)| format!("{} {article}", line.pieces));
+    let lines = cart
+        .lines
+        .iter()
+        .map(|(article, line)| format!("{} {article}", line.pieces));
     let lines = or_none(lines.collect());
     let coupons = or_none(cart.coupons.iter().cloned().collect());
-    println!("   {who:<10} {lines:<28} coupons {coupons:<16} note {:?}", &*cart.note);
+    println!(
+        "   {who:<10} {lines:<28} coupons {coupons:<16} note {:?}",
+        &*cart.note
+    );
 }

@@ -9,7 +9,7 @@ mod datacenters;
 use std::time::Duration;
 
 use anabranch::typed::{Counter, Set};
-use anabranch::{Node, Session};
+use anabranch::{Node, Token};
 use datacenters::{Datacenters, Result};
 use serde::{Deserialize, Serialize};
 
@@ -68,29 +68,54 @@ fn timeline(name: &str) -> String {
 }
 
 /// Posts: to the author's own document and to the timelines of all who follow, in one write. Everywhere, all
-/// of it becomes visible at once.
-async fn post(node: &Node, author: &str, id: &str, text: &str) -> Result<()> {
-    let mut home = node.draft::<Person>(SOCIAL, &person(author)).await?;
-    home.posts.push(Post { id: id.to_owned(), text: text.to_owned(), ..Post::default() });
-    let readers: Vec<String> = home.followers.iter().cloned().chain([author.to_owned()]).collect();
+/// of it becomes visible at once. The token says what somebody has seen who has seen this.
+async fn post(node: &Node, author: &str, id: &str, text: &str) -> Result<Token> {
+    let mut session = node.session();
+    let mut home = session.draft::<Person>(SOCIAL, &person(author)).await?;
+    home.posts.push(Post {
+        id: id.to_owned(),
+        text: text.to_owned(),
+        ..Post::default()
+    });
+    let readers: Vec<String> = home
+        .followers
+        .iter()
+        .cloned()
+        .chain([author.to_owned()])
+        .collect();
     let mut writes = vec![home.into_write()?];
     for reader in readers {
-        let mut timeline = node.draft::<Timeline>(SOCIAL, &timeline(&reader)).await?;
-        let entry = Entry { id: id.to_owned(), by: author.to_owned(), text: text.to_owned() };
+        let mut timeline = session
+            .draft::<Timeline>(SOCIAL, &timeline(&reader))
+            .await?;
+        let entry = Entry {
+            id: id.to_owned(),
+            by: author.to_owned(),
+            text: text.to_owned(),
+        };
         timeline.entries.push(entry);
         let old = timeline.entries.len().saturating_sub(ENTRIES_MAX);
         timeline.entries.drain(..old);
         writes.push(timeline.into_write()?);
     }
-    node.write_all(SOCIAL, writes.into_iter().flatten()).await?;
-    Ok(())
+    session.batch(SOCIAL, writes.into_iter().flatten()).await?;
+    Ok(session.token().clone())
 }
 
 /// Changes one post of somebody's.
-async fn on_post(node: &Node, author: &str, id: &str, change: impl FnOnce(&mut Post)) -> Result<()> {
+async fn on_post(
+    node: &Node,
+    author: &str,
+    id: &str,
+    change: impl FnOnce(&mut Post),
+) -> Result<()> {
     node.try_edit(SOCIAL, &person(author), |person: &mut Person| {
         // An error leaves the document as it was.
-        let post = person.posts.iter_mut().find(|post| post.id == id).ok_or("there is no such post")?;
+        let post = person
+            .posts
+            .iter_mut()
+            .find(|post| post.id == id)
+            .ok_or("there is no such post")?;
         change(post);
         Ok(())
     })
@@ -102,13 +127,19 @@ async fn like(node: &Node, author: &str, id: &str) -> Result<()> {
 }
 
 async fn comment(node: &Node, author: &str, id: &str, by: &str, text: &str) -> Result<()> {
-    let comment = Comment { by: by.to_owned(), text: text.to_owned() };
+    let comment = Comment {
+        by: by.to_owned(),
+        text: text.to_owned(),
+    };
     on_post(node, author, id, |post| post.comments.push(comment)).await
 }
 
 /// The newest posts of a timeline, newest first.
 async fn newest(node: &Node, reader: &str) -> Result<Vec<Entry>> {
-    let timeline = node.read::<Timeline>(SOCIAL, &timeline(reader)).await?.unwrap_or_default();
+    let timeline = node
+        .read::<Timeline>(SOCIAL, &timeline(reader))
+        .await?
+        .unwrap_or_default();
     Ok(timeline.entries.into_iter().rev().take(NEWEST).collect())
 }
 
@@ -138,7 +169,13 @@ async fn main() -> Result<()> {
     like(virginia, "ada", "p1").await?;
     comment(virginia, "ada", "p1", "ben", "Morning!").await?;
     comment(singapore, "ada", "p1", "cleo", "Good evening, rather.").await?;
-    post(singapore, "ada", "p3", "Written on a flight, by way of Singapore.").await?;
+    post(
+        singapore,
+        "ada",
+        "p3",
+        "Written on a flight, by way of Singapore.",
+    )
+    .await?;
     show(&datacenters, "ben").await?;
     println!("3  The links are back");
     datacenters.heal();
@@ -146,23 +183,56 @@ async fn main() -> Result<()> {
     show(&datacenters, "ben").await?;
     for node in &datacenters.nodes {
         let ada: Person = node.read(SOCIAL, &person("ada")).await?.unwrap_or_default();
-        let first = ada.posts.iter().find(|post| post.id == "p1").ok_or("the first post is gone")?;
-        assert_eq!((first.likes.value(), first.comments.len(), ada.posts.len()), (3, 2, 3));
+        let first = ada
+            .posts
+            .iter()
+            .find(|post| post.id == "p1")
+            .ok_or("the first post is gone")?;
+        assert_eq!(
+            (first.likes.value(), first.comments.len(), ada.posts.len()),
+            (3, 2, 3)
+        );
         assert_eq!(newest(node, "ben").await?.len(), 3);
     }
 
     println!("4  Ada posts in Frankfurt, and looks in Singapore at once");
-    SESSION_PART
+    let token = post(frankfurt, "ada", "p4", "Is this visible over there?").await?;
+    let without = newest(singapore, "ada")
+        .await?
+        .iter()
+        .any(|entry| entry.id == "p4");
+    // With the token, Singapore waits until it has what Ada has seen: here, the 80 ms that it is away. It travels as
+    // text, in a cookie or a header.
+    let mut session = singapore.resume(token.to_string().parse()?);
+    let timeline: Timeline = session
+        .read(SOCIAL, &timeline("ada"))
+        .await?
+        .unwrap_or_default();
+    let with = timeline.entries.iter().any(|entry| entry.id == "p4");
+    let seen = |seen| if seen { "there" } else { "not there yet" };
+    println!(
+        "   her post, without her session: {}; with it: {}",
+        seen(without),
+        seen(with)
+    );
+    assert!(with);
     println!("\nEvery like counted, every comment kept, every timeline the same.");
     datacenters.shutdown().await
 }
 
 /// Somebody's timeline in each datacenter, with what the posts have come to.
 async fn show(datacenters: &Datacenters, reader: &str) -> Result<()> {
-    for (node, name) in datacenters.nodes.iter().zip(["Frankfurt", "Virginia", "Singapore"]) {
+    for (node, name) in datacenters
+        .nodes
+        .iter()
+        .zip(["Frankfurt", "Virginia", "Singapore"])
+    {
         println!("   {reader}'s timeline in {name}");
         for entry in newest(node, reader).await? {
-            let author: Person = node.read(SOCIAL, &person(&entry.by)).await?.unwrap_or_default();
+            let author: Person = node
+                .read(SOCIAL, &person(&entry.by))
+                .await?
+                .unwrap_or_default();
             let post = author.posts.iter().find(|post| post.id == entry.id);
             let likes = post.map_or(0, |post| post.likes.value());
             println!("     {}: {:<44} {likes} likes", entry.by, entry.text);

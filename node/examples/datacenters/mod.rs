@@ -10,18 +10,18 @@ use anabranch::relay::{Relay, Shape};
 use anabranch::{Config, Gossip, Node};
 use tempfile::TempDir;
 
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// One node for each datacenter, and the links between every two.
-pub struct Datacenters {
-    pub nodes: Vec<Node>,
+pub(crate) struct Datacenters {
+    pub(crate) nodes: Vec<Node>,
     links: Vec<Relay>,
     data: TempDir,
 }
 
 impl Datacenters {
     /// Starts them, a distance apart, and waits until they know each other.
-    pub async fn start(names: &[&str], one_way: Duration) -> Result<Self> {
+    pub(crate) async fn start(names: &[&str], one_way: Duration) -> Result<Self> {
         let ca = CertificateAuthority::generate("example")?;
         let (mut nodes, mut links) = (Vec::<Node>::new(), Vec::new());
         let data = tempfile::tempdir()?;
@@ -62,17 +62,17 @@ impl Datacenters {
     }
 
     /// From now on nothing passes between them.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.links.iter().for_each(Relay::cut);
     }
 
     /// Now it does again.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.links.iter().for_each(Relay::heal);
     }
 
     /// Waits until all hold the same. (A service has no need to: it goes on with what it has.)
-    pub async fn equal(&self, namespace: &str) -> Result<()> {
+    pub(crate) async fn equal(&self, namespace: &str) -> Result<()> {
         loop {
             let mut states = Vec::new();
             for node in &self.nodes {
@@ -85,7 +85,7 @@ impl Datacenters {
         }
     }
 
-    pub async fn shutdown(self) -> Result<()> {
+    pub(crate) async fn shutdown(self) -> Result<()> {
         for node in self.nodes {
             node.shutdown().await?;
         }

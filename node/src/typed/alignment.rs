@@ -63,7 +63,10 @@ type Reach = Vec<usize>;
 /// one above, that is, by an insertion.
 fn comes_from_above(reach: &Reach, diagonal: usize) -> bool {
     // `diagonal` counts from the lowest one that the extra difference can lead to; `reach` begins one higher.
-    match (diagonal.checked_sub(2).map(|at| reach[at]), reach.get(diagonal)) {
+    match (
+        diagonal.checked_sub(2).map(|at| reach[at]),
+        reach.get(diagonal),
+    ) {
         (Some(below), Some(above)) => below < *above,
         (None, _) => true,
         (Some(_), None) => false,
@@ -198,7 +201,10 @@ mod tests {
         after.remove(90_000);
         after[50_000] = 0;
         after.insert(10, 7);
-        let at: Vec<_> = align(&before, &after).into_iter().map(|hunk| hunk.after).collect();
+        let at: Vec<_> = align(&before, &after)
+            .into_iter()
+            .map(|hunk| hunk.after)
+            .collect();
         assert_eq!(at, [10..11, 50_001..50_002, 90_001..90_001]);
     }
 }

@@ -81,7 +81,12 @@ impl Pencil {
     }
 
     /// An entry of a map: what is there, what the type saw there, what it sees there now.
-    fn entry(&mut self, there: Option<&Value>, before: Option<&Tree>, after: Option<&Tree>) -> Noted {
+    fn entry(
+        &mut self,
+        there: Option<&Value>,
+        before: Option<&Tree>,
+        after: Option<&Tree>,
+    ) -> Noted {
         match (there, before, after) {
             (None, _, None) | (_, None, None) => Ok(()),
             (_, Some(before), Some(after)) if before == after => Ok(()),
@@ -113,7 +118,9 @@ impl Pencil {
             (Value::Object(there), Tree::Map(before), Tree::Map(after)) => {
                 let gone = before.iter().filter(|(name, _)| !after.contains_key(*name));
                 for (name, entry) in gone {
-                    self.within(name, |pencil| pencil.entry(there.get(name), Some(entry), None))?;
+                    self.within(name, |pencil| {
+                        pencil.entry(there.get(name), Some(entry), None)
+                    })?;
                 }
                 for (name, entry) in after {
                     self.within(name, |pencil| {
@@ -144,11 +151,14 @@ impl Pencil {
             Tree::Set(elements) => self.set(&BTreeMap::new(), elements),
             Tree::Text(text) => self.splice(0, 0, text.clone()),
             Tree::List(elements) if elements.is_empty() => self.put(after.plain()),
-            Tree::List(elements) => elements.iter().enumerate().try_for_each(|(index, element)| {
-                let value = element.skeleton();
-                self.note(|path| Edit::Append { path, value })?;
-                self.within_element(index, |pencil| pencil.flesh(element))
-            }),
+            Tree::List(elements) => elements
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, element)| {
+                    let value = element.skeleton();
+                    self.note(|path| Edit::Append { path, value })?;
+                    self.within_element(index, |pencil| pencil.flesh(element))
+                }),
             Tree::Map(entries) => {
                 let noted = self.edits.len();
                 for (name, entry) in entries {
@@ -172,9 +182,12 @@ impl Pencil {
                     inner => pencil.flesh(inner),
                 })
             }),
-            Tree::List(elements) => elements.iter().enumerate().try_for_each(|(index, element)| {
-                self.within_element(index, |pencil| pencil.flesh(element))
-            }),
+            Tree::List(elements) => elements
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, element)| {
+                    self.within_element(index, |pencil| pencil.flesh(element))
+                }),
             Tree::Register(_)
             | Tree::Counter(_)
             | Tree::Quantity(_)

@@ -19,7 +19,9 @@ pub enum TypedError {
         reason: String,
     },
     /// Only objects are documents.
-    #[error("a document is a JSON object, and the type {type_name} is written as {found}: use a struct with named fields, or a map")]
+    #[error(
+        "a document is a JSON object, and the type {type_name} is written as {found}: use a struct with named fields, or a map"
+    )]
     NotAnObject {
         /// The type.
         type_name: &'static str,
@@ -27,7 +29,9 @@ pub enum TypedError {
         found: &'static str,
     },
     /// A key of a map is no name.
-    #[error("{path:?}: a key of this map is {found}; keys must be strings, or integers, which are written as strings")]
+    #[error(
+        "{path:?}: a key of this map is {found}; keys must be strings, or integers, which are written as strings"
+    )]
     Key {
         /// The map.
         path: String,

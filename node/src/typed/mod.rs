@@ -6,7 +6,6 @@
 //! use anabranch::typed::{Counter, Quantity, Set, Text};
 //! use anabranch::{Config, Node};
 //! use serde::{Deserialize, Serialize};
-//! # use serde_json::json;
 //!
 //! #[derive(Serialize, Deserialize, Default)]
 //! #[serde(default)] // what a document lacks, because somebody else or an older version wrote it
@@ -76,12 +75,17 @@
 //! field yet. So give structs `#[serde(default)]`, as above; without it a document that lacks the field does not
 //! read, and the error says which. The four field types need no default: missing, they are 0 or empty.
 //!
+//! # Several documents at once
+//! [`Node::draft`](crate::Node::draft) reads a document to be changed; the writes that come of several drafts go
+//! into one [`Node::batch`](crate::Node::batch), which becomes visible everywhere as one.
+//!
 //! # Other serialisers
 //! To `serde_json` and others, counters and quantities are numbers, sets arrays, and texts strings.
 
 mod alignment;
 mod difference;
 mod draft;
+mod editing;
 mod error;
 mod number;
 mod pairing;

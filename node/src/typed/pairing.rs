@@ -59,22 +59,36 @@ pub(super) fn steps(before: &[Tree], after: &[Tree]) -> Vec<Step> {
     let (mut from, mut to) = (0, 0);
     let hunks = align(&identities(before), &identities(after));
     for hunk in hunks {
-        steps.extend((from..hunk.before.start).zip(to..).map(|(from, to)| Step::Keep { from, to }));
+        steps.extend(
+            (from..hunk.before.start)
+                .zip(to..)
+                .map(|(from, to)| Step::Keep { from, to }),
+        );
         (from, to) = (hunk.before.end, hunk.after.end);
         in_hunk(before, after, hunk, &mut steps);
     }
-    steps.extend((from..before.len()).zip(to..).map(|(from, to)| Step::Keep { from, to }));
+    steps.extend(
+        (from..before.len())
+            .zip(to..)
+            .map(|(from, to)| Step::Keep { from, to }),
+    );
     steps
 }
 
 fn in_hunk(before: &[Tree], after: &[Tree], hunk: Hunk, steps: &mut Vec<Step>) {
-    let Hunk { before: rows, after: columns } = hunk;
+    let Hunk {
+        before: rows,
+        after: columns,
+    } = hunk;
     let (mut from, mut to) = (rows.start, columns.start);
     for (row, column) in pairs(&before[rows.clone()], &after[columns.clone()]) {
         let (row, column) = (rows.start + row, columns.start + column);
         steps.extend((from..row).map(|_| Step::Remove));
         steps.extend((to..column).map(|to| Step::Insert { to }));
-        steps.push(Step::Keep { from: row, to: column });
+        steps.push(Step::Keep {
+            from: row,
+            to: column,
+        });
         (from, to) = (row + 1, column + 1);
     }
     steps.extend((from..rows.end).map(|_| Step::Remove));

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::ser::{
-    SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 use serde_json::{Number, Value};
 
@@ -52,7 +52,9 @@ impl Refusal {
 
     pub(super) fn into_error(self, type_name: &'static str) -> TypedError {
         let names = self.names.iter().rev();
-        let path = names.fold(String::new(), |path, name| path + "/" + &super::escaped(name));
+        let path = names.fold(String::new(), |path, name| {
+            path + "/" + &super::escaped(name)
+        });
         match self.reason {
             Reason::Key(found) => TypedError::Key { path, found },
             Reason::OutOfRange(value) => TypedError::OutOfRange { path, value },
@@ -97,7 +99,11 @@ fn field(name: &'static str, held: Tree) -> Result<Tree, Refusal> {
         (tree::TEXT, Tree::Register(Value::String(text))) => Ok(Tree::Text(text)),
         (tree::SET, Tree::List(elements)) => {
             let plain = elements.iter().map(Tree::plain);
-            Ok(Tree::Set(plain.map(|element| (element.to_string(), element)).collect()))
+            Ok(Tree::Set(
+                plain
+                    .map(|element| (element.to_string(), element))
+                    .collect(),
+            ))
         }
         (_, held) => Ok(held),
     }
@@ -168,11 +174,16 @@ impl Serializer for TreeSerializer {
         // JSON has no infinity; and an integer is the same number in either form.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if value.fract() == 0.0 && value.abs() <= EXACT {
-            #[expect(clippy::cast_possible_truncation, reason = "an integer of up to 53 bits")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "an integer of up to 53 bits"
+            )]
             return Ok(register(value as i64));
         }
         let number = Number::from_f64(value);
-        number.map(register).ok_or_else(|| Refusal::out_of_range(value))
+        number
+            .map(register)
+            .ok_or_else(|| Refusal::out_of_range(value))
     }
 
     fn serialize_char(self, value: char) -> Result<Tree, Refusal> {
@@ -184,7 +195,9 @@ impl Serializer for TreeSerializer {
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<Tree, Refusal> {
-        Ok(Tree::List(value.iter().map(|byte| register(*byte)).collect()))
+        Ok(Tree::List(
+            value.iter().map(|byte| register(*byte)).collect(),
+        ))
     }
 
     fn serialize_none(self) -> Result<Tree, Refusal> {
@@ -301,7 +314,10 @@ impl Elements {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the form that serde's traits ask for")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the form that serde's traits ask for"
+    )]
     fn finish(self) -> Result<Tree, Refusal> {
         Ok(in_variant(self.variant, Tree::List(self.elements)))
     }
@@ -326,7 +342,10 @@ impl Entries {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the form that serde's traits ask for")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the form that serde's traits ask for"
+    )]
     fn finish(self) -> Result<Tree, Refusal> {
         Ok(in_variant(self.variant, Tree::Map(self.entries)))
     }

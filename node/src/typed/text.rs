@@ -29,9 +29,16 @@ impl Text {
         let len = self.0.chars().count();
         let end = at.checked_add(delete).filter(|end| *end <= len);
         let Some(end) = end else {
-            panic!("the text has {len} characters: the splice at {at} that deletes {delete} goes past its end");
+            panic!(
+                "the text has {len} characters: the splice at {at} that deletes {delete} goes past its end"
+            );
         };
-        let byte = |position| self.0.char_indices().nth(position).map_or(self.0.len(), |(byte, _)| byte);
+        let byte = |position| {
+            self.0
+                .char_indices()
+                .nth(position)
+                .map_or(self.0.len(), |(byte, _)| byte)
+        };
         self.0.replace_range(byte(at)..byte(end), insert);
     }
 

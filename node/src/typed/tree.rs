@@ -66,7 +66,9 @@ impl Tree {
             Self::Text(text) => Value::from(text.as_str()),
             Self::List(elements) => elements.iter().map(Self::plain).collect(),
             Self::Map(entries) => {
-                let entries = entries.iter().map(|(name, entry)| (name.clone(), entry.plain()));
+                let entries = entries
+                    .iter()
+                    .map(|(name, entry)| (name.clone(), entry.plain()));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -102,7 +104,9 @@ impl Tree {
         match value {
             Value::Array(elements) => Self::List(elements.into_iter().map(Self::of_json).collect()),
             Value::Object(entries) => {
-                let entries = entries.into_iter().map(|(name, entry)| (name, Self::of_json(entry)));
+                let entries = entries
+                    .into_iter()
+                    .map(|(name, entry)| (name, Self::of_json(entry)));
                 Self::Map(entries.collect())
             }
             register => Self::Register(register),

@@ -10,7 +10,9 @@ use super::*;
 fn place<'a>(mut here: &'a mut Tree, parts: &[String]) -> Option<&'a mut Tree> {
     for part in parts {
         here = match here {
-            Tree::Map(entries) => entries.entry(part.clone()).or_insert(Tree::Map(BTreeMap::new())),
+            Tree::Map(entries) => entries
+                .entry(part.clone())
+                .or_insert(Tree::Map(BTreeMap::new())),
             Tree::List(elements) => elements.get_mut(part.parse::<usize>().unwrap())?,
             other => panic!("{part:?} inside {}", other.kind()),
         };
@@ -52,7 +54,12 @@ fn carry_out(document: &mut Tree, edit: &Edit) {
             }
             (path, Tree::Set(elements))
         }
-        Edit::Splice { path, at, delete, insert } => {
+        Edit::Splice {
+            path,
+            at,
+            delete,
+            insert,
+        } => {
             let text = match existing(document, path) {
                 None => String::new(),
                 Some(Tree::Text(text)) => text,
@@ -88,11 +95,14 @@ fn carry_out(document: &mut Tree, edit: &Edit) {
 }
 
 fn existing(document: &Tree, path: &Path) -> Option<Tree> {
-    path.parts().iter().try_fold(document, |here, part| match here {
-        Tree::Map(entries) => entries.get(part),
-        Tree::List(elements) => elements.get(part.parse::<usize>().unwrap()),
-        other => panic!("{part:?} inside {}", other.kind()),
-    }).cloned()
+    path.parts()
+        .iter()
+        .try_fold(document, |here, part| match here {
+            Tree::Map(entries) => entries.get(part),
+            Tree::List(elements) => elements.get(part.parse::<usize>().unwrap()),
+            other => panic!("{part:?} inside {}", other.kind()),
+        })
+        .cloned()
 }
 
 /// What a document can tell apart: a number may be a counter yet to be counted, and an empty set or text need
@@ -107,20 +117,31 @@ fn as_told(tree: &Tree) -> Tree {
                 Tree::Text(text) => !text.is_empty(),
                 _ => true,
             });
-            Tree::Map(told.map(|(name, entry)| (name.clone(), as_told(entry))).collect())
+            Tree::Map(
+                told.map(|(name, entry)| (name.clone(), as_told(entry)))
+                    .collect(),
+            )
         }
         other => other.clone(),
     }
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
-    let register = prop_oneof![Just(json!(null)), (0..3).prop_map(|n| json!(n)), "[ab]".prop_map(|s| json!(s))];
+    let register = prop_oneof![
+        Just(json!(null)),
+        (0..3).prop_map(|n| json!(n)),
+        "[ab]".prop_map(|s| json!(s))
+    ];
     let leaf = prop_oneof![
         register.clone().prop_map(Tree::Register),
         (0_i64..3).prop_map(Tree::Counter),
         (0_i64..3).prop_map(Tree::Quantity),
         prop::collection::vec(register, 0..3).prop_map(|set| {
-            Tree::Set(set.into_iter().map(|value| (value.to_string(), value)).collect())
+            Tree::Set(
+                set.into_iter()
+                    .map(|value| (value.to_string(), value))
+                    .collect(),
+            )
         }),
         "[abcé]{0,9}".prop_map(Tree::Text),
     ];
@@ -138,8 +159,12 @@ fn document() -> impl Strategy<Value = Tree> {
 
 /// A document and something that is made of it by a few changes at the top.
 fn changed() -> impl Strategy<Value = (Tree, Tree)> {
-    (document(), document(), prop::collection::btree_set("[abcdef]", 0..4)).prop_map(
-        |(before, other, names)| {
+    (
+        document(),
+        document(),
+        prop::collection::btree_set("[abcdef]", 0..4),
+    )
+        .prop_map(|(before, other, names)| {
             let (Tree::Map(mut after), Tree::Map(other)) = (before.clone(), other) else {
                 unreachable!("documents are maps")
             };
@@ -150,8 +175,7 @@ fn changed() -> impl Strategy<Value = (Tree, Tree)> {
                 }
             }
             (before, Tree::Map(after))
-        },
-    )
+        })
 }
 
 /// Takes entries away that a document may lack, where the type has a default: those with the name.
@@ -159,7 +183,11 @@ fn without(tree: &Tree, name: &str) -> Tree {
     match tree {
         Tree::Map(entries) => {
             let entries = entries.iter().filter(|(entry, _)| *entry != name);
-            Tree::Map(entries.map(|(entry, inner)| (entry.clone(), without(inner, name))).collect())
+            Tree::Map(
+                entries
+                    .map(|(entry, inner)| (entry.clone(), without(inner, name)))
+                    .collect(),
+            )
         }
         other => other.clone(),
     }
@@ -279,43 +307,73 @@ fn a_long_list_that_changed_all_over_is_still_edited_inside() {
     after.insert(0, json!({"id": "new"}));
     let edits = edits(&before, &json!({"posts": after}));
     assert_eq!(edits.as_array().unwrap().len(), 2_001);
-    assert_eq!(edits[2_000], json!({"op": "put", "path": "/posts/2000/likes", "value": 1}));
+    assert_eq!(
+        edits[2_000],
+        json!({"op": "put", "path": "/posts/2000/likes", "value": 1})
+    );
 }
 
 #[test]
 fn changes_far_apart_in_a_text_are_splices_of_their_own() {
-    let text = |text: &str| Tree::Map(BTreeMap::from([("note".to_owned(), Tree::Text(text.to_owned()))]));
+    let text = |text: &str| {
+        Tree::Map(BTreeMap::from([(
+            "note".to_owned(),
+            Tree::Text(text.to_owned()),
+        )]))
+    };
     let splices = |before: &str, after: &str| {
-        let edits = difference(Some(&json!({"note": before})), &text(before), &text(after)).unwrap();
+        let edits =
+            difference(Some(&json!({"note": before})), &text(before), &text(after)).unwrap();
         let splice = |edit| match edit {
-            Edit::Splice { at, delete, insert, .. } => (at, delete, insert),
+            Edit::Splice {
+                at, delete, insert, ..
+            } => (at, delete, insert),
             other => panic!("{other:?}"),
         };
         edits.into_iter().map(splice).collect::<Vec<_>>()
     };
     let owned = |splices: &[(usize, usize, &str)]| {
-        splices.iter().map(|(at, delete, insert)| (*at, *delete, (*insert).to_owned())).collect::<Vec<_>>()
+        splices
+            .iter()
+            .map(|(at, delete, insert)| (*at, *delete, (*insert).to_owned()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         splices("Käse, bread and wine", "Käse, white bread and wine!"),
         owned(&[(6, 0, "white "), (26, 0, "!")])
     );
     // Letters that two words share by chance do not part them.
-    assert_eq!(splices("ring twice", "knock twice"), owned(&[(0, 4, "knock")]));
+    assert_eq!(
+        splices("ring twice", "knock twice"),
+        owned(&[(0, 4, "knock")])
+    );
 }
 
 #[test]
 fn new_entries_are_created_from_within() {
     let line = Tree::Map(BTreeMap::from([
         ("qty".to_owned(), Tree::Quantity(2)),
-        ("tags".to_owned(), Tree::Set(BTreeMap::from([("\"gift\"".to_owned(), json!("gift"))]))),
+        (
+            "tags".to_owned(),
+            Tree::Set(BTreeMap::from([("\"gift\"".to_owned(), json!("gift"))])),
+        ),
         ("price".to_owned(), Tree::Register(json!(2.5))),
     ]));
     let cart = |lines: &[(&str, &Tree)]| {
-        let lines = lines.iter().map(|(sku, line)| ((*sku).to_owned(), (*line).clone()));
-        Tree::Map(BTreeMap::from([("items".to_owned(), Tree::Map(lines.collect()))]))
+        let lines = lines
+            .iter()
+            .map(|(sku, line)| ((*sku).to_owned(), (*line).clone()));
+        Tree::Map(BTreeMap::from([(
+            "items".to_owned(),
+            Tree::Map(lines.collect()),
+        )]))
     };
-    let edits = difference(Some(&json!({"items": {}})), &cart(&[]), &cart(&[("7/8", &line)])).unwrap();
+    let edits = difference(
+        Some(&json!({"items": {}})),
+        &cart(&[]),
+        &cart(&[("7/8", &line)]),
+    )
+    .unwrap();
     assert_eq!(
         serde_json::to_value(edits).unwrap(),
         json!([
@@ -330,5 +388,8 @@ fn new_entries_are_created_from_within() {
 fn names_that_documents_do_not_have_are_refused() {
     let odd = Tree::Map(BTreeMap::from([("\0x".to_owned(), Tree::Counter(1))]));
     let empty = Tree::Map(BTreeMap::new());
-    assert!(matches!(difference(None, &empty, &odd), Err(PathError::Reserved(_))));
+    assert!(matches!(
+        difference(None, &empty, &odd),
+        Err(PathError::Reserved(_))
+    ));
 }

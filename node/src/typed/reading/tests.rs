@@ -69,14 +69,21 @@ fn what_changed_is_written_by_intent() {
         let line = cart.lines.get_mut("7").unwrap();
         line.pieces.adjust(-1);
         line.price = 2.0;
-        cart.lines.entry("8".to_owned()).or_default().pieces.adjust(3);
+        cart.lines
+            .entry("8".to_owned())
+            .or_default()
+            .pieces
+            .adjust(3);
         cart.coupons.remove("A");
         cart.coupons.insert("C");
         cart.note.splice(5, 0, "only ");
         cart.changes.add(1);
         cart.gift = Some(Gift::Card { text: "x".into() });
         cart.delivery.attempts.add(1);
-        cart.log.push(Entry { what: "gift".to_owned(), seen_by: [1].into_iter().collect() });
+        cart.log.push(Entry {
+            what: "gift".to_owned(),
+            seen_by: [1].into_iter().collect(),
+        });
     });
     assert_eq!(
         edits.unwrap(),
@@ -154,17 +161,30 @@ fn a_document_that_does_not_fit_says_where_and_why() {
     let message = |there: Value| read::<Cart>(&there).unwrap_err().to_string();
     let error = message(json!({"lines": {"7/8": {"pieces": "two"}}}));
     assert!(error.contains("\"/lines/7~18/pieces\""), "{error}");
-    assert!(error.contains("Cart: invalid type: string \"two\", expected i64"), "{error}");
+    assert!(
+        error.contains("Cart: invalid type: string \"two\", expected i64"),
+        "{error}"
+    );
     let error = message(json!({"log": [{"seen_by": []}]}));
-    assert!(error.contains("\"/log/0\"") && error.contains("missing field `what`"), "{error}");
+    assert!(
+        error.contains("\"/log/0\"") && error.contains("missing field `what`"),
+        "{error}"
+    );
     let error = message(json!({"lines": {"7": {"pieces": 1.5}}}));
-    assert!(error.contains("floating point `1.5`, expected i64"), "{error}");
+    assert!(
+        error.contains("floating point `1.5`, expected i64"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_no_document_can_hold_is_refused_with_its_place() {
     let past = edits(None, |cart: &mut Cart| {
-        cart.lines.entry("7".to_owned()).or_default().pieces.adjust(i64::MAX);
+        cart.lines
+            .entry("7".to_owned())
+            .or_default()
+            .pieces
+            .adjust(i64::MAX);
     });
     let (path, value) = ("/lines/7/pieces".to_owned(), i64::MAX.to_string());
     assert_eq!(past, Err(TypedError::OutOfRange { path, value }));
@@ -178,9 +198,17 @@ fn what_no_document_can_hold_is_refused_with_its_place() {
     struct Odd {
         points: HashMap<u8, HashMap<(u8, u8), u8>>,
     }
-    let keys = Tree::of_document(&Odd { points: [(1, [((1, 2), 3)].into())].into() });
+    let keys = Tree::of_document(&Odd {
+        points: [(1, [((1, 2), 3)].into())].into(),
+    });
     let path = "/points/1".to_owned();
-    assert_eq!(keys, Err(TypedError::Key { path, found: "a list" }));
+    assert_eq!(
+        keys,
+        Err(TypedError::Key {
+            path,
+            found: "a list"
+        })
+    );
 
     let list = edits(None, |list: &mut Vec<u8>| list.push(1));
     let found = "a list";
