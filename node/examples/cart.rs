@@ -191,11 +191,11 @@ fn show(who: &str, cart: &Cart) {
     let lines = cart
         .lines
         .iter()
-        .map(|(article, line)| format!("{} {article}", line.pieces));
+        .map(|(article, line)| format!("{article} {}", line.pieces));
     let lines = or_none(lines.collect());
     let coupons = or_none(cart.coupons.iter().cloned().collect());
     println!(
-        "   {who:<10} {lines:<28} coupons {coupons:<16} note {:?}",
+        "   {who:<10} {lines:<32} coupons {coupons:<16} note {:?}",
         &*cart.note
     );
 }
