@@ -11,7 +11,9 @@ use anabranch_core::Lsn;
 use anabranch_core::limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX;
 use anabranch_core::persist::{Commit, ReceiptKey, Retention, StoredReceipt};
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
+use redb::{
+    ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction,
+};
 
 use crate::absence;
 use crate::engine::Fault;
@@ -44,7 +46,10 @@ fn decode(key: ReceiptKey, row: &[u8]) -> Option<StoredReceipt> {
 }
 
 /// Looks a receipt up. That there is none is shown, not assumed: a write would be done twice.
-pub(crate) fn find(view: &ReadTransaction, key: ReceiptKey) -> Result<Option<StoredReceipt>, Fault> {
+pub(crate) fn find(
+    view: &ReadTransaction,
+    key: ReceiptKey,
+) -> Result<Option<StoredReceipt>, Fault> {
     let receipts = view.open_table(RECEIPTS)?;
     if let Some(row) = receipts.get(&key.0[..])? {
         return decode(key, row.value()).map(Some).ok_or_else(damaged);
@@ -117,7 +122,9 @@ impl Receipts<'_, '_> {
             let (row_key, row) = row?;
             let row_key: [u8; ORDER_BYTES] = row_key.value().try_into().map_err(|_| damaged())?;
             let time = unseal(Sealed::ReceiptOrder, &row_key, row.value());
-            let time = time.and_then(|time| time.try_into().ok()).ok_or_else(damaged)?;
+            let time = time
+                .and_then(|time| time.try_into().ok())
+                .ok_or_else(damaged)?;
             if surplus == 0 && u64::from_le_bytes(time) >= retention.not_before_ms {
                 break;
             }
