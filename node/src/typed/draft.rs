@@ -53,7 +53,7 @@ impl<T: Serialize> Draft<T> {
     /// When a document can't hold what the draft does.
     pub fn into_write(self) -> Result<Option<Write>, TypedError> {
         let edits = self.before.edits(&self.content)?;
-        Ok((!edits.is_empty()).then(|| Write {
+        Ok((!edits.is_empty()).then_some(Write {
             key: self.key,
             intent: Intent::Edits(edits),
             guard: None,
