@@ -251,7 +251,10 @@ impl<'a> Pen<'a> {
         if kind.object().is_none() {
             self.buried_number = true;
         }
-        let old: Vec<_> = cell.graves(kind).filter(|part| part.map == target).collect();
+        let old: Vec<_> = cell
+            .graves(kind)
+            .filter(|part| part.map == target)
+            .collect();
         match old[..] {
             // The same number again, but seen later; automerge would take it for no write.
             [only] if only.seen() == seen => {
