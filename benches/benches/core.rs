@@ -6,7 +6,7 @@ use std::hint::black_box;
 use anabranch_core::persist::{Continuity, Fetched, Recovery};
 use anabranch_core::{
     Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica, ReplicaId,
-    Request, RequestId,
+    Request, RequestId, Session, Write,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -48,6 +48,7 @@ impl Bed {
             Input::Request {
                 id: RequestId(self.requests),
                 request,
+                session: Session::default(),
             },
         );
         while let Some(output) = self.replica.poll() {
@@ -75,11 +76,26 @@ impl Bed {
     }
 
     fn write(&mut self, edit: Edit) {
-        self.request(Request::Write {
-            document: cart(),
+        let DocumentId { namespace, key } = cart();
+        let write = Write {
+            key,
             intent: Intent::Edits(vec![edit]),
             guard: None,
+            base: None,
+        };
+        self.request(Request::Write {
+            namespace,
+            writes: vec![write],
+            idempotency: None,
         });
+    }
+}
+
+fn read() -> Request {
+    Request::Read {
+        document: cart(),
+        at: None,
+        conflicts: false,
     }
 }
 
@@ -111,7 +127,7 @@ fn replica(c: &mut Criterion) {
         });
         group.bench_function(format!("read, cart of {lines}"), |b| {
             let mut bed = Bed::new(lines);
-            b.iter(|| bed.request(Request::Read { document: cart() }));
+            b.iter(|| bed.request(read()));
         });
     }
     group.finish();

@@ -36,7 +36,7 @@ pub(crate) async fn fill(node: &Node, carts: usize) -> Outcome<()> {
             node.put(NAMESPACE, &key(cart), json!({ "items": prices }))
                 .await?;
             let edits = (0..ITEMS).map(one_more).collect::<Outcome<Vec<_>>>()?;
-            node.edit(NAMESPACE, &key(cart), edits).await?;
+            node.apply(NAMESPACE, &key(cart), edits).await?;
             Outcome::Ok(())
         });
         if writes.len() >= 64

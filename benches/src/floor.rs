@@ -46,10 +46,7 @@ fn commit(lsns: RangeInclusive<u64>) -> Commit {
         bytes: Bytes::from(vec![7; RECORD_BYTES]),
     };
     Commit {
-        ticket,
         log: lsns.map(record).collect(),
-        documents: Vec::new(),
-        checkpoint: None,
-        incarnation: None,
+        ..Commit::new(ticket)
     }
 }

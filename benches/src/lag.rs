@@ -92,10 +92,10 @@ impl Cluster {
         let mut feeds = cluster.feeds();
         // Once a write has come through everywhere, links are up and caches warm.
         cluster.nodes[0]
-            .edit(carts::NAMESPACE, "warm", [carts::one_more(0)?])
+            .apply(carts::NAMESPACE, "warm", [carts::one_more(0)?])
             .await?;
         for feed in &mut feeds {
-            while feed.next().await?.document.key.as_str() != "warm" {}
+            while feed.next().await?.documents[0].key.as_str() != "warm" {}
         }
         Ok(cluster)
     }
@@ -140,7 +140,7 @@ impl Cluster {
             let (node, key) = (self.nodes[0].clone(), carts::key(usize::try_from(n % 100)?));
             let edit = carts::one_more(usize::try_from(n)? % carts::ITEMS)?;
             begun.push(Instant::now());
-            writes.spawn(async move { node.edit(carts::NAMESPACE, &key, [edit]).await });
+            writes.spawn(async move { node.apply(carts::NAMESPACE, &key, [edit]).await });
         }
         while let Some(done) = writes.join_next().await {
             done??;

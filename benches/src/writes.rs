@@ -53,7 +53,7 @@ async fn run(node: &Node, carts: usize, callers: usize, time: Duration) -> Outco
                 let key = carts::key(random.random_range(0..carts));
                 let edit = carts::one_more(random.random_range(0..carts::ITEMS))?;
                 let begun = Instant::now();
-                node.edit(carts::NAMESPACE, &key, [edit]).await?;
+                node.apply(carts::NAMESPACE, &key, [edit]).await?;
                 spread.add(begun.elapsed());
             }
             Outcome::Ok(spread)

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! packet    = format:u8  origins:[origin]  namespaces:[text]  batches:[batch]
-//! batch     = namespace:index  origin:index  seq  time_ms  causes:[origin:index seq]  writes:[write]
+//! batch     = namespace:index  origin:index  seq  time_ms  causes:[origin:index seq]  writes:[write]  receipt
 //! write     = key:text  changes:[bytes]
+//! receipt   = 0  or  1 key:16 answer:bytes
 //! ```
 //! Origins and namespaces are named once per packet. A log record is a packet of one batch.
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::persist::ReceiptKey;
 use crate::{Key, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
@@ -34,7 +36,8 @@ pub struct Batch {
     /// What the writer had seen of other origins since its batch before this one. With that batch, these
     /// are what must be here before this batch may be.
     pub causes: Vec<(Origin, Seq)>,
-    /// Changes by document. Applied together or not at all.
+    /// Changes by document. Applied together or not at all. None for a write that changed nothing and is
+    /// remembered only.
     pub writes: Vec<DocumentWrite>,
     /// So that a repetition of the request gets the same answer, here and wherever the batch has arrived.
     pub receipt: Option<Receipt>,
@@ -47,6 +50,21 @@ pub struct Receipt {
     pub key: ReceiptKey,
     /// The fingerprint of the request, and its answer, encoded.
     pub answer: Bytes,
+}
+
+impl DocumentWrite {
+    /// About how many bytes it takes encoded.
+    pub(crate) fn bytes(&self) -> usize {
+        let changes = self.changes.iter().map(|change| change.len() + 3);
+        self.key.as_str().len() + 4 + changes.sum::<usize>()
+    }
+}
+
+impl Receipt {
+    /// About how many bytes it takes encoded.
+    pub(crate) fn bytes(&self) -> usize {
+        self.answer.len() + 20
+    }
 }
 
 /// One document's part of a batch.
@@ -62,16 +80,9 @@ impl Batch {
     /// About how many bytes it takes encoded.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let writes: usize = self
-            .writes
-            .iter()
-            .map(|write| {
-                write.key.as_str().len()
-                    + 4
-                    + write.changes.iter().map(|c| c.len() + 3).sum::<usize>()
-            })
-            .sum();
-        24 + self.causes.len() * 8 + writes
+        let writes: usize = self.writes.iter().map(DocumentWrite::bytes).sum();
+        let receipt = self.receipt.as_ref().map_or(1, Receipt::bytes);
+        24 + self.causes.len() * 8 + writes + receipt
     }
 }
 
@@ -98,6 +109,14 @@ pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -
             body.count(write.changes.len());
             for change in &write.changes {
                 body.bytes(change);
+            }
+        }
+        match &batch.receipt {
+            None => body.u8(0),
+            Some(receipt) => {
+                body.u8(1);
+                body.array(&receipt.key.0);
+                body.bytes(&receipt.answer);
             }
         }
     }
@@ -171,6 +190,19 @@ fn decode_batch(
         }
         writes.push(DocumentWrite { key, changes });
     }
+    let receipt = match reader.u8("receipt")? {
+        0 => None,
+        1 => Some(Receipt {
+            key: ReceiptKey(reader.array("receipt key")?),
+            answer: reader.bytes("receipt", limits::RECEIPT_BYTES_MAX)?,
+        }),
+        other => {
+            return Err(DecodeError::Unknown {
+                what: "receipt",
+                value: other.into(),
+            });
+        }
+    };
     let batch = Batch {
         namespace,
         origin,
@@ -178,6 +210,7 @@ fn decode_batch(
         time_ms,
         causes,
         writes,
+        receipt,
     };
     // More could not be passed on in one frame with what else goes into it.
     if batch.bytes() > BYTES_MAX {
@@ -253,6 +286,14 @@ mod tests {
                 key: Key::new(&key).unwrap(),
                 changes: changes.into_iter().map(Bytes::from).collect(),
             });
+        let receipt = (
+            any::<[u8; 16]>(),
+            prop::collection::vec(any::<u8>(), 0..100),
+        )
+            .prop_map(|(key, answer)| Receipt {
+                key: ReceiptKey(key),
+                answer: answer.into(),
+            });
         let cause = (origin(), 1_u64..1 << 40).prop_map(|(o, s)| (o, Seq(s)));
         (
             "[a-z]{1,8}",
@@ -261,15 +302,19 @@ mod tests {
             any::<u64>(),
             prop::collection::vec(cause, 0..4),
             prop::collection::vec(write, 0..4),
+            prop::option::of(receipt),
         )
-            .prop_map(|(namespace, origin, seq, time_ms, causes, writes)| Batch {
-                namespace: Namespace::new(&namespace).unwrap(),
-                origin,
-                seq: Seq(seq),
-                time_ms,
-                causes,
-                writes,
-            })
+            .prop_map(
+                |(namespace, origin, seq, time_ms, causes, writes, receipt)| Batch {
+                    namespace: Namespace::new(&namespace).unwrap(),
+                    origin,
+                    seq: Seq(seq),
+                    time_ms,
+                    causes,
+                    writes,
+                    receipt,
+                },
+            )
     }
 
     proptest! {
@@ -295,6 +340,36 @@ mod tests {
             let at = at.index(bytes.len());
             prop_assert!(decode(bytes.slice(..at)).is_err());
         }
+    }
+
+    #[test]
+    fn an_answer_over_its_limit_is_refused() {
+        let of = |len| Batch {
+            namespace: Namespace::new("n").unwrap(),
+            origin: Origin {
+                replica: ReplicaId([1; 16]),
+                incarnation: Incarnation(1),
+            },
+            seq: Seq(1),
+            time_ms: 0,
+            causes: Vec::new(),
+            writes: Vec::new(),
+            receipt: Some(Receipt {
+                key: ReceiptKey([1; 16]),
+                answer: vec![0; len].into(),
+            }),
+        };
+        let max = limits::RECEIPT_BYTES_MAX;
+        assert!(decode(encode([&of(max)])).is_ok());
+        assert!(of(max).bytes() > max, "an answer counts");
+        let refused = decode(encode([&of(max + 1)])).unwrap_err();
+        assert!(matches!(
+            refused,
+            DecodeError::OverLimit {
+                what: "receipt",
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Bytes whose number both sides know.
+    pub(crate) fn array<const N: usize>(&mut self, bytes: &[u8; N]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     pub(crate) fn origin(&mut self, origin: &Origin) {
         self.0.extend_from_slice(&origin.replica.0);
         self.0
@@ -166,6 +171,15 @@ impl Reader {
             });
         }
         self.take(what, len)
+    }
+
+    pub(crate) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(&self.take(what, N as u64)?);
+        Ok(array)
     }
 
     pub(crate) fn text(&mut self, what: &'static str, max: usize) -> Result<String, DecodeError> {

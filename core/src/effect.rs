@@ -148,7 +148,7 @@ pub enum Request {
         document: DocumentId,
         /// As it was at this version; none: as it is.
         at: Option<Version>,
-        /// Whether to look for values that lost against another, too.
+        /// Whether to look for values that lost against another, too. Only of the document as it is.
         conflicts: bool,
     },
     /// Write documents of one namespace: all that is asked, or nothing. It becomes one [`crate::Batch`].
@@ -222,7 +222,11 @@ impl IdempotencyKey {
     /// # Errors
     /// When it is empty, over 255 bytes, or contains a control character.
     pub fn new(key: &str) -> Result<Self, crate::NameError> {
-        crate::id::check("idempotency key", key, crate::limits::IDEMPOTENCY_KEY_BYTES_MAX)?;
+        crate::id::check(
+            "idempotency key",
+            key,
+            crate::limits::IDEMPOTENCY_KEY_BYTES_MAX,
+        )?;
         Ok(Self(key.to_owned()))
     }
 
@@ -484,6 +488,21 @@ pub enum RequestError {
         /// Allowed.
         max: usize,
     },
+    /// Conflicts were asked for at a version.
+    #[error(
+        "conflicts are those of a document as it is: leave out the version, or don't ask for conflicts"
+    )]
+    ConflictsThen,
+    /// A session that has seen more than its token can say. Nothing was written.
+    #[error(
+        "this session has seen so many namespaces and writers that its token would have {bytes} bytes, and it may have {max}: begin a new session"
+    )]
+    SessionTooLong {
+        /// Bytes that the token would have.
+        bytes: usize,
+        /// Allowed.
+        max: usize,
+    },
     /// A listing asks for more than a page holds.
     #[error("limit: {asked} is not between 1 and {max}")]
     Limit {
@@ -510,7 +529,10 @@ pub struct Missing {
 fn missing_text(missing: &[Missing]) -> String {
     let each = missing.iter().map(|missing| {
         let of = missing.name.as_deref().unwrap_or("a replica unknown here");
-        format!("{} batches of {of} in {}", missing.batches, missing.namespace)
+        format!(
+            "{} batches of {of} in {}",
+            missing.batches, missing.namespace
+        )
     });
     each.collect::<Vec<_>>().join(", ")
 }

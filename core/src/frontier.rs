@@ -49,6 +49,31 @@ impl Frontier {
     }
 }
 
+/// Of a set of batches that is closed under their causes: the origins' latest batches that no other one of
+/// the set comes after. Whoever holds these holds all of the set, so they are all that need be said of it.
+#[derive(Clone, Default)]
+pub(crate) struct Heads(BTreeMap<Origin, Seq>);
+
+impl Heads {
+    /// Adds an origin's next batch, after everything that it names as a cause.
+    pub(crate) fn add(&mut self, origin: Origin, seq: Seq, causes: &[(Origin, Seq)]) {
+        for (cause, seen) in causes {
+            if self.0.get(cause).is_some_and(|head| head <= seen) {
+                self.0.remove(cause);
+            }
+        }
+        self.0.insert(origin, seq);
+    }
+
+    pub(crate) fn iter(&self) -> btree_map::Iter<'_, Origin, Seq> {
+        self.0.iter()
+    }
+
+    pub(crate) fn contains(&self, origin: &Origin) -> bool {
+        self.0.contains_key(origin)
+    }
+}
+
 impl FromIterator<(Origin, Seq)> for Frontier {
     fn from_iter<I: IntoIterator<Item = (Origin, Seq)>>(entries: I) -> Self {
         let mut frontier = Self::default();

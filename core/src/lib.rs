@@ -29,9 +29,9 @@ pub use batch::{Batch, DocumentWrite, Receipt};
 pub use codec::DecodeError;
 pub use document::{Version, VersionError};
 pub use effect::{
-    Answer, Author, Claim, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed, Missing, Notice,
-    Now, Output, Page, Reply, Request, RequestError, RequestId, Session, Snapshot, VersionInfo,
-    Versions, Visible, Write, Written,
+    Answer, Author, Claim, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed, Missing,
+    Notice, Now, Output, Page, Reply, Request, RequestError, RequestId, Session, Snapshot,
+    VersionInfo, Versions, Visible, Write, Written,
 };
 pub use frontier::Frontier;
 pub use id::{
@@ -41,5 +41,5 @@ pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
-pub use token::{Token, TokenError};
 pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status};
+pub use token::{Token, TokenError};

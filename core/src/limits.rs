@@ -55,3 +55,13 @@ pub const SET_ELEMENT_BYTES_MAX: usize = 4_096;
 pub const TOKEN_BYTES_MAX: usize = 8_192;
 /// Most versions in one answer.
 pub const VERSIONS_MAX: usize = 1_000;
+/// Largest record of an answer that goes with an idempotency key, in bytes.
+pub const RECEIPT_BYTES_MAX: usize = 256 << 10;
+/// Writes with an idempotency key that are remembered, and for how long, in milliseconds.
+pub const RECEIPTS_MAX: u64 = 100_000;
+/// See [`RECEIPTS_MAX`].
+pub const RECEIPTS_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Most receipts that one commit forgets.
+pub const RECEIPTS_FORGOTTEN_PER_COMMIT_MAX: usize = 256;
+/// Longest time that a request waits for what its session has seen, in milliseconds.
+pub const SESSION_WAIT_MS_MAX: u64 = 60_000;

@@ -86,11 +86,26 @@ pub struct Commit {
     pub incarnation: Option<Incarnation>,
     /// Receipts to remember, each in place of one with the same key.
     pub receipts: Vec<StoredReceipt>,
-    /// Forget the oldest receipts until this holds. At most a bounded number per commit; the replica asks again.
+    /// Forget the oldest receipts until this holds, those of this commit counted. At most
+    /// [`RECEIPTS_FORGOTTEN_PER_COMMIT_MAX`](crate::limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX); the replica asks again.
     pub retain_receipts: Option<Retention>,
 }
 
 impl Commit {
+    /// One that carries nothing yet.
+    #[must_use]
+    pub fn new(ticket: Ticket) -> Self {
+        Self {
+            ticket,
+            log: Vec::new(),
+            documents: Vec::new(),
+            checkpoint: None,
+            incarnation: None,
+            receipts: Vec::new(),
+            retain_receipts: None,
+        }
+    }
+
     /// About how many bytes it carries.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -104,7 +119,12 @@ impl Commit {
             .checkpoint
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.state.len());
-        log + documents + checkpoint + 32
+        let receipts: usize = self
+            .receipts
+            .iter()
+            .map(|receipt| receipt.bytes.len() + 48)
+            .sum();
+        log + documents + checkpoint + receipts + 32
     }
 }
 

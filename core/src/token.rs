@@ -34,10 +34,14 @@ pub enum TokenError {
         len: usize,
     },
     /// Not what a node gave out.
-    #[error("this is no session token; hand back, unchanged, what a node gave in an earlier answer")]
+    #[error(
+        "this is no session token; hand back, unchanged, what a node gave in an earlier answer"
+    )]
     Text,
     /// Not what this version of a node gives out.
-    #[error("this is no session token ({0}); hand back, unchanged, what a node gave in an earlier answer")]
+    #[error(
+        "this is no session token ({0}); hand back, unchanged, what a node gave in an earlier answer"
+    )]
     Form(#[from] DecodeError),
 }
 
@@ -54,7 +58,10 @@ impl Token {
         namespace: &Namespace,
     ) -> impl Iterator<Item = (OriginTag, Seq)> + '_ {
         let positions = self.0.get(namespace);
-        positions.into_iter().flatten().map(|(tag, seq)| (*tag, *seq))
+        positions
+            .into_iter()
+            .flatten()
+            .map(|(tag, seq)| (*tag, *seq))
     }
 
     /// Says these positions, and no others, of a namespace.
@@ -71,6 +78,23 @@ impl Token {
         }
     }
 
+    /// Bytes of its text.
+    pub(crate) fn text_bytes(&self) -> usize {
+        text_bytes(
+            self.0
+                .iter()
+                .map(|(namespace, positions)| space_bytes(namespace, positions.values())),
+        )
+    }
+
+    /// Bytes of its text at most, if it came to name one position in a namespace and no other there.
+    pub(crate) fn text_bytes_with_one(&self, namespace: &Namespace) -> usize {
+        let others = self.0.iter().filter(|(other, _)| *other != namespace);
+        let others =
+            others.map(|(namespace, positions)| space_bytes(namespace, positions.values()));
+        text_bytes(others.chain([space_bytes(namespace, [&Seq(u64::MAX)])]))
+    }
+
     /// Whoever has seen this has seen what either has. For sessions that come together.
     pub fn merge(&mut self, other: &Self) {
         for (namespace, positions) in &other.0 {
@@ -83,6 +107,31 @@ impl Token {
     }
 }
 
+fn number_bytes(number: u64) -> usize {
+    let bits = (u64::BITS - number.leading_zeros()).max(1);
+    bits.div_ceil(7) as usize
+}
+
+fn space_bytes<'a>(namespace: &Namespace, seqs: impl IntoIterator<Item = &'a Seq>) -> usize {
+    let (mut count, mut positions) = (0, 0);
+    for seq in seqs {
+        count += 1;
+        positions += 8 + number_bytes(seq.0);
+    }
+    let name = namespace.as_str().len();
+    number_bytes(name as u64) + name + number_bytes(count) + positions
+}
+
+fn text_bytes(spaces: impl Iterator<Item = usize>) -> usize {
+    let (mut count, mut bytes) = (0, 0);
+    for space in spaces {
+        count += 1;
+        bytes += space;
+    }
+    // Three bytes are four characters, and what is left over is not padded.
+    ((1 + number_bytes(count) + bytes) * 4).div_ceil(3)
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut writer = Writer::default();
@@ -92,7 +141,7 @@ impl fmt::Display for Token {
             writer.bytes(namespace.as_str().as_bytes());
             writer.count(positions.len());
             for (tag, seq) in positions {
-                tag.0.iter().for_each(|byte| writer.u8(*byte));
+                writer.array(&tag.0);
                 writer.number(seq.0);
             }
         }
@@ -122,11 +171,7 @@ impl FromStr for Token {
             let namespace = reader.namespace()?;
             let mut positions = Vec::new();
             for _ in 0..reader.count("positions", limits::TOKEN_BYTES_MAX)? {
-                let mut tag = [0; 8];
-                for byte in &mut tag {
-                    *byte = reader.u8("origin")?;
-                }
-                positions.push((OriginTag(tag), reader.seq()?));
+                positions.push((OriginTag(reader.array("origin")?), reader.seq()?));
             }
             token.set(&namespace, positions);
         }
@@ -154,7 +199,9 @@ mod tests {
         prop::collection::btree_map("[a-z]{1,8}", positions, 0..4).prop_map(|spaces| {
             let mut token = Token::default();
             for (namespace, positions) in spaces {
-                let positions = positions.into_iter().map(|(tag, seq)| (OriginTag(tag), Seq(seq)));
+                let positions = positions
+                    .into_iter()
+                    .map(|(tag, seq)| (OriginTag(tag), Seq(seq)));
                 token.set(&Namespace::new(&namespace).unwrap(), positions);
             }
             token
@@ -165,6 +212,15 @@ mod tests {
         #[test]
         fn what_is_written_is_read(token in token()) {
             prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        }
+
+        #[test]
+        fn its_length_is_known_before_it_is_written(mut token in token(), name in "[a-z]{1,2}", seq in 1..u64::MAX) {
+            prop_assert_eq!(token.text_bytes(), token.to_string().len());
+            let namespace = Namespace::new(&name).unwrap();
+            let most = token.text_bytes_with_one(&namespace);
+            token.set(&namespace, [(OriginTag([1; 8]), Seq(seq))]);
+            prop_assert!((token.text_bytes()..token.text_bytes() + 16).contains(&most));
         }
 
         #[test]

@@ -1,27 +1,27 @@
 //! Following what becomes visible at a node.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use anabranch_core::{Change, Lsn, Namespace, Reply, Request};
+use anabranch_core::{DocumentId, Lsn, Namespace, Reply, Request, Session, Visible};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{Error, Node};
 
-/// A feed of changes, in the order in which they became visible here, without gaps: what a slow reader
-/// missed is read again from the log.
+/// A feed of batches, in the order in which they became visible here, without gaps: what a slow reader
+/// missed is read again from the log. A batch's documents come together, as they were written.
 pub struct Changes {
     node: Node,
-    live: broadcast::Receiver<Change>,
+    live: broadcast::Receiver<Arc<Visible>>,
     namespace: Option<Namespace>,
     prefix: String,
-    /// Everything up to here has been given out.
+    /// Everything up to here has been given out, or is not wanted.
     last: Lsn,
-    /// What the live feed says up to here is known already. One record may hold several changes, so this is
-    /// not simply the last.
-    floor: Lsn,
     /// Read from the log, not given out yet.
-    ready: VecDeque<Change>,
+    ready: VecDeque<Visible>,
+    /// How far the log has been read into `ready`.
+    read_to: Lsn,
     /// Whether the log must be read before the live feed is of use.
     behind: bool,
 }
@@ -29,7 +29,7 @@ pub struct Changes {
 impl Changes {
     pub(crate) fn new(
         node: Node,
-        live: broadcast::Receiver<Change>,
+        live: broadcast::Receiver<Arc<Visible>>,
         namespace: Option<Namespace>,
         prefix: String,
         last: Lsn,
@@ -41,34 +41,35 @@ impl Changes {
             namespace,
             prefix,
             last,
-            floor: last,
             ready: VecDeque::new(),
+            read_to: last,
             behind,
         }
     }
 
-    /// The next change; waits for it. Safe to drop while waiting.
+    /// The next batch that changed something that is wanted, with the documents of it that are; waits for it.
+    /// Safe to drop while waiting.
     ///
     /// # Errors
     /// [`Error::Closed`] when the node shuts down; what the store reports if the log can't be read.
-    pub async fn next(&mut self) -> Result<Change, Error> {
+    pub async fn next(&mut self) -> Result<Visible, Error> {
         loop {
-            if let Some(change) = self.ready.pop_front() {
-                self.last = change.lsn;
-                return Ok(change);
+            if let Some(visible) = self.ready.pop_front() {
+                self.last = visible.lsn;
+                return Ok(visible);
             }
+            self.last = self.last.max(self.read_to);
             if self.behind {
                 self.read_on().await?;
                 continue;
             }
             match self.live.recv().await {
-                Ok(change) if change.lsn > self.floor => {
-                    if !self.is_wanted(&change) {
-                        self.last = change.lsn;
-                        continue;
+                // One record is one batch, so what is not past the last is known already.
+                Ok(visible) if visible.lsn > self.last => {
+                    self.last = visible.lsn;
+                    if let Some(visible) = self.wanted(&visible) {
+                        return Ok(visible);
                     }
-                    self.last = change.lsn;
-                    return Ok(change);
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => self.behind = true,
@@ -77,40 +78,45 @@ impl Changes {
         }
     }
 
-    /// The position to go on from ([`Node::subscribe`]'s `after`) once the last change given out is dealt with.
+    /// The position to go on from ([`Node::subscribe`]'s `after`) once the last batch given out is dealt with.
     #[must_use]
     pub fn position(&self) -> Lsn {
         self.last
     }
 
-    fn is_wanted(&self, change: &Change) -> bool {
-        let id = &change.document;
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| id.namespace == *namespace)
-            && id.key.as_str().starts_with(&self.prefix)
+    fn wanted(&self, visible: &Visible) -> Option<Visible> {
+        let is_wanted = |id: &&DocumentId| {
+            let namespace = self.namespace.as_ref();
+            namespace.is_none_or(|namespace| id.namespace == *namespace)
+                && id.key.as_str().starts_with(&self.prefix)
+        };
+        let documents: Vec<_> = visible
+            .documents
+            .iter()
+            .filter(is_wanted)
+            .cloned()
+            .collect();
+        (!documents.is_empty()).then(|| Visible {
+            documents,
+            ..visible.clone()
+        })
     }
 
     async fn read_on(&mut self) -> Result<(), Error> {
-        let Reply::Changes { changes, next } = self
-            .node
-            .request(Request::Changes { after: self.last })
-            .await?
-        else {
+        let request = Request::Changes { after: self.last };
+        let answer = self.node.ask(request, Session::default()).await?;
+        let Reply::Changes { visible, next } = answer.reply else {
             return Err(Error::Closed);
         };
         if next == self.last {
             self.behind = false;
-            self.floor = self.last;
             return Ok(());
         }
-        self.ready = changes
-            .into_iter()
-            .filter(|change| self.is_wanted(change))
+        self.ready = visible
+            .iter()
+            .filter_map(|visible| self.wanted(visible))
             .collect();
-        if self.ready.is_empty() {
-            self.last = next;
-        }
+        self.read_to = next;
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anabranch_core::limits;
+
 /// Settings of a node; [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -16,6 +18,12 @@ pub struct Config {
     pub datacenter: String,
     /// Memory for the store's pages, in bytes. Default 64 MiB.
     pub store_cache_bytes: usize,
+    /// Writes with an idempotency key that are remembered. Default 100,000.
+    pub receipts_max: u64,
+    /// How long they are remembered. Default 24 hours.
+    pub receipts_kept: Duration,
+    /// How long a request may wait for what its session has seen, whatever it asks. Default 60 s.
+    pub session_wait_max: Duration,
     /// How it meets other nodes. Default: not at all.
     pub gossip: Option<Gossip>,
 }
@@ -28,6 +36,9 @@ impl Config {
             name: "node".to_owned(),
             datacenter: "local".to_owned(),
             store_cache_bytes: 64 << 20,
+            receipts_max: limits::RECEIPTS_MAX,
+            receipts_kept: Duration::from_millis(limits::RECEIPTS_KEPT_MS),
+            session_wait_max: Duration::from_millis(limits::SESSION_WAIT_MS_MAX),
             gossip: None,
         }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anabranch_core::persist::Fetched;
 use anabranch_core::{
-    Change, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Reply, Request,
-    RequestError, RequestId,
+    Answer, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Request, RequestError,
+    RequestId, Session, Visible,
 };
 use anabranch_net::{Event, Net};
 use anabranch_store::{Committer, Completion, FetchError, FetchThread, Store};
@@ -20,7 +20,7 @@ use crate::report::{Report, report};
 pub(crate) const COMMANDS_MAX: usize = 1_024;
 /// Network events between the links and the replica.
 pub(crate) const EVENTS_MAX: usize = 1_024;
-/// Changes kept for feeds that are slow; a slower one reads the log.
+/// Batches kept for feeds that are slow; a slower one reads the log.
 pub(crate) const CHANGES_MAX: usize = 4_096;
 /// Inputs taken from one queue before the others get their turn.
 const INPUTS_PER_TURN: usize = 64;
@@ -29,7 +29,8 @@ const INPUTS_PER_TURN: usize = 64;
 pub(crate) enum Command {
     Request {
         request: Request,
-        answer: oneshot::Sender<Result<Reply, RequestError>>,
+        session: Session,
+        answer: oneshot::Sender<Result<Answer, RequestError>>,
     },
     Status {
         answer: oneshot::Sender<Report>,
@@ -48,7 +49,7 @@ enum Done {
 pub(crate) struct Wires {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Receiver<Event>,
-    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) changes: broadcast::Sender<Arc<Visible>>,
     pub(crate) visible: watch::Sender<Lsn>,
     pub(crate) net: Uplink,
 }
@@ -74,7 +75,7 @@ pub(crate) struct Driver {
     fetcher: FetchThread,
     done: mpsc::UnboundedReceiver<Done>,
     wires: Wires,
-    waiting: HashMap<RequestId, oneshot::Sender<Result<Reply, RequestError>>>,
+    waiting: HashMap<RequestId, oneshot::Sender<Result<Answer, RequestError>>>,
     requests: u64,
     /// Commits and fetches under way.
     under_way: usize,
@@ -268,11 +269,19 @@ impl Driver {
 
     fn take_command(&mut self, command: Command) {
         match command {
-            Command::Request { request, answer } => {
+            Command::Request {
+                request,
+                session,
+                answer,
+            } => {
                 self.requests += 1;
                 let id = RequestId(self.requests);
                 self.waiting.insert(id, answer);
-                self.handle(Input::Request { id, request });
+                self.handle(Input::Request {
+                    id,
+                    request,
+                    session,
+                });
             }
             Command::Status { answer } => {
                 let _ = answer.send(report(
@@ -330,10 +339,10 @@ impl Driver {
                     let _ = answer.send(reply);
                 }
             }
-            Output::Changed(change) => {
-                self.wires.visible.send_replace(change.lsn);
+            Output::Visible(visible) => {
+                self.wires.visible.send_replace(visible.lsn);
                 // Nobody listening is fine.
-                let _ = self.wires.changes.send(change);
+                let _ = self.wires.changes.send(Arc::new(visible));
             }
             Output::Notice(notice) => log(&notice),
         }

@@ -14,7 +14,7 @@
 //! # let dir = dir.path();
 //! let node = Node::open(Config::new(dir)).await?;
 //! let add_two = Edit::Increment { path: Path::parse("/items/22752/qty")?, by: 2 };
-//! node.edit("carts", "alice", [add_two]).await?;
+//! node.apply("carts", "alice", [add_two]).await?;
 //! node.put("carts", "bob", json!({"items": {}})).await?;
 //! let cart = node.get("carts", "alice").await?.expect("it was just written");
 //! assert_eq!(cart.value, json!({"items": {"22752": {"qty": 2}}}));
@@ -27,21 +27,27 @@
 //!
 //! * [`Node`]: open, read, write, list, follow, shut down.
 //! * [`Config`], [`Gossip`]: what a node is told at start; [`pki`] makes the certificates.
+//! * [`Visitor`]: a client's session, which sees at any node what it has seen at another.
 //! * [`Changes`]: the feed of what became visible here.
 //! * [`relay`]: a wide-area network between nodes on one machine, for demos and benchmarks.
 
 mod changes;
 mod config;
+mod documents;
 mod driver;
 mod error;
 mod node;
+mod questions;
 mod report;
 mod start;
+mod visitor;
 
 pub use anabranch_core::{
-    Change, Counters, DocumentId, Edit, EditError, Guard, Intent, Key, Listed, Lsn, NameError,
-    Namespace, Page, PatchOperation, Path, PathError, PeerStatus, ReplicaId, RequestError,
-    Snapshot, Status, Version, Written, limits,
+    Answer, Author, Claim, Conflict, Counters, DocumentId, Edit, EditError, Guard, IdempotencyKey,
+    Intent, Key, Listed, Lsn, Missing, NameError, Namespace, Origin, Page, PatchOperation, Path,
+    PathError, PeerStatus, ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Status,
+    Token, TokenError, Version, VersionError, VersionInfo, Versions, Visible, Write, Written,
+    limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;
@@ -49,3 +55,4 @@ pub use config::{Config, Gossip, Scan, Timing};
 pub use error::{Error, OpenError};
 pub use node::Node;
 pub use report::{LinkReport, Report, SeedReport};
+pub use visitor::Visitor;

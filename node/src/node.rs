@@ -3,18 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_core::{
-    Change, DocumentId, Edit, Guard, Intent, Key, Lsn, Namespace, Page, Reply, Request,
-    RequestError, Snapshot, Written,
-};
+use anabranch_core::{Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible};
 use anabranch_net::Net;
-use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::driver::{self, Command, Driver, Uplink, Wires};
 use crate::report::Report;
 use crate::start::{Started, start};
-use crate::{Changes, Config, Error, OpenError, Scan};
+use crate::{Changes, Config, Error, OpenError, Scan, Visitor};
 
 /// A running node. Clones share it; it stops when the last one is dropped, or by [`Node::shutdown`].
 #[derive(Clone)]
@@ -23,7 +19,7 @@ pub struct Node(Arc<Shared>);
 struct Shared {
     commands: mpsc::Sender<Command>,
     /// Weak: feeds end when the replica's thread does.
-    changes: broadcast::WeakSender<Change>,
+    changes: broadcast::WeakSender<Arc<Visible>>,
     visible: watch::Receiver<Lsn>,
     gossip: Option<SocketAddr>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -83,107 +79,32 @@ impl Node {
         })))
     }
 
-    /// Reads a document; none if it is not there. Sees everything that was acknowledged here before.
+    /// Asks the replica anything, for a session. Everything else that reads or writes is built on this.
     ///
     /// # Errors
-    /// When the address is no valid name, the store can't be read, or the node is shutting down.
-    pub async fn get(&self, namespace: &str, key: &str) -> Result<Option<Snapshot>, Error> {
-        let document = DocumentId::new(namespace, key)?;
-        match self.request(Request::Read { document }).await? {
-            Reply::Document(snapshot) => Ok(snapshot),
-            _ => Err(unexpected()),
-        }
+    /// What the replica refuses, and [`Error::Closed`] when the node is shutting down.
+    pub async fn ask(&self, request: Request, session: Session) -> Result<Answer, Error> {
+        let (answer, reply) = oneshot::channel();
+        let command = Command::Request {
+            request,
+            session,
+            answer,
+        };
+        let sent = self.0.commands.send(command).await;
+        sent.map_err(|_| Error::Closed)?;
+        Ok(reply.await.map_err(|_| Error::Closed)??)
     }
 
-    /// Carries out edits, all or none. Returns once they are durable here.
-    ///
-    /// # Errors
-    /// When an edit does not fit the document (nothing is written then), and as for [`Node::get`].
-    pub async fn edit(
-        &self,
-        namespace: &str,
-        key: &str,
-        edits: impl IntoIterator<Item = Edit>,
-    ) -> Result<Written, Error> {
-        self.write(
-            DocumentId::new(namespace, key)?,
-            Intent::Edits(edits.into_iter().collect()),
-            None,
-        )
-        .await
+    /// A session that has seen nothing yet.
+    #[must_use]
+    pub fn session(&self) -> Visitor {
+        self.resume(Token::default())
     }
 
-    /// Makes a document equal to a JSON object, by writing what differs.
-    ///
-    /// # Errors
-    /// When the value is no object, and as for [`Node::edit`].
-    pub async fn put(&self, namespace: &str, key: &str, value: Value) -> Result<Written, Error> {
-        self.write(
-            DocumentId::new(namespace, key)?,
-            Intent::Replace(value),
-            None,
-        )
-        .await
-    }
-
-    /// Deletes a document. An edit elsewhere at the same time survives.
-    ///
-    /// # Errors
-    /// As for [`Node::get`].
-    pub async fn delete(&self, namespace: &str, key: &str) -> Result<Written, Error> {
-        self.write(DocumentId::new(namespace, key)?, Intent::Delete, None)
-            .await
-    }
-
-    /// Any write, on a condition if need be. Durable when it returns.
-    ///
-    /// # Errors
-    /// As for [`Node::edit`], and [`RequestError::Guard`] when the condition does not hold here.
-    pub async fn write(
-        &self,
-        document: DocumentId,
-        intent: Intent,
-        guard: Option<Guard>,
-    ) -> Result<Written, Error> {
-        match self
-            .request(Request::Write {
-                document,
-                intent,
-                guard,
-            })
-            .await?
-        {
-            Reply::Written(written) => Ok(written),
-            _ => Err(unexpected()),
-        }
-    }
-
-    /// Lists documents in key order, a page at a time.
-    ///
-    /// # Errors
-    /// When the limit is not 1 to 1,000, and as for [`Node::get`].
-    pub async fn scan(&self, namespace: &str, scan: Scan) -> Result<Page, Error> {
-        let after = scan.after.as_deref().map(Key::new).transpose()?;
-        let Scan {
-            prefix,
-            limit,
-            values,
-            ..
-        } = scan;
-        let namespace = Namespace::new(namespace)?;
-        match self
-            .request(Request::Scan {
-                namespace,
-                prefix,
-                after,
-                limit,
-                values,
-            })
-            .await?
-        {
-            Reply::Page(page) => Ok(page),
-            _ => Err(unexpected()),
-        }
+    /// A session that goes on here, wherever it was before.
+    #[must_use]
+    pub fn resume(&self, token: Token) -> Visitor {
+        Visitor::new(self.clone(), token)
     }
 
     /// Follows what becomes visible here: in one namespace or in all, under a key prefix, from now on or
@@ -279,20 +200,4 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         Ok(())
     }
-
-    pub(crate) async fn request(&self, request: Request) -> Result<Reply, Error> {
-        let (answer, reply) = oneshot::channel();
-        self.0
-            .commands
-            .send(Command::Request { request, answer })
-            .await
-            .map_err(|_| Error::Closed)?;
-        Ok(reply.await.map_err(|_| Error::Closed)??)
-    }
-}
-
-fn unexpected() -> Error {
-    Error::Request(RequestError::Store(
-        "the replica answered another question; please report this".to_owned(),
-    ))
 }

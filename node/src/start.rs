@@ -3,9 +3,10 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, LogRecord};
-use anabranch_core::{Incarnation, Replica, ReplicaId, limits};
+use anabranch_core::{Incarnation, Replica, ReplicaId, Room, limits};
 use anabranch_net::Identity;
 use anabranch_store::Store;
 
@@ -53,7 +54,9 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         ),
     }
     let spare = Incarnation(rand::random());
-    let config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
+    let room = room(config);
+    let mut config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
+    config.room = room;
     let (mut replica, from) = Replica::recover(config, recovery)?;
     let mut next = from;
     loop {
@@ -70,13 +73,23 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     })
 }
 
+fn room(config: &Config) -> Room {
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Room {
+        receipts_max: config.receipts_max,
+        receipts_kept_ms: milliseconds(config.receipts_kept),
+        session_wait_ms_max: milliseconds(config.session_wait_max),
+        ..Room::default()
+    }
+}
+
 fn read_log(store: &Store, from: anabranch_core::Lsn) -> Result<Vec<LogRecord>, OpenError> {
     match store.fetch(&Fetch::Log {
         from,
         bytes_max: limits::LOG_READ_BYTES_MAX,
     })? {
         Fetched::Log(records) => Ok(records),
-        Fetched::Document(_) | Fetched::Page(_) => Ok(Vec::new()),
+        Fetched::Document(_) | Fetched::Page(_) | Fetched::Receipt(_) => Ok(Vec::new()),
     }
 }
 

@@ -94,12 +94,12 @@ async fn nonsense_closes_its_own_link_and_no_other() {
         path: Path::parse("/n").unwrap(),
         by: 1,
     };
-    good.edit("carts", "alice", [edit]).await.unwrap();
+    good.apply("carts", "alice", [edit]).await.unwrap();
     let change = tokio::time::timeout(GUARD, feed.next())
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(change.document.key.as_str(), "alice");
+    assert_eq!(change.documents[0].key.as_str(), "alice");
     stranger.shutdown().await;
     good.shutdown().await.unwrap();
     friend.shutdown().await.unwrap();

@@ -26,7 +26,7 @@ async fn what_was_written_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::open(Config::new(dir.path())).await.unwrap();
     for n in 1..=200_i64 {
-        node.edit("carts", &format!("c{:03}", n % 50), increment("/n", n))
+        node.apply("carts", &format!("c{:03}", n % 50), increment("/n", n))
             .await
             .unwrap();
     }
@@ -63,7 +63,7 @@ async fn what_was_written_is_there_after_reopening() {
         .unwrap();
     assert_eq!((rest.documents.len(), rest.next), (29, None));
     // The history goes on under the same incarnation: no number is used twice.
-    node.edit("carts", "c001", increment("/n", 1))
+    node.apply("carts", "c001", increment("/n", 1))
         .await
         .unwrap();
     assert_eq!(value(&node, "c001").await, Some(json!({"n": 305})));
@@ -89,25 +89,25 @@ async fn a_feed_misses_nothing_and_goes_on_where_it_was() {
     let node = Node::open(Config::new(dir.path())).await.unwrap();
     let mut feed = node.subscribe(None, "", None);
     for n in 0..10 {
-        node.edit("carts", &format!("k{n}"), increment("/n", 1))
+        node.apply("carts", &format!("k{n}"), increment("/n", 1))
             .await
             .unwrap();
     }
     let mut position = None;
     for n in 0..10 {
         let change = feed.next().await.unwrap();
-        assert_eq!(change.document.key.as_str(), format!("k{n}"));
+        assert_eq!(change.documents[0].key.as_str(), format!("k{n}"));
         if n == 4 {
             position = Some(feed.position());
         }
     }
     let mut later = node.subscribe(None, "", position);
-    assert_eq!(later.next().await.unwrap().document.key.as_str(), "k5");
+    assert_eq!(later.next().await.unwrap().documents[0].key.as_str(), "k5");
     // A reader that is slower than the feed's memory reads the log instead.
     for n in 0..6_000 {
         let node = node.clone();
         let write = async move {
-            node.edit("carts", &format!("m{}", n % 7), increment("/n", 1))
+            node.apply("carts", &format!("m{}", n % 7), increment("/n", 1))
                 .await
                 .unwrap()
         };
@@ -179,7 +179,7 @@ async fn three_nodes_come_to_one_state() {
     for (at, node) in nodes.iter().enumerate() {
         for n in 0..100_i64 {
             let path = format!("/items/sku-{}/qty", n % 10);
-            node.edit("carts", &format!("cart-{}", n % 5), increment(&path, 1))
+            node.apply("carts", &format!("cart-{}", n % 5), increment(&path, 1))
                 .await
                 .unwrap();
         }

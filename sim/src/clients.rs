@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use anabranch_core::{
-    Change, DocumentId, EditError, Input, Lsn, Namespace, Page, Reply, Request, RequestError,
-    RequestId, Snapshot, Written,
+    Answer, DocumentId, EditError, Input, Lsn, Namespace, Page, Reply, Request, RequestError,
+    RequestId, Session, Snapshot, Visible, Write, Written,
 };
 
 use crate::ledger::{Fate, Mark};
@@ -94,10 +94,16 @@ impl World {
                 let versions: Vec<_> = client.versions.iter().cloned().collect();
                 let draft = workload::draft(&mut client.random, &self.plan, number, &versions);
                 self.ledger.open(site, draft.document.clone(), draft.mark);
-                let request = Request::Write {
-                    document: draft.document,
+                let write = Write {
+                    key: draft.document.key,
                     intent: draft.intent,
                     guard: draft.guard,
+                    base: None,
+                };
+                let request = Request::Write {
+                    namespace: draft.document.namespace,
+                    writes: vec![write],
+                    idempotency: None,
                 };
                 (request, Asked::Write { number })
             }
@@ -107,6 +113,8 @@ impl World {
                 (
                     Request::Read {
                         document: document.clone(),
+                        at: None,
+                        conflicts: false,
                     },
                     Asked::Read { document, owed },
                 )
@@ -132,7 +140,15 @@ impl World {
         };
         let id = self.ask(site, Some(index), asked, &request);
         self.clients[index].waiting = Some(id);
-        self.feed(site, Input::Request { id, request });
+        let session = Session::default();
+        self.feed(
+            site,
+            Input::Request {
+                id,
+                request,
+                session,
+            },
+        );
     }
 
     fn ask(
@@ -178,7 +194,15 @@ impl World {
         let after = self.machines[site].subscriber.at;
         let request = Request::Changes { after };
         let id = self.ask(site, None, Asked::Changes { after }, &request);
-        self.feed(site, Input::Request { id, request });
+        let session = Session::default();
+        self.feed(
+            site,
+            Input::Request {
+                id,
+                request,
+                session,
+            },
+        );
     }
 
     /// A reading of a whole namespace, right now.
@@ -202,7 +226,13 @@ impl World {
         }
     }
 
-    pub(crate) fn reply(&mut self, site: usize, id: RequestId, reply: Result<Reply, RequestError>) {
+    pub(crate) fn reply(
+        &mut self,
+        site: usize,
+        id: RequestId,
+        reply: Result<Answer, RequestError>,
+    ) {
+        let reply = reply.map(|answer| answer.reply);
         let Some(pending) = self.requests.remove(&id) else {
             return self.fail(
                 "one answer to each request",
@@ -211,12 +241,17 @@ impl World {
         };
         self.free_client(id, &pending);
         let outcome = match &reply {
-            Ok(Reply::Written(written)) => format!("written, changed: {}", written.changed),
-            Ok(Reply::Document(snapshot)) => {
+            Ok(Reply::Written { documents, .. }) => {
+                let changed: Vec<_> = documents.iter().map(|written| written.changed).collect();
+                format!("written, changed: {changed:?}")
+            }
+            Ok(Reply::Document { snapshot, .. }) => {
                 format!("document, there: {}", snapshot.is_some())
             }
+            Ok(Reply::Versions(versions)) => format!("{} versions", versions.versions.len()),
+            Ok(Reply::Diff(operations)) => format!("{} differences", operations.len()),
             Ok(Reply::Page(page)) => format!("page of {}", page.documents.len()),
-            Ok(Reply::Changes { changes, .. }) => format!("{} changes", changes.len()),
+            Ok(Reply::Changes { visible, .. }) => format!("{} batches", visible.len()),
             Err(error) => format!("refused: {error}"),
         };
         self.note(
@@ -225,12 +260,16 @@ impl World {
             format_args!("#{} {outcome}", id.0),
         );
         match (pending.asked, reply) {
-            (Asked::Write { number }, Ok(Reply::Written(written))) => {
-                self.written(site, number, &written);
+            (Asked::Write { number }, Ok(Reply::Written { documents, .. })) => {
+                let [written] = &documents[..] else {
+                    let found = format!("w{number} is answered {} times", documents.len());
+                    return self.fail("requests are answered", found);
+                };
+                self.written(site, number, written);
                 self.remember(pending.client, &written.version.to_string());
             }
             (Asked::Write { number }, Err(error)) => self.refused(site, number, &error),
-            (Asked::Read { document, owed }, Ok(Reply::Document(snapshot))) => {
+            (Asked::Read { document, owed }, Ok(Reply::Document { snapshot, .. })) => {
                 self.read(site, pending.client, &document, snapshot.as_ref(), owed);
             }
             (
@@ -243,8 +282,8 @@ impl World {
             ) => {
                 self.page(site, &namespace, values, limit, &page);
             }
-            (Asked::Changes { after }, Ok(Reply::Changes { changes, next })) => {
-                self.subscribed(site, after, &changes, next);
+            (Asked::Changes { after }, Ok(Reply::Changes { visible, next })) => {
+                self.subscribed(site, after, &visible, next);
             }
             (Asked::Probe, Ok(Reply::Page(page))) => {
                 if let Some(probe) = &mut self.convergence.probing {
@@ -284,7 +323,9 @@ impl World {
             .as_mut()
             .and_then(|process| process.announced.pop_front());
         match announced {
-            Some((document, origin, seq)) if document == self.ledger.writes[number].document => {
+            Some((documents, origin, seq))
+                if documents[..] == [self.ledger.writes[number].document.clone()] =>
+            {
                 self.ledger.acknowledge(number, Some((origin, seq)));
             }
             other => {
@@ -372,7 +413,7 @@ impl World {
         }
     }
 
-    fn subscribed(&mut self, site: usize, after: Lsn, changes: &[Change], next: Lsn) {
+    fn subscribed(&mut self, site: usize, after: Lsn, changes: &[Visible], next: Lsn) {
         let own = self.machines[site].origin;
         let machine = &mut self.machines[site];
         if machine.subscriber.at != after {
@@ -404,16 +445,23 @@ struct Shown<'a>(&'a Request);
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Request::Read { document } => write!(f, "read {document}"),
+            Request::Read { document, .. } => write!(f, "read {document}"),
+            Request::Versions { document, .. } => write!(f, "versions of {document}"),
+            Request::Diff { document, .. } => write!(f, "compare {document}"),
             Request::Write {
-                document,
-                intent,
-                guard,
+                namespace, writes, ..
             } => {
-                write!(f, "write {document} {intent:?}")?;
-                guard
-                    .as_ref()
-                    .map_or(Ok(()), |guard| write!(f, " if {guard:?}"))
+                write!(f, "write")?;
+                for Write {
+                    key, intent, guard, ..
+                } in writes
+                {
+                    write!(f, " {namespace}/{key} {intent:?}")?;
+                    if let Some(guard) = guard {
+                        write!(f, " if {guard:?}")?;
+                    }
+                }
+                Ok(())
             }
             Request::Scan {
                 namespace,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anabranch_core::persist::Fetch;
-use anabranch_core::{DocumentId, FetchId, Frontier, Input, Namespace, Origin, Page, Seq};
+use anabranch_core::{DocumentId, FetchId, Frontier, Input, Namespace, Origin, Page, Seq, Session};
 use serde_json::Value;
 
 use crate::schedule::Event;
@@ -130,7 +130,15 @@ impl World {
             fetches: Vec::new(),
             page: None,
         });
-        self.give(site, Input::Request { id, request });
+        let session = Session::default();
+        self.give(
+            site,
+            Input::Request {
+                id,
+                request,
+                session,
+            },
+        );
         while let Some((id, fetch)) = self
             .convergence
             .probing

@@ -1,7 +1,7 @@
 //! Driving a replica as a real driver would: inputs in, all outputs out, commits in groups, fetches when they come.
 
 use anabranch_core::persist::{Fetch, Fetched, Ticket};
-use anabranch_core::{Change, FetchId, Input, Notice, Output};
+use anabranch_core::{FetchId, Input, Notice, Output, Visible};
 
 use crate::process::End;
 use crate::schedule::{Event, Life};
@@ -97,7 +97,7 @@ impl World {
             Output::Send { link, frame } => self.send(site, link, frame),
             Output::Disconnect { link, reason } => self.disconnect(site, link, &reason),
             Output::Reply { id, reply } => self.reply(site, id, reply),
-            Output::Changed(change) => self.changed(site, &change, persisted),
+            Output::Visible(visible) => self.visible(site, &visible, persisted),
             Output::Notice(notice) => self.notice(site, &notice),
         }
     }
@@ -322,19 +322,19 @@ impl World {
     }
 
     /// Checker: what becomes visible is durable, announced once, in order, after its causes.
-    fn changed(&mut self, site: usize, change: &Change, persisted: bool) {
+    fn visible(&mut self, site: usize, change: &Visible, persisted: bool) {
         self.note(
             Some(site),
             Topic::Store,
             format_args!(
-                "shows {} by {} {} at {}",
-                change.document, change.origin.incarnation, change.seq.0, change.lsn.0
+                "shows {:?} by {} {} at {}",
+                change.documents, change.origin.incarnation, change.seq.0, change.lsn.0
             ),
         );
         if !persisted {
             let found = format!(
-                "{} was shown without a commit being reported",
-                change.document
+                "{:?} was shown without a commit being reported",
+                change.documents
             );
             self.fail("nothing is visible before it is durable", found);
         }
@@ -345,7 +345,7 @@ impl World {
         let fresh = change.origin == process.replica.origin();
         let taken = process.live.take(change, &mut self.provenance, fresh);
         if fresh {
-            let announced = (change.document.clone(), change.origin, change.seq);
+            let announced = (change.documents.clone(), change.origin, change.seq);
             process.announced.push_back(announced);
         }
         self.check("the change feed is whole", taken);

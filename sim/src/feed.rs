@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_core::{Change, DocumentId, Frontier, Lsn, Namespace, Origin, Seq};
+use anabranch_core::{DocumentId, Frontier, Lsn, Namespace, Origin, Seq, Visible};
 
 use crate::machine::Holdings;
 
@@ -12,15 +12,15 @@ type Name = (Namespace, Origin, Seq);
 /// What is known of every batch that was announced anywhere.
 #[derive(Default)]
 pub(crate) struct Provenance {
-    issued: BTreeMap<Name, (DocumentId, u64)>,
+    issued: BTreeMap<Name, (Vec<DocumentId>, u64)>,
     /// What its writer had shown when it showed the batch: what must be shown elsewhere before it.
     causes: BTreeMap<Name, Frontier>,
 }
 
 impl Provenance {
     /// The same batch is the same wherever it is seen.
-    fn recognise(&mut self, name: &Name, change: &Change) -> Result<(), String> {
-        let seen = (change.document.clone(), change.time_ms);
+    fn recognise(&mut self, name: &Name, change: &Visible) -> Result<(), String> {
+        let seen = (change.documents.clone(), change.time_ms);
         let known = self
             .issued
             .entry(name.clone())
@@ -29,7 +29,7 @@ impl Provenance {
             return Ok(());
         }
         Err(format!(
-            "batch {} of {} in {} is two: {} of {} ms and {} of {} ms",
+            "batch {} of {} in {} is two: {:?} of {} ms and {:?} of {} ms",
             name.2.0, name.1, name.0, known.0, known.1, seen.0, seen.1
         ))
     }
@@ -54,11 +54,14 @@ impl Feed {
     /// Takes the next change. `source`: the feed is that of the replica that wrote the change.
     pub(crate) fn take(
         &mut self,
-        change: &Change,
+        change: &Visible,
         provenance: &mut Provenance,
         source: bool,
     ) -> Result<(), String> {
-        let namespace = change.document.namespace.clone();
+        let Some(first) = change.documents.first() else {
+            return Err(format!("position {} shows nothing", change.lsn.0));
+        };
+        let namespace = first.namespace.clone();
         let shown = self.shown.entry(namespace.clone()).or_default();
         let name = (namespace, change.origin, change.seq);
         let expected = shown.of(&change.origin).next();
@@ -102,10 +105,10 @@ mod tests {
 
     use super::*;
 
-    fn change(origin: u8, seq: u64, lsn: u64) -> Change {
-        Change {
+    fn change(origin: u8, seq: u64, lsn: u64) -> Visible {
+        Visible {
             lsn: Lsn(lsn),
-            document: DocumentId::new("n", "d").unwrap(),
+            documents: vec![DocumentId::new("n", "d").unwrap()],
             origin: Origin {
                 replica: ReplicaId([origin; 16]),
                 incarnation: Incarnation(1),
@@ -155,7 +158,7 @@ mod tests {
             .take(&change(1, 1, 1), &mut provenance, true)
             .unwrap();
         let mut other = change(1, 1, 1);
-        other.document = DocumentId::new("n", "e").unwrap();
+        other.documents = vec![DocumentId::new("n", "e").unwrap()];
         assert!(
             Feed::default()
                 .take(&other, &mut provenance, false)

@@ -37,7 +37,7 @@ pub(crate) struct Process {
     pub(crate) last_persisted_us: u64,
     pub(crate) tick_at_us: u64,
     /// Own changes that became visible and whose writers have not been answered.
-    pub(crate) announced: VecDeque<(DocumentId, Origin, Seq)>,
+    pub(crate) announced: VecDeque<(Vec<DocumentId>, Origin, Seq)>,
     pub(crate) live: Feed,
 }
 

@@ -105,6 +105,7 @@ fn cramped_room(random: &mut Random) -> Room {
         unpersisted_bytes_max: *random.pick(&[1_000, 10_000, 1_000_000]),
         unfolded_bytes_max: *random.pick(&[8_000, 30_000, 1_000_000]),
         checkpoint_records: *random.pick(&[1, 10, 50]),
+        ..Room::default()
     }
 }
 

@@ -13,17 +13,20 @@ use redb::{ReadOnlyTable, ReadableTableMetadata as _};
 use crate::engine::Fault;
 use crate::seal::{Sealed, unseal};
 
-/// Rows of the documents table.
-pub(crate) type Documents = ReadOnlyTable<&'static [u8], &'static [u8]>;
+/// Rows of a table whose keys are bytes.
+pub(crate) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-fn astray() -> Fault {
-    Fault::Damaged("documents are out of place, so it can't be shown which are missing".to_owned())
+fn astray(table: Sealed) -> Fault {
+    Fault::Damaged(format!(
+        "rows of the table {table:?} are out of place, so it can't be shown which are missing"
+    ))
 }
 
 /// Holds that nothing lies between the row before `start` and the `found` rows from there on, and,
 /// when `end` is given, nothing between those and the first row at or after it.
 pub(crate) fn prove(
-    documents: &Documents,
+    table: Sealed,
+    rows: &Rows,
     start: Bound<&[u8]>,
     end: Option<&[u8]>,
     found: u64,
@@ -33,7 +36,7 @@ pub(crate) fn prove(
         Bound::Excluded(start) => Bound::Included(start),
         Bound::Unbounded => return Ok(()),
     };
-    let before = documents
+    let before = rows
         .range::<&[u8]>((Bound::Unbounded, below))?
         .next_back()
         .transpose()?;
@@ -44,22 +47,22 @@ pub(crate) fn prove(
             Bound::Excluded(below) => row_key < below,
             Bound::Unbounded => true,
         };
-        if !in_order || unseal(Sealed::Documents, row_key, row.value()).is_none() {
-            return Err(astray());
+        if !in_order || unseal(table, row_key, row.value()).is_none() {
+            return Err(astray(table));
         }
     }
     let Some(end) = end else { return Ok(()) };
-    let after = documents.range::<&[u8]>(end..)?.next().transpose()?;
+    let after = rows.range::<&[u8]>(end..)?.next().transpose()?;
     if let Some((row_key, row)) = &after {
         let row_key = row_key.value();
         // The row that was searched for, which the search itself did not find.
         let missed = start == Bound::Included(end) && row_key == end;
-        if row_key < end || missed || unseal(Sealed::Documents, row_key, row.value()).is_none() {
-            return Err(astray());
+        if row_key < end || missed || unseal(table, row_key, row.value()).is_none() {
+            return Err(astray(table));
         }
     }
-    if before.is_none() && after.is_none() && documents.len()? != found {
-        return Err(astray());
+    if before.is_none() && after.is_none() && rows.len()? != found {
+        return Err(astray(table));
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::absence;
 use crate::engine::Fault;
 use crate::error::FetchError;
+use crate::receipts;
 use crate::seal::{Sealed, unseal};
 use crate::shield::shielded;
 use crate::store::Store;
@@ -42,6 +43,7 @@ impl Store {
                 Some(range) => self.page(&range, *limit).map(Fetched::Page),
                 None => Ok(Fetched::Page(Vec::new())),
             },
+            Fetch::Receipt(key) => receipts::find(&self.view()?, *key).map(Fetched::Receipt),
             Fetch::Log { from, bytes_max } => self.log(*from, *bytes_max).map(Fetched::Log),
         }
     }
@@ -55,7 +57,8 @@ impl Store {
                 .map(Some)
                 .ok_or_else(|| damaged_document(id));
         }
-        absence::prove(&documents, Bound::Included(&row_key), Some(&row_key), 0)?;
+        let start = Bound::Included(row_key.as_slice());
+        absence::prove(Sealed::Documents, &documents, start, Some(&row_key), 0)?;
         Ok(None)
     }
 
@@ -91,7 +94,7 @@ impl Store {
             last.extend_from_slice(row_key);
         }
         let end = (page.len() < limit).then_some(range.end.as_slice());
-        absence::prove(&documents, start, end, page.len() as u64)?;
+        absence::prove(Sealed::Documents, &documents, start, end, page.len() as u64)?;
         Ok(page)
     }
 

@@ -9,7 +9,8 @@
 //! * [`FetchThread`]: the thread that answers fetches, so that no caller waits for a disk.
 //! * [`Disk`]: what lies underneath. A directory in production, a disk that lies in the simulator.
 //!
-//! Three tables: `log` (position to record), `documents` (namespace and key to state) and `meta`
+//! Five tables: `log` (position to record), `documents` (namespace and key to state), `receipts` (what is
+//! remembered of writes with an idempotency key) with the order in which they are forgotten, and `meta`
 //! (format, incarnation, identity of the medium, checkpoint). The engine does not verify what it
 //! reads, so every value carries a check over its table, its key and itself (`seal.rs`), and pages
 //! are compared with what was verified on opening or written since (`pages.rs`).
@@ -27,6 +28,7 @@ mod opening;
 mod overlay;
 mod pages;
 mod reader;
+mod receipts;
 mod seal;
 mod shield;
 mod store;

@@ -10,7 +10,7 @@ use redb::{
 use crate::engine::{Engine, Fault};
 use crate::error::OpenError;
 use crate::meta::{Meta, MetaWriter};
-use crate::tables::{DOCUMENTS, LOG, META};
+use crate::tables::{DOCUMENTS, LOG, META, RECEIPT_ORDER, RECEIPTS};
 use crate::witness::Testimony;
 
 /// How to open a store.
@@ -51,7 +51,9 @@ pub(crate) fn load(engine: &Engine) -> Result<(Option<Meta>, Option<LogBounds>),
         return Ok((None, None));
     };
     let bounds = log_bounds(&transaction)?;
-    transaction.open_table(DOCUMENTS).map_err(Fault::from)?;
+    for table in [DOCUMENTS, RECEIPTS, RECEIPT_ORDER] {
+        transaction.open_table(table).map_err(Fault::from)?;
+    }
     Ok((Some(meta), bounds))
 }
 
@@ -141,7 +143,9 @@ pub(crate) fn begin(
             meta.format()?;
             meta.checkpoint(None)?;
             transaction.open_table(LOG)?;
-            transaction.open_table(DOCUMENTS)?;
+            for table in [DOCUMENTS, RECEIPTS, RECEIPT_ORDER] {
+                transaction.open_table(table)?;
+            }
         }
     }
     transaction.commit()?;

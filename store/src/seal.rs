@@ -14,14 +14,18 @@ pub(crate) const CHECK_BYTES: usize = 8;
 pub(crate) enum Sealed {
     Log,
     Documents,
+    Receipts,
+    ReceiptOrder,
     Meta,
     Witness,
 }
 
-static KEYS: LazyLock<[[u8; 32]; 4]> = LazyLock::new(|| {
+static KEYS: LazyLock<[[u8; 32]; 6]> = LazyLock::new(|| {
     [
         blake3::derive_key("anabranch store 2026-11 log", &[]),
         blake3::derive_key("anabranch store 2026-11 documents", &[]),
+        blake3::derive_key("anabranch store 2026-11 receipts", &[]),
+        blake3::derive_key("anabranch store 2026-11 receipt order", &[]),
         blake3::derive_key("anabranch store 2026-11 meta", &[]),
         blake3::derive_key("anabranch store 2026-11 witness", &[]),
     ]

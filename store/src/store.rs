@@ -17,6 +17,7 @@ use crate::limits;
 use crate::meta::MetaWriter;
 use crate::opening::{Opening, begin, load, recover};
 use crate::overlay::Overlay;
+use crate::receipts;
 use crate::seal::{Sealed, seal};
 use crate::shield::shielded;
 use crate::tables::{DOCUMENTS, LOG, META, document_key};
@@ -224,6 +225,7 @@ impl Store {
                 documents.insert(row_key.as_slice(), row.as_slice())?;
             }
         }
+        receipts::write(&transaction, commits, row)?;
         // Of these only the last one counts.
         let checkpoint = commits
             .iter()
@@ -320,8 +322,15 @@ fn is_empty(commit: &Commit) -> bool {
         documents,
         checkpoint,
         incarnation,
+        receipts,
+        retain_receipts,
     } = commit;
-    log.is_empty() && documents.is_empty() && checkpoint.is_none() && incarnation.is_none()
+    log.is_empty()
+        && documents.is_empty()
+        && checkpoint.is_none()
+        && incarnation.is_none()
+        && receipts.is_empty()
+        && retain_receipts.is_none()
 }
 
 /// Whether the commits can follow a log that ends at `log_end`; where it ends then.
@@ -351,6 +360,10 @@ fn check(commits: &[Commit], mut log_end: Option<Lsn>) -> Result<Option<Lsn>, Co
             .documents
             .iter()
             .try_for_each(|(_, stored)| fits(stored.state.len()))?;
+        commit
+            .receipts
+            .iter()
+            .try_for_each(|receipt| fits(receipt.bytes.len()))?;
         commit
             .checkpoint
             .iter()

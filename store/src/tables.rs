@@ -1,4 +1,4 @@
-//! The three tables and how their keys are written.
+//! The five tables and how their keys are written.
 
 use std::ops::Bound;
 
@@ -10,6 +10,12 @@ pub(crate) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::ne
 /// Namespace and key to state.
 pub(crate) const DOCUMENTS: TableDefinition<'static, &[u8], &[u8]> =
     TableDefinition::new("documents");
+/// Key of a receipt to position, time and answer.
+pub(crate) const RECEIPTS: TableDefinition<'static, &[u8], &[u8]> =
+    TableDefinition::new("receipts");
+/// Position and key of each receipt to its time: the order in which they are forgotten.
+pub(crate) const RECEIPT_ORDER: TableDefinition<'static, &[u8], &[u8]> =
+    TableDefinition::new("receipt order");
 /// What the store knows of itself.
 pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 

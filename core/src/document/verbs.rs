@@ -80,6 +80,9 @@ impl Pen<'_> {
                 delete,
                 insert,
             } => self.splice(path, *at, *delete, insert),
+            Edit::Adjust { .. } | Edit::SetAdd { .. } | Edit::SetRemove { .. } => Err(
+                EditError::Internal("quantities and sets are not built yet".to_owned()),
+            ),
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Replica;
-use super::requests::Job;
+use super::documents::Job;
 use crate::effect::Now;
 use crate::persist::{Checkpoint, Commit, StoredDocument, Ticket};
 use crate::{DocumentId, Lsn};
@@ -107,11 +107,8 @@ impl Replica {
         let documents = vec![(id.clone(), stored)];
         self.persist(
             Commit {
-                ticket,
-                log: Vec::new(),
                 documents,
-                checkpoint: None,
-                incarnation: None,
+                ..Commit::new(ticket)
             },
             None,
         );
@@ -134,11 +131,8 @@ impl Replica {
         });
         self.persist(
             Commit {
-                ticket,
-                log: Vec::new(),
-                documents: Vec::new(),
                 checkpoint,
-                incarnation: None,
+                ..Commit::new(ticket)
             },
             None,
         );

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::{Batch, Frontier, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
+use crate::frontier::Heads;
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin, or once per so many records of the log,
 /// whichever comes first; between them a reader scans, so the scan is short for rare origins, too.
@@ -34,6 +35,9 @@ pub(super) struct Space {
     pub(super) accepted: Frontier,
     /// What a crash can't take back.
     pub(super) durable: Frontier,
+    /// Of each of the two, what implies the rest.
+    accepted_heads: Heads,
+    pub(super) durable_heads: Heads,
     /// Others' origins that moved since our own last batch: the next batch's causes.
     fresh: BTreeSet<Origin>,
     held_back: BTreeMap<Origin, BTreeMap<Seq, Arc<Batch>>>,
@@ -56,6 +60,9 @@ pub(super) struct History {
     pub(super) log_end: Lsn,
     held_back_bytes: usize,
     recent: Recent,
+    /// Every origin that has a batch here, and what stands for it in tokens and documents.
+    tags: BTreeMap<Origin, OriginTag>,
+    tagged: BTreeMap<OriginTag, Origin>,
 }
 
 impl History {
@@ -77,6 +84,34 @@ impl History {
         self.spaces
             .get(namespace)
             .map_or(Seq(0), |space| space.durable.of(origin))
+    }
+
+    fn tag(&mut self, origin: Origin) -> OriginTag {
+        if let Some(tag) = self.tags.get(&origin) {
+            return *tag;
+        }
+        let tag = origin.tag();
+        self.tags.insert(origin, tag);
+        self.tagged.insert(tag, origin);
+        tag
+    }
+
+    /// What stands for an origin that has a batch here.
+    pub(super) fn tag_of(&self, origin: &Origin) -> OriginTag {
+        self.tags
+            .get(origin)
+            .map_or_else(|| origin.tag(), |tag| *tag)
+    }
+
+    /// The origin for which this stands, if it has a batch here.
+    pub(super) fn tagged(&self, tag: &OriginTag) -> Option<Origin> {
+        self.tagged.get(tag).copied()
+    }
+
+    /// Up to where the origin for which this stands is durable here.
+    pub(super) fn durable_tagged(&self, namespace: &Namespace, tag: &OriginTag) -> Seq {
+        self.tagged(tag)
+            .map_or(Seq(0), |origin| self.durable(namespace, &origin))
     }
 
     pub(super) fn held_back_bytes(&self) -> usize {
@@ -120,6 +155,12 @@ impl History {
         waiting.insert(batch.seq, batch.clone());
         self.held_back_bytes += bytes;
         Offered::HeldBack
+    }
+
+    /// Whether a batch is its origin's next, whatever else it waits for.
+    #[cfg(feature = "planted")]
+    pub(super) fn is_next(&self, batch: &Batch) -> bool {
+        batch.seq == self.accepted(&batch.namespace, &batch.origin).next()
     }
 
     /// Takes one batch out of waiting whose turn has come.
@@ -173,6 +214,11 @@ impl History {
         unmet
     }
 
+    /// The position that [`Self::next_own`] would give now.
+    pub(super) fn next_seq(&self, namespace: &Namespace, own: &Origin) -> Seq {
+        self.accepted(namespace, own).next()
+    }
+
     /// The next position of our own, and what we have seen of others since the last.
     pub(super) fn next_own(
         &mut self,
@@ -196,8 +242,12 @@ impl History {
     }
 
     fn note(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
+        self.tag(batch.origin);
         let space = self.spaces.entry(batch.namespace.clone()).or_default();
-        space.accepted.raise(batch.origin, batch.seq);
+        if space.accepted.raise(batch.origin, batch.seq) {
+            let heads = &mut space.accepted_heads;
+            heads.add(batch.origin, batch.seq, &batch.causes);
+        }
         if batch.origin != *own {
             space.fresh.insert(batch.origin);
         }
@@ -213,15 +263,21 @@ impl History {
     pub(super) fn replay(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
         self.log_end = self.log_end.max(lsn);
         self.note(batch, lsn, own);
-        let space = self.spaces.entry(batch.namespace.clone()).or_default();
-        space.durable.raise(batch.origin, batch.seq);
+        self.become_durable(batch);
+    }
+
+    fn become_durable(&mut self, batch: &Batch) {
+        if let Some(space) = self.spaces.get_mut(&batch.namespace)
+            && space.durable.raise(batch.origin, batch.seq)
+        {
+            let heads = &mut space.durable_heads;
+            heads.add(batch.origin, batch.seq, &batch.causes);
+        }
     }
 
     /// A batch is durable: from now on it may be shown and sent.
     pub(super) fn settle(&mut self, batch: &Arc<Batch>, recent_bytes_max: usize) {
-        if let Some(space) = self.spaces.get_mut(&batch.namespace) {
-            space.durable.raise(batch.origin, batch.seq);
-        }
+        self.become_durable(batch);
         self.recent.push(batch.clone(), recent_bytes_max);
     }
 
@@ -276,6 +332,7 @@ impl History {
             for (origin, seq) in space.accepted.iter() {
                 writer.origin(origin);
                 writer.number(seq.0);
+                writer.u8(space.accepted_heads.contains(origin).into());
                 let index = space.index.get(origin).map_or(&[][..], Vec::as_slice);
                 writer.count(index.len());
                 for (seq, lsn) in index {
@@ -311,6 +368,10 @@ impl History {
                 let origin = reader.origin()?;
                 let seq = reader.seq()?;
                 space.accepted.raise(origin, seq);
+                history.tag(origin);
+                if reader.u8("head")? != 0 {
+                    space.accepted_heads.add(origin, seq, &[]);
+                }
                 let count = reader.count("index entries", usize::MAX)?;
                 let index = space.index.entry(origin).or_default();
                 for _ in 0..count {
@@ -318,6 +379,7 @@ impl History {
                 }
             }
             space.durable = space.accepted.clone();
+            space.durable_heads = space.accepted_heads.clone();
             history.spaces.insert(namespace, space);
         }
         reader.finish()?;

@@ -4,11 +4,16 @@
 //! none, before the next input. Call it with [`Input::Tick`] at the time that [`Replica::wake_at`] names.
 //! While [`Replica::is_saturated`], give it only the answers to what it asked for.
 
+mod asking;
+mod documents;
 mod folding;
+mod gathering;
 mod history;
+mod listing;
 mod peers;
 mod pursuit;
-mod requests;
+mod reading;
+mod receipts;
 mod room;
 mod sending;
 mod session;
@@ -16,6 +21,8 @@ mod shelf;
 mod status;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,15 +31,20 @@ use bytes::Bytes;
 
 use crate::batch;
 use crate::codec::DecodeError;
-use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, Reply, RequestError, RequestId};
+use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
+use asking::{Caller, Owed};
+use gathering::Gatherings;
 use history::{History, Offered};
+use listing::{Scan, Scans};
 use peers::Peers;
-use requests::{Scan, Scans};
+use receipts::Receipts;
 pub use room::Room;
 use shelf::Shelf;
 pub use status::{Counters, PeerStatus, Status};
+use waiting::Waits;
+use writing::Writing;
 
 /// Who a replica is.
 #[derive(Clone, Debug)]
@@ -86,6 +98,16 @@ pub enum Planted {
     DropDeltaAtFrontier,
     /// Takes a batch again that it holds already.
     ApplyTwice,
+    /// Hands a batch of several documents out as two.
+    SplitBatch,
+    /// Serves a session that has seen more than is here.
+    IgnoreToken,
+    /// After a restart, takes batches that come before their causes.
+    ForgetHoldBack,
+    /// Gives containers that two datacenters create an identity of their own in each.
+    LocalIdentity,
+    /// Lets a removal take what its writer could not see.
+    RemoveUnseen,
 }
 
 /// A commit that has been handed out and is not known to be durable.
@@ -96,15 +118,14 @@ struct Unsettled {
     folded: Vec<DocumentId>,
 }
 
-/// An answer that waits to be given.
-type Answer = (RequestId, Result<Reply, RequestError>);
-
 /// What a fetch is for.
 enum Awaited {
     Document(DocumentId),
     Page(Scan),
+    /// What is remembered of a write that may have been done before.
+    Receipt(Box<Writing>),
     Changes {
-        id: RequestId,
+        caller: Caller,
         after: Lsn,
     },
     Backlog {
@@ -122,19 +143,24 @@ pub struct Replica {
     shelf: Shelf,
     peers: Peers,
     scans: Scans,
+    waits: Waits,
+    gatherings: Gatherings,
+    receipts: Receipts,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
     issued: Ticket,
     durable: Ticket,
     unsettled: VecDeque<Unsettled>,
     unsettled_bytes: usize,
-    held_replies: BTreeMap<Ticket, Vec<Answer>>,
+    held_replies: BTreeMap<Ticket, Vec<Owed>>,
     requests_open: usize,
     fetches: BTreeMap<FetchId, Awaited>,
     fetch_count: u64,
     outputs: VecDeque<Output>,
     counters: Counters,
     failed: Option<String>,
+    #[cfg(feature = "planted")]
+    restarted: bool,
 }
 
 impl Replica {
@@ -144,6 +170,8 @@ impl Replica {
     /// # Errors
     /// When the checkpoint can't be read.
     pub fn recover(config: Config, recovery: Recovery) -> Result<(Self, Lsn), DecodeError> {
+        #[cfg(feature = "planted")]
+        let restarted = recovery.log_end.is_some();
         let (history, from) = match recovery.checkpoint {
             None => (History::default(), Lsn(1)),
             Some(checkpoint) => (History::decode(checkpoint.state)?, checkpoint.replay_from),
@@ -159,6 +187,9 @@ impl Replica {
             shelf: Shelf::default(),
             peers: Peers::default(),
             scans: Scans::default(),
+            waits: Waits::default(),
+            gatherings: Gatherings::default(),
+            receipts: Receipts::default(),
             folding: folding::Folding::default(),
             issued: Ticket(0),
             durable: Ticket(0),
@@ -171,6 +202,8 @@ impl Replica {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             failed: None,
+            #[cfg(feature = "planted")]
+            restarted,
         };
         replica.history.renew();
         Ok((replica, from))
@@ -212,7 +245,11 @@ impl Replica {
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Request { id, request } => self.request(now, id, request),
+            Input::Request {
+                id,
+                request,
+                session,
+            } => self.request(now, id, request, session),
             Input::Persisted { through } => self.persisted(now, through),
             Input::PersistFailed { error } => self.stop(&error),
             Input::Fetched { id, result } => self.fetched(now, id, result),
@@ -223,8 +260,11 @@ impl Replica {
             Input::Tick => {
                 self.tick_peers(now);
                 self.tick_folding(now);
+                self.tick_waiting(now);
             }
         }
+        self.begin_gathering(now);
+        self.serve_released(now);
     }
 
     /// The next thing to do, in order; none when everything has been given out.
@@ -238,7 +278,8 @@ impl Replica {
         if self.failed.is_some() {
             return u64::MAX;
         }
-        self.peers.wake_at().min(self.folding.wake_at())
+        let own = self.folding.wake_at().min(self.waits.wake_at());
+        self.peers.wake_at().min(own)
     }
 
     /// True while so much is waiting for the store that more input must wait: only [`Input::Persisted`],
@@ -267,8 +308,11 @@ impl Replica {
                 self.document_fetched(now, &id, stored);
             }
             (Awaited::Page(scan), Ok(Fetched::Page(stored))) => self.page_fetched(scan, stored),
-            (Awaited::Changes { id, after }, Ok(Fetched::Log(records))) => {
-                self.changes_fetched(id, after, records);
+            (Awaited::Receipt(writing), Ok(Fetched::Receipt(stored))) => {
+                self.receipt_fetched(now, *writing, stored);
+            }
+            (Awaited::Changes { caller, after }, Ok(Fetched::Log(records))) => {
+                self.changes_fetched(caller, after, records);
             }
             (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
                 self.backlog_fetched(now, peer, link, from, records);
@@ -292,13 +336,13 @@ impl Replica {
             lsn,
             bytes: batch::encode([&**batch]),
         };
+        let (receipt, retain_receipts) = self.take_receipt(now, batch, lsn, ticket);
         self.persist(
             Commit {
-                ticket,
                 log: vec![record],
-                documents: Vec::new(),
-                checkpoint: None,
-                incarnation: None,
+                receipts: receipt.into_iter().collect(),
+                retain_receipts,
+                ..Commit::new(ticket)
             },
             Some((lsn, batch.clone())),
         );
@@ -329,6 +373,7 @@ impl Replica {
     /// Only here do answers, visibility and gossip come free.
     fn persisted(&mut self, now: Now, through: Ticket) {
         self.durable = self.durable.max(through.min(self.issued));
+        let mut arrived = Vec::new();
         while let Some(settled) = self
             .unsettled
             .pop_front_if(|unsettled| unsettled.ticket <= through)
@@ -342,10 +387,11 @@ impl Replica {
             if let Some((lsn, batch)) = settled.batch {
                 self.history
                     .settle(&batch, self.config.room.recent_log_bytes_max);
+                self.receipts.settled(&batch, self.durable);
                 self.arrived(now, &batch);
-                for change in self.changes_of(lsn, &batch).collect::<Vec<_>>() {
-                    self.outputs.push_back(Output::Changed(change));
-                }
+                let visible = self.visible(lsn, &batch);
+                self.outputs.push_back(Output::Visible(visible));
+                arrived.push(batch);
             }
         }
         while let Some(entry) = self
@@ -353,10 +399,12 @@ impl Replica {
             .first_entry()
             .filter(|entry| *entry.key() <= through)
         {
-            for (id, reply) in entry.remove() {
-                self.requests_open -= 1;
-                self.outputs.push_back(Output::Reply { id, reply });
+            for owed in entry.remove() {
+                self.give_out(owed);
             }
+        }
+        for batch in arrived {
+            self.wake_waiting(now, &batch);
         }
         self.pump_all(now);
     }
@@ -373,13 +421,11 @@ impl Replica {
     fn stop(&mut self, error: &str) {
         self.failed = Some(error.to_owned());
         let held = std::mem::take(&mut self.held_replies);
-        for (id, _) in held.into_values().flatten() {
-            self.requests_open -= 1;
-            self.outputs.push_back(Output::Reply {
-                id,
-                reply: Err(RequestError::Store(error.to_owned())),
-            });
+        for owed in held.into_values().flatten() {
+            self.refuse_owed(owed, error);
         }
+        self.stop_waiting(error);
+        self.stop_gathering(error);
         for awaited in std::mem::take(&mut self.fetches).into_values() {
             self.fetch_failed(awaited, error);
         }
@@ -395,6 +441,11 @@ impl Replica {
         let offered = match (offered, self.config.planted) {
             (Offered::Known, Some(Planted::ApplyTwice)) => Offered::Due,
             (Offered::Gap { .. }, Some(Planted::DropDeltaAtFrontier)) => Offered::Due,
+            (Offered::HeldBack, Some(Planted::ForgetHoldBack))
+                if self.restarted && self.history.is_next(batch) =>
+            {
+                Offered::Due
+            }
             (offered, _) => offered,
         };
         match offered {
@@ -423,11 +474,8 @@ impl Replica {
         let ticket = Ticket(self.issued.0 + 1);
         self.persist(
             Commit {
-                ticket,
-                log: Vec::new(),
-                documents: Vec::new(),
-                checkpoint: None,
                 incarnation: Some(incarnation),
+                ..Commit::new(ticket)
             },
             None,
         );
@@ -443,6 +491,33 @@ impl Replica {
     #[cfg(not(feature = "planted"))]
     fn planted_acknowledge_early(&self) -> bool {
         false
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted_ignore_token(&self) -> bool {
+        self.config.planted == Some(Planted::IgnoreToken)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    fn planted_ignore_token(&self) -> bool {
+        false
+    }
+
+    /// A fetch that the store could not answer.
+    fn fetch_failed(&mut self, awaited: Awaited, error: &str) {
+        match awaited {
+            Awaited::Document(id) => self.document_lost(&id, error),
+            Awaited::Page(scan) => self.page_failed(scan, error),
+            Awaited::Receipt(writing) => {
+                let error = RequestError::Store(error.to_owned());
+                self.written(*writing, Ticket(0), Err(error));
+            }
+            Awaited::Changes { caller, .. } => {
+                let error = RequestError::Store(error.to_owned());
+                self.answer(caller, Ticket(0), Err(error));
+            }
+            Awaited::Backlog { peer, link, .. } => self.backlog_failed(peer, link, error),
+        }
     }
 
     fn send(&mut self, link: LinkId, frame: Bytes) {

@@ -24,6 +24,12 @@ pub struct Room {
     pub unfolded_bytes_max: usize,
     /// Records by which a replay must become shorter for a checkpoint to be written.
     pub checkpoint_records: u64,
+    /// Writes with an idempotency key that are remembered, on disk.
+    pub receipts_max: u64,
+    /// For how long, in milliseconds.
+    pub receipts_kept_ms: u64,
+    /// How long a request may wait for what its session has seen, in milliseconds, whatever it asks.
+    pub session_wait_ms_max: u64,
 }
 
 impl Default for Room {
@@ -38,6 +44,9 @@ impl Default for Room {
             unpersisted_bytes_max: limits::UNPERSISTED_BYTES_MAX,
             unfolded_bytes_max: limits::UNFOLDED_BYTES_MAX,
             checkpoint_records: limits::CHECKPOINT_RECORDS,
+            receipts_max: limits::RECEIPTS_MAX,
+            receipts_kept_ms: limits::RECEIPTS_KEPT_MS,
+            session_wait_ms_max: limits::SESSION_WAIT_MS_MAX,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::requests::Job;
+use super::documents::Job;
 use crate::document::{Document, Refusal};
 use crate::persist::{StoredDocument, Ticket};
 use crate::{DocumentId, Key, Lsn, Namespace, Origin};
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// What to do once it is loaded.
     pub(super) waiting: Vec<Job>,
     used: u64,
+    /// Writes to several documents that need this one to stay until the others are there.
+    pins: usize,
 }
 
 impl Entry {
@@ -69,6 +71,7 @@ impl Entry {
             && self.waiting.is_empty()
             && !self.fetching
             && self.folding.is_none()
+            && self.pins == 0
     }
 }
 
@@ -167,20 +170,47 @@ impl Shelf {
         let before = std::mem::replace(&mut entry.used, clock);
         self.uses.remove(&before);
         self.uses.insert(clock, id.clone());
+        self.evict(loaded_max);
+    }
+
+    /// Lets go of documents unused longest if too many are loaded. The one used last stays: it is the one in
+    /// hand, or whoever asked for it would get no answer.
+    pub(super) fn evict(&mut self, loaded_max: usize) {
         let mut passed_over = Vec::new();
         while self.uses.len() + passed_over.len() > loaded_max
             && let Some((used, id)) = self.uses.pop_first()
         {
-            // A state on its way to the store must not be fetched before it is there. And the document in
-            // hand stays, or whoever asked for it would get no answer.
-            let kept = |entry: &Entry| entry.folding.is_some() || !entry.waiting.is_empty();
-            if used == clock || self.entries.get(&id).is_some_and(kept) {
+            // A state on its way to the store must not be fetched before it is there.
+            let kept = |entry: &Entry| {
+                entry.folding.is_some() || !entry.waiting.is_empty() || entry.pins > 0
+            };
+            if used == self.clock || self.entries.get(&id).is_some_and(kept) {
                 passed_over.push((used, id));
             } else {
                 self.forget(&id);
             }
         }
         self.uses.extend(passed_over);
+    }
+
+    /// The document, once it is loaded, stays until it is let go as often.
+    pub(super) fn pin(&mut self, id: &DocumentId) {
+        self.entry(id).pins += 1;
+    }
+
+    pub(super) fn unpin(&mut self, id: &DocumentId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.pins = entry.pins.saturating_sub(1);
+            if entry.is_idle() {
+                self.entries.remove(id);
+            }
+        }
+    }
+
+    pub(super) fn is_loaded(&self, id: &DocumentId) -> bool {
+        self.entries
+            .get(id)
+            .is_some_and(|entry| entry.loaded.is_some())
     }
 
     /// Lets go of a loaded document; it is loaded again when it is asked for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anabranch::{Change, ReplicaId};
+use anabranch::{ReplicaId, Visible};
 
 /// Lags of connected datacenters that are kept for the verdict, per pair.
 const LAGS_MAX: usize = 200_000;
@@ -63,12 +63,13 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A change became visible somewhere.
-    pub(super) fn saw(&self, there: usize, change: &Change) {
+    /// A write became visible somewhere.
+    pub(super) fn saw(&self, there: usize, change: &Visible) {
         let now = Instant::now();
         let mut guard = self.state();
         let state = &mut *guard;
-        state.documents[there].insert(change.document.key.as_str().to_owned());
+        let keys = change.documents.iter().map(|id| id.key.as_str().to_owned());
+        state.documents[there].extend(keys);
         let Some(from) = self
             .replicas
             .iter()

@@ -81,7 +81,7 @@ impl Till {
         self.writes.spawn(async move {
             let outcome = match line.edits() {
                 Ok(edits) => node
-                    .edit(NAMESPACE, &line.cart, edits)
+                    .apply(NAMESPACE, &line.cart, edits)
                     .await
                     .map(|_| ())
                     .map_err(Failure::new),

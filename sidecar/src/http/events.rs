@@ -1,12 +1,14 @@
 //! Changes as server-sent events.
 //!
 //! An event's id is its position in this node's log. Positions mean nothing on another node: a reader goes on
-//! where it was at the node that it read from.
+//! where it was at the node that it read from. What was written together has one position, which its last
+//! event carries: who is cut off in between gets all of it again.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use anabranch::{Change, Changes, Error, Lsn, Namespace};
+use anabranch::{Changes, Error, Lsn, Namespace, Visible};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::IntoResponse;
@@ -47,6 +49,7 @@ pub(super) async fn follow(
         .subscribe(wanted.namespace, &wanted.prefix, wanted.after);
     let feed = Feed {
         changes,
+        rest: VecDeque::new(),
         closing: service.closing.clone(),
         greeted: false,
         _permit: permit,
@@ -112,6 +115,8 @@ async fn check_position(service: &Service, after: Lsn) -> Result<(), Problem> {
 
 struct Feed {
     changes: Changes,
+    /// What is left of the batch that is being told.
+    rest: VecDeque<Event>,
     closing: watch::Receiver<bool>,
     greeted: bool,
     _permit: OwnedSemaphorePermit,
@@ -127,13 +132,20 @@ impl Feed {
                 let greeting = feed.greeting();
                 return Some((Ok(greeting), Some(feed)));
             }
+            if let Some(event) = feed.rest.pop_front() {
+                return Some((Ok(event), Some(feed)));
+            }
             let next = tokio::select! {
                 biased;
                 _ = feed.closing.wait_for(|closing| *closing) => return None,
                 next = feed.changes.next() => next,
             };
             match next {
-                Ok(change) => Some((Ok(event(&change)), Some(feed))),
+                Ok(visible) => {
+                    feed.rest = events(&visible).collect();
+                    let first = feed.rest.pop_front()?;
+                    Some((Ok(first), Some(feed)))
+                }
                 Err(Error::Closed) => None,
                 Err(error) => {
                     let problem = Problem::from(error).json().to_string();
@@ -151,18 +163,28 @@ impl Feed {
     }
 }
 
-fn event(change: &Change) -> Event {
-    let data = json!({
-        "lsn": change.lsn,
-        "ns": change.document.namespace,
-        "key": change.document.key,
-        "time_ms": change.time_ms,
-        "local": change.local,
-    });
-    Event::default()
-        .id(change.lsn.0.to_string())
-        .event("change")
-        .data(data.to_string())
+/// One for each document.
+fn events(visible: &Visible) -> impl Iterator<Item = Event> + '_ {
+    let last = visible.documents.len().saturating_sub(1);
+    visible
+        .documents
+        .iter()
+        .enumerate()
+        .map(move |(index, id)| {
+            let data = json!({
+                "lsn": visible.lsn,
+                "ns": id.namespace,
+                "key": id.key,
+                "time_ms": visible.time_ms,
+                "local": visible.local,
+            });
+            let event = Event::default().event("change").data(data.to_string());
+            if index == last {
+                event.id(visible.lsn.0.to_string())
+            } else {
+                event
+            }
+        })
 }
 
 #[cfg(test)]

@@ -32,13 +32,7 @@ pub fn open(disk: &MemoryDisk) -> Store {
 }
 
 pub fn empty(ticket: u64) -> Commit {
-    Commit {
-        ticket: Ticket(ticket),
-        log: Vec::new(),
-        documents: Vec::new(),
-        checkpoint: None,
-        incarnation: None,
-    }
+    Commit::new(Ticket(ticket))
 }
 
 pub fn record(lsn: u64, bytes: impl Into<Vec<u8>>) -> LogRecord {

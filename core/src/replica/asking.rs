@@ -1,0 +1,262 @@
+//! Callers and their answers.
+//!
+//! An answer may contain what is not durable yet (the document in memory runs ahead of the store), so it
+//! waits for the commit that carries the newest change in it. With it goes the session's token: what the
+//! caller had seen, and what this answer shows.
+
+use super::Replica;
+use super::documents::Job;
+use super::listing::Scan;
+use super::writing::Writing;
+use crate::effect::{Answer, Now, Output, Reply, Request, RequestError, RequestId, Session};
+use crate::persist::Ticket;
+use crate::{DocumentId, Namespace, Seq, Token, limits};
+
+/// Who asked, and what they have seen.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) id: RequestId,
+    /// What the request is about; none for the change feed, which has a position of its own.
+    pub(super) namespace: Option<Namespace>,
+    pub(super) token: Token,
+}
+
+/// What an answer shows of its namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shows {
+    /// Something, of all that is durable.
+    Durable,
+    /// A batch of our own, and with it all that it came after.
+    Own(Seq),
+}
+
+/// An answer that waits to be given.
+pub(super) struct Owed {
+    caller: Caller,
+    reply: Result<Reply, RequestError>,
+    shows: Shows,
+}
+
+impl Request {
+    fn namespace(&self) -> Option<&Namespace> {
+        match self {
+            Self::Read { document, .. }
+            | Self::Versions { document, .. }
+            | Self::Diff { document, .. } => Some(&document.namespace),
+            Self::Write { namespace, .. } | Self::Scan { namespace, .. } => Some(namespace),
+            Self::Changes { .. } => None,
+        }
+    }
+
+    /// What can be told without looking at anything.
+    fn check(&self) -> Result<(), RequestError> {
+        let limit = |asked: usize, max: usize| match asked {
+            0 => Err(RequestError::Limit { asked, max }),
+            _ if asked > max => Err(RequestError::Limit { asked, max }),
+            _ => Ok(()),
+        };
+        match self {
+            Self::Scan { limit: asked, .. } => limit(*asked, limits::PAGE_DOCUMENTS_MAX),
+            Self::Versions { limit: asked, .. } => limit(*asked, limits::VERSIONS_MAX),
+            Self::Read {
+                at: Some(_),
+                conflicts: true,
+                ..
+            } => Err(RequestError::ConflictsThen),
+            Self::Write { writes, .. } => match writes.len() {
+                1..=limits::WRITES_MAX => Ok(()),
+                count => Err(RequestError::Count {
+                    count,
+                    max: limits::WRITES_MAX,
+                }),
+            },
+            Self::Read { .. } | Self::Diff { .. } | Self::Changes { .. } => Ok(()),
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn request(&mut self, now: Now, id: RequestId, request: Request, session: Session) {
+        let namespace = request.namespace().cloned();
+        let refused = match &self.failed {
+            Some(error) => Some(RequestError::Store(error.clone())),
+            None if self.requests_open >= limits::REQUESTS_MAX => Some(RequestError::Busy),
+            None => request.check().err(),
+        };
+        if let Some(error) = refused {
+            let reply = Err(error);
+            return self.outputs.push_back(Output::Reply { id, reply });
+        }
+        self.requests_open += 1;
+        let caller = Caller {
+            id,
+            namespace,
+            token: session.token,
+        };
+        if let Some(first) = self.first_unseen(&caller) {
+            return self.wait_for_session(now, caller, request, session.wait_ms, first);
+        }
+        self.carry_out(now, caller, request);
+    }
+
+    /// Does what was asked, now that everything is here that the session has seen.
+    pub(super) fn carry_out(&mut self, now: Now, caller: Caller, request: Request) {
+        match request {
+            Request::Read {
+                document,
+                at,
+                conflicts,
+            } => {
+                let job = Job::Read {
+                    caller,
+                    at,
+                    conflicts,
+                };
+                self.with_document(now, &document, job);
+            }
+            Request::Versions {
+                document,
+                skip,
+                limit,
+            } => {
+                let job = Job::Versions {
+                    caller,
+                    skip,
+                    limit,
+                };
+                self.with_document(now, &document, job);
+            }
+            Request::Diff { document, from, to } => {
+                self.with_document(now, &document, Job::Diff { caller, from, to });
+            }
+            Request::Write {
+                namespace,
+                writes,
+                idempotency,
+            } => {
+                let max = limits::TOKEN_BYTES_MAX;
+                let bytes = caller.token.text_bytes_with_one(&namespace);
+                if bytes > max {
+                    // Once it is written it is too late to say so.
+                    let error = RequestError::SessionTooLong { bytes, max };
+                    return self.answer(caller, Ticket(0), Err(error));
+                }
+                let writing = Writing::new(caller, namespace, writes);
+                match idempotency {
+                    Some(key) => self.write_once(now, writing, &key),
+                    None => self.write(now, writing),
+                }
+            }
+            Request::Scan {
+                namespace,
+                prefix,
+                after,
+                limit,
+                values,
+            } => self.scan(Scan {
+                caller,
+                namespace,
+                prefix,
+                after,
+                limit,
+                values,
+                found: Vec::new(),
+            }),
+            Request::Changes { after } => self.read_changes(caller, after),
+        }
+    }
+
+    /// Gives an answer once everything up to `after` is durable.
+    pub(super) fn answer(
+        &mut self,
+        caller: Caller,
+        after: Ticket,
+        reply: Result<Reply, RequestError>,
+    ) {
+        self.answer_showing(caller, after, Shows::Durable, reply);
+    }
+
+    pub(super) fn answer_showing(
+        &mut self,
+        caller: Caller,
+        after: Ticket,
+        shows: Shows,
+        reply: Result<Reply, RequestError>,
+    ) {
+        let owed = Owed {
+            caller,
+            reply,
+            shows,
+        };
+        if after > self.durable && !self.planted_acknowledge_early() {
+            self.held_replies.entry(after).or_default().push(owed);
+        } else {
+            self.give_out(owed);
+        }
+    }
+
+    pub(super) fn give_out(&mut self, owed: Owed) {
+        let Owed {
+            caller,
+            reply,
+            shows,
+        } = owed;
+        self.requests_open -= 1;
+        let id = caller.id;
+        let reply = reply.and_then(|reply| {
+            let token = self.token_after(caller, shows)?;
+            Ok(Answer { reply, token })
+        });
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    /// The store failed before the answer was safe to give.
+    pub(super) fn refuse_owed(&mut self, owed: Owed, error: &str) {
+        self.requests_open -= 1;
+        self.outputs.push_back(Output::Reply {
+            id: owed.caller.id,
+            reply: Err(RequestError::Store(error.to_owned())),
+        });
+    }
+
+    /// What the caller has seen of the namespace before is durable here, or it would not have been served;
+    /// so what is durable now, or what a batch of our own came after, says all of it.
+    fn token_after(&self, caller: Caller, shows: Shows) -> Result<Token, RequestError> {
+        let Caller {
+            namespace,
+            mut token,
+            ..
+        } = caller;
+        let Some(namespace) = namespace else {
+            return Ok(token);
+        };
+        match shows {
+            Shows::Own(seq) => {
+                let tag = self.history.tag_of(&self.origin);
+                token.set(&namespace, [(tag, seq)]);
+                Ok(token)
+            }
+            Shows::Durable => {
+                let space = self.history.space(&namespace);
+                let heads = space
+                    .into_iter()
+                    .flat_map(|space| space.durable_heads.iter());
+                let heads = heads.map(|(origin, seq)| (self.history.tag_of(origin), *seq));
+                token.set(&namespace, heads);
+                let (bytes, max) = (token.text_bytes(), limits::TOKEN_BYTES_MAX);
+                if bytes > max {
+                    return Err(RequestError::SessionTooLong { bytes, max });
+                }
+                Ok(token)
+            }
+        }
+    }
+
+    /// A document's address within what a caller asked about.
+    pub(super) fn address(namespace: &Namespace, key: &crate::Key) -> DocumentId {
+        DocumentId {
+            namespace: namespace.clone(),
+            key: key.clone(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Bringing several documents into memory at the same time, for a write that needs all of them at once.
+//!
+//! What has come stays until the rest is there, however little room there is; so that this has a bound, only
+//! so many documents are gathered at once, and other writes to several wait for their turn.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Replica;
+use super::documents::Job;
+use super::writing::Writing;
+use crate::DocumentId;
+use crate::effect::{Now, RequestError};
+use crate::persist::Ticket;
+
+/// Names a write whose documents are being gathered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct GatheringId(u64);
+
+struct Gathering {
+    writing: Writing,
+    documents: Vec<DocumentId>,
+    missing: BTreeSet<DocumentId>,
+}
+
+#[derive(Default)]
+pub(super) struct Gatherings {
+    count: u64,
+    by_id: BTreeMap<GatheringId, Gathering>,
+    /// Documents of all of them.
+    documents: usize,
+    /// Writes whose turn has not come.
+    queue: VecDeque<Writing>,
+}
+
+impl Replica {
+    pub(super) fn queue_gathering(&mut self, writing: Writing) {
+        self.gatherings.queue.push_back(writing);
+    }
+
+    /// Begins with those that there is room for. A single one always has its turn.
+    pub(super) fn begin_gathering(&mut self, now: Now) {
+        while let Some(next) = self.gatherings.queue.front() {
+            let documents = next.documents();
+            let room = self.config.room.loaded_documents_max;
+            let under_way = self.gatherings.documents;
+            if under_way > 0 && under_way + documents.len() > room {
+                return;
+            }
+            let Some(writing) = self.gatherings.queue.pop_front() else {
+                return;
+            };
+            self.gatherings.count += 1;
+            self.gatherings.documents += documents.len();
+            let id = GatheringId(self.gatherings.count);
+            let gathering = Gathering {
+                writing,
+                missing: documents.iter().cloned().collect(),
+                documents: documents.clone(),
+            };
+            self.gatherings.by_id.insert(id, gathering);
+            documents
+                .iter()
+                .for_each(|document| self.shelf.pin(document));
+            for document in &documents {
+                self.with_document(now, document, Job::Part(id));
+            }
+        }
+    }
+
+    pub(super) fn part_is_there(&mut self, now: Now, id: GatheringId, document: &DocumentId) {
+        let Some(gathering) = self.gatherings.by_id.get_mut(&id) else {
+            return;
+        };
+        gathering.missing.remove(document);
+        if !gathering.missing.is_empty() {
+            return;
+        }
+        // Another write that failed may have dropped one of them meanwhile.
+        let shelf = &mut self.shelf;
+        let dropped = |document: &&DocumentId| !shelf.is_loaded(document);
+        let again: Vec<_> = gathering
+            .documents
+            .iter()
+            .filter(dropped)
+            .cloned()
+            .collect();
+        if again.is_empty() {
+            if let Some(gathering) = self.end_gathering(id) {
+                self.write_now(now, gathering.writing);
+                self.let_go(&gathering.documents);
+            }
+            return;
+        }
+        gathering.missing.extend(again.iter().cloned());
+        for document in &again {
+            self.with_document(now, document, Job::Part(id));
+        }
+    }
+
+    pub(super) fn gathering_failed(&mut self, id: GatheringId, error: RequestError) {
+        if let Some(gathering) = self.end_gathering(id) {
+            self.written(gathering.writing, Ticket(0), Err(error));
+            self.let_go(&gathering.documents);
+        }
+    }
+
+    /// The store failed: what waits for its turn will not have it.
+    pub(super) fn stop_gathering(&mut self, error: &str) {
+        for writing in std::mem::take(&mut self.gatherings.queue) {
+            let error = RequestError::Store(error.to_owned());
+            self.written(writing, Ticket(0), Err(error));
+        }
+    }
+
+    fn end_gathering(&mut self, id: GatheringId) -> Option<Gathering> {
+        let gathering = self.gatherings.by_id.remove(&id)?;
+        self.gatherings.documents -= gathering.documents.len();
+        Some(gathering)
+    }
+
+    fn let_go(&mut self, documents: &[DocumentId]) {
+        documents
+            .iter()
+            .for_each(|document| self.shelf.unpin(document));
+        self.shelf.evict(self.config.room.loaded_documents_max);
+    }
+}

@@ -1,0 +1,186 @@
+//! Listings: the store's pages, and over them what is in memory.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::asking::Caller;
+use super::{Awaited, Replica};
+use crate::document::Document;
+use crate::effect::{FetchId, Listed, Page, Reply, RequestError, Snapshot};
+use crate::persist::{Fetch, StoredDocument, Ticket};
+use crate::{DocumentId, Key, Namespace};
+
+/// A listing under way.
+pub(super) struct Scan {
+    pub(super) caller: Caller,
+    pub(super) namespace: Namespace,
+    pub(super) prefix: String,
+    pub(super) after: Option<Key>,
+    pub(super) limit: usize,
+    pub(super) values: bool,
+    pub(super) found: Vec<Listed>,
+}
+
+/// What the store has been asked for a listing; states that were folded in the meantime take precedence.
+#[derive(Default)]
+pub(super) struct Scans {
+    under_way: usize,
+    /// With the last fetch that was asked for before.
+    folded_meanwhile: BTreeMap<DocumentId, (FetchId, StoredDocument)>,
+}
+
+impl Scans {
+    pub(super) fn folded(&mut self, id: &DocumentId, stored: StoredDocument, last: FetchId) {
+        if self.under_way > 0 {
+            self.folded_meanwhile.insert(id.clone(), (last, stored));
+        }
+    }
+
+    /// One page less. What every page still under way was asked for after, the store answers by itself.
+    fn end(&mut self, oldest: Option<FetchId>) {
+        self.under_way -= 1;
+        self.folded_meanwhile
+            .retain(|_, (last, _)| oldest.is_some_and(|oldest| *last >= oldest));
+    }
+}
+
+impl Replica {
+    pub(super) fn scan(&mut self, scan: Scan) {
+        self.scans.under_way += 1;
+        let fetch = Fetch::Page {
+            namespace: scan.namespace.clone(),
+            prefix: scan.prefix.clone(),
+            after: scan.after.clone(),
+            // One more than wanted tells whether there are more.
+            limit: scan.limit + 1 - scan.found.len(),
+        };
+        self.fetch(fetch, Awaited::Page(scan));
+    }
+
+    fn oldest_page(&self) -> Option<FetchId> {
+        let mut pages = self
+            .fetches
+            .iter()
+            .filter(|(_, awaited)| matches!(awaited, Awaited::Page(_)));
+        pages.next().map(|(id, _)| *id)
+    }
+
+    /// Lays what is in memory over the store's page.
+    pub(super) fn page_fetched(&mut self, mut scan: Scan, stored: Vec<(Key, StoredDocument)>) {
+        let asked = scan.limit + 1 - scan.found.len();
+        let last = if stored.len() < asked {
+            None
+        } else {
+            stored.last().map(|(key, _)| key.clone())
+        };
+        let in_page = |key: &Key| {
+            scan.after.as_ref().is_none_or(|after| key > after)
+                && last.as_ref().is_none_or(|last| key <= last)
+        };
+        let mut page: BTreeMap<Key, Option<StoredDocument>> = stored
+            .into_iter()
+            .map(|(key, stored)| (key, Some(stored)))
+            .collect();
+        for (id, (_, stored)) in &self.scans.folded_meanwhile {
+            if id.namespace == scan.namespace
+                && id.key.as_str().starts_with(&scan.prefix)
+                && in_page(&id.key)
+            {
+                page.insert(id.key.clone(), Some(stored.clone()));
+            }
+        }
+        for id in self.shelf.dirty_in(&scan.namespace, &scan.prefix) {
+            if in_page(&id.key) {
+                page.entry(id.key).or_default();
+            }
+        }
+        self.scans.end(self.oldest_page());
+        for (key, stored) in page {
+            let id = DocumentId {
+                namespace: scan.namespace.clone(),
+                key,
+            };
+            match self.listed(&id, stored, scan.values) {
+                Ok(Some(listed)) => scan.found.push(listed),
+                Ok(None) => {}
+                Err(error) => return self.answer(scan.caller, Ticket(0), Err(error)),
+            }
+        }
+        if last.is_some() && scan.found.len() <= scan.limit {
+            scan.after = last;
+            return self.scan(scan);
+        }
+        let more = scan.found.len() > scan.limit;
+        scan.found.truncate(scan.limit);
+        let next = scan
+            .found
+            .last()
+            .filter(|_| more)
+            .map(|listed| listed.key.clone());
+        let newest = self.issued;
+        self.answer(
+            scan.caller,
+            newest,
+            Ok(Reply::Page(Page {
+                documents: scan.found,
+                next,
+            })),
+        );
+    }
+
+    fn listed(
+        &mut self,
+        id: &DocumentId,
+        stored: Option<StoredDocument>,
+        values: bool,
+    ) -> Result<Option<Listed>, RequestError> {
+        let listed = |snapshot| Listed {
+            key: id.key.clone(),
+            snapshot,
+        };
+        if let Some(entry) = self.shelf.get(id)
+            && let Some((document, _)) = entry.current()
+        {
+            let snapshot = |document: &mut Document| {
+                document.read().map(|value| Snapshot {
+                    version: document.version(),
+                    value,
+                })
+            };
+            return Ok(match values {
+                true => snapshot(document).map(|snapshot| listed(Some(snapshot))),
+                false => document.present().then(|| listed(None)),
+            });
+        }
+        let changes: Vec<Bytes> = self
+            .shelf
+            .get(id)
+            .map(|entry| entry.unfolded().cloned().collect())
+            .unwrap_or_default();
+        if changes.is_empty() && !values {
+            return Ok(stored.filter(|stored| stored.present).map(|_| listed(None)));
+        }
+        let unreadable =
+            |error: crate::document::Unreadable| RequestError::Store(format!("{id}: {error}"));
+        let mut document = match stored {
+            Some(stored) => Document::load(&self.origin, &stored.state).map_err(unreadable)?,
+            None => Document::empty(&self.origin),
+        };
+        document.absorb(&changes);
+        let Some(value) = document.read() else {
+            return Ok(None);
+        };
+        let snapshot = values.then(|| Snapshot {
+            version: document.version(),
+            value,
+        });
+        Ok(Some(listed(snapshot)))
+    }
+
+    pub(super) fn page_failed(&mut self, scan: Scan, error: &str) {
+        self.scans.end(self.oldest_page());
+        let error = RequestError::Store(error.to_owned());
+        self.answer(scan.caller, Ticket(0), Err(error));
+    }
+}

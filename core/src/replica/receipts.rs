@@ -1,0 +1,330 @@
+//! Writes that are done once, however often they are asked for.
+//!
+//! A write with an idempotency key leaves a receipt in its batch: what was asked, as a hash, and what was
+//! answered. It is stored with the batch's record wherever the batch arrives.
+//!
+//! ```text
+//! answer  = format:u8  fingerprint:16  written:[written]
+//! written = flags:u8 (1 changed, 2 created, 4 present)  heads:[32 bytes]
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::asking::Shows;
+use super::writing::Writing;
+use super::{Awaited, Replica};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::effect::{IdempotencyKey, Now, Reply, RequestError, Write, Written};
+use crate::persist::{Fetch, ReceiptKey, Retention, StoredReceipt, Ticket};
+use crate::{Batch, EditError, Lsn, Namespace, limits};
+
+const FORMAT: u8 = 1;
+/// Old receipts are forgotten when this much time has passed since, or when so many new ones have come.
+const FORGET_EVERY_MS: u64 = 1_000;
+const FORGET_EVERY_RECEIPTS: usize = limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX / 2;
+
+/// Under which key a write is remembered, and what it asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Promise {
+    pub(super) key: ReceiptKey,
+    fingerprint: [u8; 16],
+}
+
+impl Promise {
+    fn new(
+        namespace: &Namespace,
+        writes: &[Write],
+        key: &IdempotencyKey,
+    ) -> Result<Self, serde_json::Error> {
+        let mut hasher = blake3::Hasher::new_derive_key("anabranch 2026-11 idempotency key");
+        // No name contains the zero.
+        hasher.update(namespace.as_str().as_bytes()).update(&[0]);
+        hasher.update(key.as_str().as_bytes());
+        let hash = hasher.finalize();
+        let mut hasher = blake3::Hasher::new_derive_key("anabranch 2026-11 write fingerprint");
+        serde_json::to_writer(&mut hasher, &(namespace, writes))?;
+        Ok(Self {
+            key: ReceiptKey(front(&hash)),
+            fingerprint: front(&hasher.finalize()),
+        })
+    }
+}
+
+fn front(hash: &blake3::Hash) -> [u8; 16] {
+    let mut front = [0; 16];
+    front.copy_from_slice(&hash.as_bytes()[..16]);
+    front
+}
+
+pub(super) fn encode_answer(promise: &Promise, written: &[Written]) -> Bytes {
+    let mut writer = Writer::default();
+    writer.u8(FORMAT);
+    writer.array(&promise.fingerprint);
+    writer.count(written.len());
+    for written in written {
+        let flags = [written.changed, written.created, written.present];
+        let flags = flags.iter().enumerate();
+        writer.u8(flags.fold(0, |all, (bit, set)| all | (u8::from(*set) << bit)));
+        let version = written.version.to_string();
+        let heads: Vec<_> = version.split('-').filter_map(parse_head).collect();
+        writer.count(heads.len());
+        heads.iter().for_each(|head| writer.array(head));
+    }
+    writer.finish()
+}
+
+fn parse_head(digits: &str) -> Option<[u8; 32]> {
+    let mut head = [0; 32];
+    for (index, byte) in head.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(index * 2..index * 2 + 2)?, 16).ok()?;
+    }
+    Some(head)
+}
+
+fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    match reader.u8("receipt format")? {
+        FORMAT => {}
+        other => {
+            return Err(DecodeError::Unknown {
+                what: "receipt format",
+                value: other.into(),
+            });
+        }
+    }
+    let fingerprint = reader.array("fingerprint")?;
+    let mut written = Vec::new();
+    for _ in 0..reader.count("answers", limits::WRITES_MAX)? {
+        let flags = reader.u8("answer")?;
+        let mut heads = Vec::new();
+        for _ in 0..reader.count("heads", limits::RECEIPT_BYTES_MAX)? {
+            let head: [u8; 32] = reader.array("head")?;
+            heads.push(head.map(|byte| format!("{byte:02x}")).concat());
+        }
+        // None for a document that nobody has written yet.
+        let version = heads.join("-").parse().unwrap_or_default();
+        written.push(Written {
+            version,
+            changed: flags & 1 != 0,
+            created: flags & 2 != 0,
+            present: flags & 4 != 0,
+        });
+    }
+    reader.finish()?;
+    Ok((fingerprint, written))
+}
+
+/// A receipt that a fetch may not find, because its batch was not durable when the fetch was issued.
+struct Fresh {
+    ticket: Ticket,
+    time_ms: u64,
+    answer: Bytes,
+}
+
+/// When to forget, as far as is known: the store does not say what it holds.
+struct Forgetting {
+    due_ms: u64,
+    /// Receipts that came since the last time.
+    came: usize,
+    /// When the newest came; none: not since the start, so they may be of any age.
+    newest_ms: Option<u64>,
+    /// Rounds after which there can be none left once all are too old.
+    rounds_left: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Receipts {
+    fresh: BTreeMap<ReceiptKey, Fresh>,
+    /// Keys for which a write is being looked up or carried out, and those who ask for the same meanwhile.
+    under_way: BTreeMap<ReceiptKey, VecDeque<Writing>>,
+    /// Of those, the ones whose write has ended.
+    released: VecDeque<ReceiptKey>,
+    forgetting: Option<Forgetting>,
+}
+
+impl Receipts {
+    /// A batch with a receipt is on its way into the log.
+    fn came(&mut self, batch: &Batch, ticket: Ticket) {
+        if let Some(receipt) = &batch.receipt {
+            let fresh = Fresh {
+                ticket,
+                time_ms: batch.time_ms,
+                answer: receipt.answer.clone(),
+            };
+            self.fresh.insert(receipt.key, fresh);
+        }
+    }
+
+    /// It is durable, so a fetch that is issued from now on finds it. One that was issued before may not.
+    pub(super) fn settled(&mut self, batch: &Batch, durable: Ticket) {
+        if let Some(receipt) = &batch.receipt
+            && !self.under_way.contains_key(&receipt.key)
+        {
+            self.drop_durable(receipt.key, durable);
+        }
+    }
+
+    fn drop_durable(&mut self, key: ReceiptKey, durable: Ticket) {
+        if self
+            .fresh
+            .get(&key)
+            .is_some_and(|fresh| fresh.ticket <= durable)
+        {
+            self.fresh.remove(&key);
+        }
+    }
+
+    /// The write that was under way for this key has ended.
+    pub(super) fn release(&mut self, key: ReceiptKey) {
+        self.released.push_back(key);
+    }
+}
+
+impl Replica {
+    /// Writes unless it was written before.
+    pub(super) fn write_once(&mut self, now: Now, mut writing: Writing, key: &IdempotencyKey) {
+        let promise = match Promise::new(&writing.namespace, &writing.writes, key) {
+            Ok(promise) => promise,
+            Err(error) => {
+                let error = EditError::Internal(error.to_string()).into();
+                return self.answer(writing.caller, Ticket(0), Err(error));
+            }
+        };
+        writing.promise = Some(promise);
+        if let Some(queue) = self.receipts.under_way.get_mut(&promise.key) {
+            return queue.push_back(writing);
+        }
+        self.receipts.under_way.insert(promise.key, VecDeque::new());
+        self.look_up(now, writing, promise.key);
+    }
+
+    fn look_up(&mut self, now: Now, writing: Writing, key: ReceiptKey) {
+        if let Some(writing) = self.unless_repeated(now, writing) {
+            self.fetch(Fetch::Receipt(key), Awaited::Receipt(Box::new(writing)));
+        }
+    }
+
+    pub(super) fn receipt_fetched(
+        &mut self,
+        now: Now,
+        writing: Writing,
+        stored: Option<StoredReceipt>,
+    ) {
+        match stored {
+            Some(stored) if !self.is_expired(now, stored.time_ms) => {
+                self.repeat(writing, Ticket(0), stored.bytes);
+            }
+            _ => self.write(now, writing),
+        }
+    }
+
+    /// Gives the write back, unless a batch that is not durable yet (or was not when it was looked up) has it.
+    pub(super) fn unless_repeated(&mut self, now: Now, writing: Writing) -> Option<Writing> {
+        let fresh = writing
+            .promise
+            .and_then(|promise| self.receipts.fresh.get(&promise.key))
+            .filter(|fresh| !self.is_expired(now, fresh.time_ms));
+        let Some(fresh) = fresh else {
+            return Some(writing);
+        };
+        let (ticket, answer) = (fresh.ticket, fresh.answer.clone());
+        self.repeat(writing, ticket, answer);
+        None
+    }
+
+    /// Answers as the first write was answered.
+    fn repeat(&mut self, writing: Writing, after: Ticket, answer: Bytes) {
+        let asked = writing.promise.map(|promise| promise.fingerprint);
+        let result = match decode_answer(answer) {
+            Ok((fingerprint, documents)) if asked == Some(fingerprint) => {
+                let reply = Reply::Written {
+                    documents,
+                    repeated: true,
+                };
+                Ok((reply, Shows::Durable))
+            }
+            Ok(_) => Err(RequestError::KeyReused),
+            Err(error) => Err(RequestError::Store(format!(
+                "what is remembered of this idempotency key can't be read: {error}"
+            ))),
+        };
+        self.written(writing, after, result);
+    }
+
+    fn is_expired(&self, now: Now, time_ms: u64) -> bool {
+        time_ms.saturating_add(self.config.room.receipts_kept_ms) <= now.wall_ms
+    }
+
+    /// Those who waited for another write with their key have their turn, one at a time.
+    pub(super) fn serve_released(&mut self, now: Now) {
+        while let Some(key) = self.receipts.released.pop_front() {
+            let queue = self.receipts.under_way.get_mut(&key);
+            match queue.and_then(VecDeque::pop_front) {
+                None => {
+                    self.receipts.under_way.remove(&key);
+                    self.receipts.drop_durable(key, self.durable);
+                }
+                Some(writing) => match &self.failed {
+                    Some(error) => {
+                        let error = RequestError::Store(error.clone());
+                        self.written(writing, Ticket(0), Err(error));
+                    }
+                    None => self.look_up(now, writing, key),
+                },
+            }
+        }
+    }
+
+    /// A batch goes into the log: what is to be stored of its receipt with it, and what to forget.
+    pub(super) fn take_receipt(
+        &mut self,
+        now: Now,
+        batch: &Batch,
+        lsn: Lsn,
+        ticket: Ticket,
+    ) -> (Option<StoredReceipt>, Option<Retention>) {
+        self.receipts.came(batch, ticket);
+        let stored = batch.receipt.as_ref().map(|receipt| StoredReceipt {
+            key: receipt.key,
+            lsn,
+            time_ms: batch.time_ms,
+            bytes: receipt.answer.clone(),
+        });
+        (stored, self.forget_old(now, batch.receipt.is_some()))
+    }
+
+    fn forget_old(&mut self, now: Now, came: bool) -> Option<Retention> {
+        let (count_max, kept_ms) = (
+            self.config.room.receipts_max,
+            self.config.room.receipts_kept_ms,
+        );
+        let rounds = count_max / limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX as u64 + 2;
+        let forgetting = self.receipts.forgetting.get_or_insert(Forgetting {
+            due_ms: now.mono_ms,
+            came: 0,
+            newest_ms: None,
+            rounds_left: rounds,
+        });
+        if came {
+            forgetting.came += 1;
+            forgetting.newest_ms = None;
+            forgetting.rounds_left = rounds;
+        }
+        let newest_ms = *forgetting.newest_ms.get_or_insert(now.wall_ms);
+        let due = forgetting.came >= FORGET_EVERY_RECEIPTS || now.mono_ms >= forgetting.due_ms;
+        if !due || forgetting.rounds_left == 0 {
+            return None;
+        }
+        forgetting.came = 0;
+        forgetting.due_ms = now.mono_ms + FORGET_EVERY_MS;
+        if newest_ms.saturating_add(kept_ms) < now.wall_ms {
+            forgetting.rounds_left -= 1;
+        }
+        Some(Retention {
+            count_max,
+            not_before_ms: now.wall_ms.saturating_sub(kept_ms),
+        })
+    }
+}

@@ -1,0 +1,331 @@
+//! Writes: all of one happens, in one batch, or nothing of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Replica;
+use super::asking::{Caller, Shows};
+use super::documents::Job;
+use super::receipts::{Promise, encode_answer};
+use crate::document::{Failed, FailedOn, Version};
+use crate::effect::{Now, Reply, RequestError, Write, Written};
+use crate::persist::Ticket;
+use crate::{
+    Batch, DocumentId, DocumentWrite, EditError, Guard, Key, Namespace, Receipt, Seq, limits,
+};
+
+/// A write that somebody asked for.
+pub(super) struct Writing {
+    pub(super) caller: Caller,
+    pub(super) namespace: Namespace,
+    pub(super) writes: Vec<Write>,
+    /// That it is done once only.
+    pub(super) promise: Option<Promise>,
+}
+
+impl Writing {
+    pub(super) fn new(caller: Caller, namespace: Namespace, writes: Vec<Write>) -> Self {
+        Self {
+            caller,
+            namespace,
+            writes,
+            promise: None,
+        }
+    }
+
+    /// Its documents, each once.
+    pub(super) fn documents(&self) -> Vec<DocumentId> {
+        let mut keys: Vec<_> = self.writes.iter().map(|write| &write.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let address = |key| Replica::address(&self.namespace, key);
+        keys.into_iter().map(address).collect()
+    }
+}
+
+/// What a write has come to so far, in loaded documents alone.
+#[derive(Default)]
+struct Draft {
+    written: Vec<Written>,
+    documents: Vec<DocumentWrite>,
+    places: BTreeMap<Key, usize>,
+    receipt: Option<Receipt>,
+}
+
+impl Draft {
+    fn add(&mut self, key: &Key, written: Written, changes: Vec<Bytes>) {
+        self.written.push(written);
+        if changes.is_empty() {
+            return;
+        }
+        match self.places.get(key) {
+            Some(place) => self.documents[*place].changes.extend(changes),
+            None => {
+                self.places.insert(key.clone(), self.documents.len());
+                let key = key.clone();
+                self.documents.push(DocumentWrite { key, changes });
+            }
+        }
+    }
+
+    /// Everything that must fit into one batch, since that is what arrives elsewhere as a whole.
+    fn check_size(&self) -> Result<(), EditError> {
+        let over = |what, value: usize, max: usize| {
+            if value > max {
+                Err(EditError::TooLarge { what, value, max })
+            } else {
+                Ok(())
+            }
+        };
+        let answer = self
+            .receipt
+            .as_ref()
+            .map_or(0, |receipt| receipt.answer.len());
+        let what = "bytes of the answer to remember with the idempotency key";
+        over(what, answer, limits::RECEIPT_BYTES_MAX)?;
+        let writes = self.documents.iter().map(DocumentWrite::bytes);
+        let bytes = writes.sum::<usize>() + self.receipt.as_ref().map_or(0, Receipt::bytes);
+        over(
+            "bytes of changes in one write",
+            bytes,
+            limits::BATCH_BYTES_MAX,
+        )
+    }
+}
+
+/// A write to one document that failed.
+struct Refused {
+    error: RequestError,
+    /// Whether it left traces in the loaded document.
+    spoilt: bool,
+}
+
+impl From<RequestError> for Refused {
+    fn from(error: RequestError) -> Self {
+        let spoilt = false;
+        Self { error, spoilt }
+    }
+}
+
+impl From<Failed> for Refused {
+    fn from(Failed { error, spoilt }: Failed) -> Self {
+        let error = error.into();
+        Self { error, spoilt }
+    }
+}
+
+impl Replica {
+    /// Writes as soon as all the documents are loaded.
+    pub(super) fn write(&mut self, now: Now, writing: Writing) {
+        let Some((first, others)) = writing.writes.split_first() else {
+            return;
+        };
+        if others.iter().all(|other| other.key == first.key) {
+            let id = Self::address(&writing.namespace, &first.key);
+            self.with_document(now, &id, Job::Write(Box::new(writing)));
+        } else {
+            self.queue_gathering(writing);
+        }
+    }
+
+    /// Writes to documents that are loaded.
+    pub(super) fn write_now(&mut self, now: Now, writing: Writing) {
+        // The same write may have arrived from elsewhere while the documents were being loaded.
+        let Some(writing) = self.unless_repeated(now, writing) else {
+            return;
+        };
+        let documents = writing.documents();
+        documents.iter().for_each(|id| self.bring_up_to_date(id));
+        let newest = |id| self.shelf.get(id).map(|entry| entry.newest);
+        let newest = documents.iter().filter_map(newest).max();
+        let newest = newest.unwrap_or_default();
+        let (ticket, result) = match self.draft(now, &writing) {
+            Ok(draft) => self.commit_own(now, &writing.namespace, draft),
+            Err(error) => (Ticket(0), Err(error)),
+        };
+        self.written(writing, ticket.max(newest), result);
+    }
+
+    /// Tells the writer, and lets the next one with the same idempotency key have its turn.
+    pub(super) fn written(
+        &mut self,
+        writing: Writing,
+        after: Ticket,
+        result: Result<(Reply, Shows), RequestError>,
+    ) {
+        let Writing {
+            caller, promise, ..
+        } = writing;
+        match result {
+            Ok((reply, shows)) => self.answer_showing(caller, after, shows, Ok(reply)),
+            Err(error) => self.answer(caller, after, Err(error)),
+        }
+        if let Some(promise) = promise {
+            self.receipts.release(promise.key);
+        }
+    }
+
+    /// Carries all of it out in the loaded documents, or leaves no trace.
+    fn draft(&mut self, now: Now, writing: &Writing) -> Result<Draft, RequestError> {
+        if !self.history.has_room_for(&writing.namespace) {
+            let max = limits::NAMESPACES_MAX;
+            return Err(RequestError::Edit(EditError::TooLarge {
+                what: "namespaces in one replica",
+                value: max + 1,
+                max,
+            }));
+        }
+        let seq = self.history.next_seq(&writing.namespace, &self.origin);
+        let mut draft = Draft::default();
+        for (index, write) in writing.writes.iter().enumerate() {
+            let id = Self::address(&writing.namespace, &write.key);
+            match self.write_one(now, &id, write, nonce(seq, index)) {
+                Ok((written, changes)) => draft.add(&write.key, written, changes),
+                Err(Refused { error, spoilt }) => {
+                    if spoilt {
+                        self.shelf.unload(&id);
+                    }
+                    self.discard(&writing.namespace, &draft);
+                    return Err(match writing.writes.len() {
+                        1 => error,
+                        _ => RequestError::OneOf {
+                            index,
+                            key: write.key.clone(),
+                            error: Box::new(error),
+                        },
+                    });
+                }
+            }
+        }
+        draft.receipt = writing.promise.as_ref().map(|promise| Receipt {
+            key: promise.key,
+            answer: encode_answer(promise, &draft.written),
+        });
+        if let Err(error) = draft.check_size() {
+            self.discard(&writing.namespace, &draft);
+            return Err(error.into());
+        }
+        Ok(draft)
+    }
+
+    /// Nothing of it has left the loaded documents, so they are loaded again when they are needed.
+    fn discard(&mut self, namespace: &Namespace, draft: &Draft) {
+        for write in &draft.documents {
+            self.shelf.unload(&Self::address(namespace, &write.key));
+        }
+    }
+
+    fn write_one(
+        &mut self,
+        now: Now,
+        id: &DocumentId,
+        write: &Write,
+        nonce: u64,
+    ) -> Result<(Written, Vec<Bytes>), Refused> {
+        let Some((document, _)) = self.shelf.entry(id).current() else {
+            return Err(RequestError::Busy.into());
+        };
+        let was_present = document.present();
+        let before = document.version();
+        check_guard(write.guard.as_ref(), was_present.then_some(&before))?;
+        let time_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(0);
+        let changes = match &write.base {
+            Some(base) if *base != before => document
+                .write_on(base, &write.intent, time_s, nonce)
+                .map_err(|failed| match failed {
+                    FailedOn::Write(failed) => failed.into(),
+                    FailedOn::UnknownVersion => Refused::from(RequestError::UnknownVersion {
+                        version: base.clone(),
+                    }),
+                })?,
+            _ => document.write(&write.intent, time_s)?,
+        };
+        let present = document.present();
+        let written = Written {
+            version: document.version(),
+            changed: !changes.is_empty(),
+            created: present && !was_present,
+            present,
+        };
+        Ok((written, changes))
+    }
+
+    fn commit_own(
+        &mut self,
+        now: Now,
+        namespace: &Namespace,
+        draft: Draft,
+    ) -> (Ticket, Result<(Reply, Shows), RequestError>) {
+        let reply = Reply::Written {
+            documents: draft.written,
+            repeated: false,
+        };
+        if draft.documents.is_empty() && draft.receipt.is_none() {
+            return (Ticket(0), Ok((reply, Shows::Durable)));
+        }
+        if !draft.documents.is_empty() {
+            self.counters.writes += 1;
+        }
+        let (seq, causes) = self.history.next_own(namespace, &self.origin);
+        let batch = Batch {
+            namespace: namespace.clone(),
+            origin: self.origin,
+            seq,
+            time_ms: now.wall_ms,
+            causes,
+            writes: draft.documents,
+            receipt: draft.receipt,
+        };
+        #[cfg(feature = "planted")]
+        let batch = self.planted_split(now, batch);
+        let seq = batch.seq;
+        let ticket = self.admit(now, &Arc::new(batch), true);
+        (ticket, Ok((reply, Shows::Own(seq))))
+    }
+
+    /// Hands all but the last document out on their own.
+    #[cfg(feature = "planted")]
+    fn planted_split(&mut self, now: Now, mut batch: Batch) -> Batch {
+        if self.config.planted != Some(super::Planted::SplitBatch) || batch.writes.len() < 2 {
+            return batch;
+        }
+        let last = batch.writes.split_off(batch.writes.len() - 1);
+        let receipt = batch.receipt.take();
+        let rest = Batch {
+            seq: batch.seq.next(),
+            causes: Vec::new(),
+            writes: last,
+            receipt,
+            ..batch.clone()
+        };
+        self.admit(now, &Arc::new(batch), true);
+        rest
+    }
+}
+
+/// Differs from one write of an origin to a document to the next.
+fn nonce(seq: Seq, index: usize) -> u64 {
+    const _: () = assert!(limits::WRITES_MAX <= 1 << 10, "an index has ten bits");
+    (seq.0 << 10) | index as u64
+}
+
+fn check_guard(guard: Option<&Guard>, version: Option<&Version>) -> Result<(), RequestError> {
+    let is = |versions: &[String]| {
+        version.is_some_and(|version| versions.contains(&version.to_string()))
+    };
+    let holds = match guard {
+        None => true,
+        Some(Guard::Exists) => version.is_some(),
+        Some(Guard::Absent) => version.is_none(),
+        Some(Guard::AnyOf(versions)) => is(versions),
+        Some(Guard::NoneOf(versions)) => !is(versions),
+    };
+    if holds {
+        Ok(())
+    } else {
+        let version = version.cloned();
+        Err(RequestError::Guard { version })
+    }
+}
