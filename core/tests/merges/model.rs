@@ -373,6 +373,7 @@ impl Draft<'_> {
     /// Says and kills what differs.
     fn equalise(&mut self, thing: &Thing, value: &Value) -> Result<(), Refused> {
         let place = &thing.place;
+        self.stay(thing, value);
         match (&thing.held, value) {
             (Held::Map(here), Value::Object(wanted)) => {
                 for (_, slot) in here.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
@@ -415,6 +416,17 @@ impl Draft<'_> {
             }
             (Held::Scalar(_), _) => Ok(()),
             _ => Err(Refused),
+        }
+    }
+
+    /// A container that is there only for what survived a removal is made to stay if it becomes empty.
+    fn stay(&mut self, thing: &Thing, value: &Value) {
+        let empty = [Value::from(""), Value::Array(Vec::new()), Value::Object(Map::new())].contains(value);
+        let item = matches!(thing.place.last(), Some(Step::Item(_)));
+        let there = |said: &&Assertion| said.place == thing.place && said.says == Says::There;
+        let _ = empty;
+        if !item && !thing.of.is_empty() && !self.live.iter().copied().any(|said| there(&said)) {
+            self.say(thing.place.clone(), Says::There);
         }
     }
 
