@@ -184,6 +184,22 @@ pub enum EditError {
         /// Whether "-" is allowed here.
         dash: bool,
     },
+    /// Numbers in lists can't be counted.
+    #[error("{path:?} is an element of a list, which can't be {kind}: put the number into a map")]
+    NotInList {
+        /// Where.
+        path: String,
+        /// What it should be.
+        kind: &'static str,
+    },
+    /// An element too long for a set.
+    #[error("{path:?}: an element of a set may have {max} bytes of JSON at most; this one has {len}", max = limits::SET_ELEMENT_BYTES_MAX)]
+    Element {
+        /// The set.
+        path: String,
+        /// Its bytes.
+        len: usize,
+    },
     /// A position past the end of a text.
     #[error(
         "{path:?} has {len} characters: the splice at {at} that deletes {delete} goes past its end"

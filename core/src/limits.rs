@@ -11,8 +11,6 @@ pub const DEPTH_MAX: usize = 64;
 pub const COUNTER_MAX: i64 = 1 << 53;
 /// Most edits in one write.
 pub const EDITS_PER_WRITE_MAX: usize = 10_000;
-/// Most objects that one write may put into lists: each seeks its place, so many take long.
-pub const LIST_OBJECTS_PER_WRITE_MAX: usize = 2_000;
 /// Most bytes of changes in one batch; a write that makes more is refused.
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Most operations that one change may hold, counted before anything is expanded.

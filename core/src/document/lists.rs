@@ -1,200 +1,290 @@
-//! Lists: inserting and deleting in runs, and turning one list into another.
+//! Lists and texts: those that different writers created are read one after the other, so an index leads to
+//! one of them and a place there. Turning one list into another.
 
 use automerge::transaction::Transactable;
-use automerge::{ObjId, ObjType, Value as Stored, hydrate};
+use automerge::{ObjId, ReadDoc, hydrate};
 use serde_json::Value;
 
-use super::equalise::{check_key, container_kind, scalar_of};
-use super::pen::{Crdt, Pen, Place};
-use super::reading;
-use crate::{EditError, Path, limits};
+use super::difference::runs;
+use super::pen::{Crdt, Pen};
+use super::places::check_key;
+use super::scalars::{equal, fresh, scalar_of};
+use super::slots::Kind;
+use super::standing::Standing;
+use crate::{EditError, Path};
 
-/// Past this many comparisons the middle of two lists is replaced element by element.
-const LIST_COMPARISONS_MAX: usize = 250_000;
+fn signed(count: usize) -> Result<isize, EditError> {
+    isize::try_from(count).map_err(|_| EditError::Internal("a list too long".to_owned()))
+}
 
-/// A value without objects in it, which can be inserted together with its neighbours. Objects can't: the
-/// library would take their keys in an order that differs from run to run.
-fn bulk(value: &Value) -> Option<hydrate::Value> {
-    match value {
-        Value::Array(elements) => {
-            let elements: Option<Vec<_>> = elements.iter().map(bulk).collect();
-            elements.map(hydrate::Value::from)
+/// Refuses a value that is nested too deep where it would go, or whose keys are reserved.
+fn check_fresh(value: &Value, at: &Path) -> Result<(), EditError> {
+    let mut open = vec![(value, at.clone())];
+    while let Some((value, at)) = open.pop() {
+        match value {
+            Value::Object(entries) => {
+                for (name, value) in entries {
+                    let at = at.child(name);
+                    check_key(name, &at)?;
+                    open.push((value, at));
+                }
+            }
+            Value::Array(elements) => {
+                for (index, value) in elements.iter().enumerate() {
+                    if scalar_of(value).is_none() {
+                        let at = at.child(&index.to_string());
+                        check_key("", &at)?;
+                        open.push((value, at));
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        value => scalar_of(value).map(hydrate::Value::Scalar),
     }
+    Ok(())
 }
 
 impl Pen<'_> {
+    /// Puts a value into a container that was just made.
+    pub(super) fn fill(
+        &mut self,
+        members: &[ObjId],
+        value: &Value,
+        at: &Path,
+    ) -> Result<(), EditError> {
+        match value {
+            Value::Object(entries) => {
+                for (name, value) in entries {
+                    let at = at.child(name);
+                    check_key(name, &at)?;
+                    let map = Self::primary(members);
+                    match scalar_of(value) {
+                        Some(scalar) => self.doc.put(map, name.as_str(), scalar).crdt()?,
+                        None => {
+                            check_fresh(value, &at)?;
+                            self.doc
+                                .batch_create_object(map, name.as_str(), &fresh(value), false)
+                                .crdt()?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Value::Array(elements) => self.insert_all(members, 0, elements, at),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn len(&self, members: &[ObjId]) -> usize {
+        members.iter().map(|object| self.doc.length(object)).sum()
+    }
+
+    /// In which object an index is, and where there; the end is the end of the last.
+    pub(super) fn locate(&self, members: &[ObjId], mut index: usize) -> (ObjId, usize) {
+        // Automerge counts a list's elements one by one.
+        if let [only] = members {
+            return (only.clone(), index);
+        }
+        let mut members = members.iter().peekable();
+        while let Some(object) = members.next() {
+            let len = self.doc.length(object);
+            if index < len || members.peek().is_none() {
+                return (object.clone(), index);
+            }
+            index -= len;
+        }
+        (ObjId::Root, index)
+    }
+
     /// Inserts into a list.
     pub(super) fn insert(
         &mut self,
-        list: &ObjId,
+        lists: &[ObjId],
         index: usize,
         value: &Value,
         at: &Path,
     ) -> Result<(), EditError> {
-        check_key("", at)?;
-        if let Some(scalar) = scalar_of(value) {
-            return self.doc.insert(list, index, scalar).crdt();
-        }
-        let kind = container_kind(value);
-        let id = self.doc.insert_object(list, index, kind).crdt()?;
-        self.fill_new(&id, value, at)
+        self.insert_all(lists, index, std::slice::from_ref(value), at)
     }
 
-    /// Inserts several values, in runs where that can be: one by one, each would seek its place anew.
+    /// Inserts several values in one run.
     pub(super) fn insert_all(
         &mut self,
-        list: &ObjId,
+        lists: &[ObjId],
         at: usize,
         values: &[Value],
         path: &Path,
     ) -> Result<(), EditError> {
-        let mut run = Vec::new();
-        let mut index = at;
-        for value in values {
-            if let Some(value) = bulk(value) {
-                run.push(value);
-                continue;
-            }
-            let len = run.len();
-            self.doc.splice(list, index, 0, run.drain(..)).crdt()?;
-            index += len;
-            self.objects += 1;
-            if self.objects > limits::LIST_OBJECTS_PER_WRITE_MAX {
-                let max = limits::LIST_OBJECTS_PER_WRITE_MAX;
-                return Err(EditError::TooLarge {
-                    what: "objects put into lists by this write",
-                    value: self.objects,
-                    max,
-                });
-            }
-            self.insert(list, index, value, &path.child(&index.to_string()))?;
-            index += 1;
-        }
-        if run.is_empty() {
+        if values.is_empty() {
             return Ok(());
         }
-        self.doc.splice(list, index, 0, run).crdt()
+        check_key("", path)?;
+        values
+            .iter()
+            .try_for_each(|value| check_fresh(value, path))?;
+        let (list, index) = self.locate(lists, at);
+        self.doc
+            .splice(list, index, 0, values.iter().map(fresh))
+            .crdt()
     }
 
     /// Deletes so many elements from an index on.
     pub(super) fn delete_run(
         &mut self,
-        list: &ObjId,
+        lists: &[ObjId],
         index: usize,
         count: usize,
     ) -> Result<(), EditError> {
-        let deleted = isize::try_from(count)
-            .map_err(|_| EditError::Internal("a list too long".to_owned()))?;
-        if count == 0 {
+        let mut left = count;
+        while left > 0 {
+            let (list, at) = self.locate(lists, index);
+            let here = left.min(self.doc.length(&list).saturating_sub(at));
+            if here == 0 {
+                return Err(EditError::Internal("a list ended too early".to_owned()));
+            }
+            let nothing = std::iter::empty::<hydrate::Value>();
+            self.doc.splice(list, at, signed(here)?, nothing).crdt()?;
+            left -= here;
+        }
+        Ok(())
+    }
+
+    /// Deletes and inserts characters of a text.
+    pub(super) fn splice_texts(
+        &mut self,
+        texts: &[ObjId],
+        at: usize,
+        delete: usize,
+        insert: &str,
+    ) -> Result<(), EditError> {
+        let (first, index) = self.locate(texts, at);
+        let here = delete.min(self.doc.length(&first).saturating_sub(index));
+        if here > 0 || !insert.is_empty() {
+            self.doc
+                .splice_text(&first, index, signed(here)?, insert)
+                .crdt()?;
+        }
+        let mut left = delete - here;
+        let after = at + insert.chars().count();
+        while left > 0 {
+            let (text, index) = self.locate(texts, after);
+            let here = left.min(self.doc.length(&text).saturating_sub(index));
+            if here == 0 {
+                return Err(EditError::Internal("a text ended too early".to_owned()));
+            }
+            self.doc
+                .splice_text(&text, index, signed(here)?, "")
+                .crdt()?;
+            left -= here;
+        }
+        Ok(())
+    }
+
+    /// Makes a text equal to another by the edits that a person might have made.
+    pub(super) fn equalise_text(&mut self, texts: &[ObjId], wanted: &str) -> Result<(), EditError> {
+        let here = self.view().text(texts);
+        if here == wanted {
             return Ok(());
         }
-        self.doc
-            .splice(list, index, deleted, std::iter::empty::<hydrate::Value>())
-            .crdt()
+        if let [text] = texts {
+            return self.doc.update_text(text, wanted).crdt();
+        }
+        let (here, wanted): (Vec<char>, Vec<char>) =
+            (here.chars().collect(), wanted.chars().collect());
+        let start = here.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+        let ends = here[start..].iter().rev().zip(wanted[start..].iter().rev());
+        let end = ends.take_while(|(a, b)| a == b).count();
+        let insert: String = wanted[start..wanted.len() - end].iter().collect();
+        self.splice_texts(texts, start, here.len() - end - start, &insert)
     }
 
     /// Keeps every element that is equal on both sides in order (longest common subsequence), turns what
     /// stands between into what should stand there, and deletes or inserts the rest.
     pub(super) fn equalise_list(
         &mut self,
-        list: &ObjId,
+        lists: &[ObjId],
         wanted: &[Value],
         at: &Path,
     ) -> Result<(), EditError> {
-        let Value::Array(here) = reading::container(self.doc, list, ObjType::List) else {
+        let Value::Array(here) = self.view().container(Kind::List, lists, 0) else {
             return Err(EditError::Internal(
                 "a list does not read as an array".to_owned(),
             ));
         };
-        let mut index = 0;
+        let conflicted: Vec<bool> = lists
+            .iter()
+            .flat_map(|list| self.doc.list_range(list, ..).map(|item| item.conflict))
+            .collect();
+        let (mut index, mut from) = (0, 0);
         for (old, new) in runs(&here, wanted) {
             let shared = old.min(new.len());
-            for value in &new[..shared] {
+            for (offset, value) in new[..shared].iter().enumerate() {
                 let at = at.child(&index.to_string());
-                if self.element_differs(list, index, value)? {
-                    self.set_element(list, index, value, &at)?;
+                if !equal(&here[from + offset], value) || conflicted[from + offset] {
+                    self.set_element(lists, index, value, &at)?;
                 }
                 index += 1;
             }
-            self.delete_run(list, index, old - shared)?;
-            self.insert_all(list, index, &new[shared..], at)?;
+            self.delete_run(lists, index, old - shared)?;
+            self.insert_all(lists, index, &new[shared..], at)?;
             index += new.len() - shared;
+            from += old;
         }
         Ok(())
     }
 
-    fn element_differs(
-        &self,
-        list: &ObjId,
+    fn is_conflicted(&self, lists: &[ObjId], index: usize) -> Result<bool, EditError> {
+        let (list, index) = self.locate(lists, index);
+        Ok(self.doc.get_all(&list, index).crdt()?.len() > 1)
+    }
+
+    pub(super) fn set_element(
+        &mut self,
+        lists: &[ObjId],
         index: usize,
         value: &Value,
-    ) -> Result<bool, EditError> {
-        let place = Place::Element {
-            list: list.clone(),
-            index,
-        };
-        Ok(match self.at(&place)? {
-            Some((Stored::Object(kind), id)) => reading::container(self.doc, &id, kind) != *value,
-            _ => true,
-        })
-    }
-}
-
-/// Splits two lists into runs: so many old elements become these new ones. An equal element is a run of its
-/// own, one to one.
-fn runs<'v>(old: &[Value], new: &'v [Value]) -> Vec<(usize, &'v [Value])> {
-    let prefix = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let suffix = old[prefix..]
-        .iter()
-        .rev()
-        .zip(new[prefix..].iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let (a, b) = (
-        &old[prefix..old.len() - suffix],
-        &new[prefix..new.len() - suffix],
-    );
-    let mut runs: Vec<_> = (0..prefix).map(|i| (1, &new[i..=i])).collect();
-    if a.len().saturating_mul(b.len()) > LIST_COMPARISONS_MAX {
-        runs.push((a.len(), b));
-    } else {
-        let (mut i, mut j) = (0, 0);
-        for (x, y) in common(a, b) {
-            runs.push((x - i, &b[j..y]));
-            runs.push((1, &b[y..=y]));
-            (i, j) = (x + 1, y + 1);
-        }
-        runs.push((a.len() - i, &b[j..]));
-    }
-    runs.extend((new.len() - suffix..new.len()).map(|i| (1, &new[i..=i])));
-    runs
-}
-
-/// Index pairs of a longest common subsequence.
-fn common(a: &[Value], b: &[Value]) -> Vec<(usize, usize)> {
-    let width = b.len() + 1;
-    let mut best = vec![0_u32; (a.len() + 1) * width];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            best[i * width + j] = if a[i] == b[j] {
-                best[(i + 1) * width + j + 1] + 1
-            } else {
-                best[(i + 1) * width + j].max(best[i * width + j + 1])
-            };
+        at: &Path,
+    ) -> Result<(), EditError> {
+        check_fresh(value, at)?;
+        let found = self.element(lists, index)?;
+        let (list, here) = self.locate(lists, index);
+        let conflicted = self.is_conflicted(lists, index)?;
+        match (found, value) {
+            (Some(Standing::Container(Kind::Map, id)), Value::Object(entries)) if !conflicted => {
+                self.equalise_map(&id, entries, at)
+            }
+            (Some(Standing::Container(Kind::List, id)), Value::Array(elements)) if !conflicted => {
+                self.equalise_list(&id, elements, at)
+            }
+            (Some(Standing::Container(Kind::Text, id)), Value::String(text)) if !conflicted => {
+                self.equalise_text(&id, text)
+            }
+            (Some(Standing::Number(_, now)), Value::Number(n)) if !conflicted && n.is_i64() => {
+                match n.as_i64().and_then(|n| n.checked_sub(now)) {
+                    Some(0) => Ok(()),
+                    Some(by) => self.doc.increment(list, here, by).crdt(),
+                    None => Err(EditError::Overflow {
+                        path: at.to_string(),
+                    }),
+                }
+            }
+            (_, Value::Object(_) | Value::Array(_)) => {
+                self.doc
+                    .batch_create_object(list, here, &fresh(value), false)
+                    .crdt()?;
+                Ok(())
+            }
+            (found, value) => {
+                let new = scalar_of(value);
+                match (found, new) {
+                    // Writing the same again is an edit only where it settles a conflict.
+                    (Some(Standing::Register(old)), Some(new)) if old == new && !conflicted => {
+                        Ok(())
+                    }
+                    (_, Some(new)) => self.doc.put(list, here, new).crdt(),
+                    (_, None) => Err(EditError::Internal("a container is no scalar".to_owned())),
+                }
+            }
         }
     }
-    let (mut i, mut j, mut pairs) = (0, 0, Vec::new());
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            pairs.push((i, j));
-            (i, j) = (i + 1, j + 1);
-        } else if best[(i + 1) * width + j] >= best[i * width + j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    pairs
 }

@@ -2,12 +2,21 @@
 //!
 //! automerge stays inside this module. What others see are JSON values, versions, and changes as bytes.
 
+mod conflicts;
+mod difference;
 mod equalise;
-mod genesis;
+mod history;
 mod intake;
 mod lists;
+mod numbers;
 mod pen;
+mod places;
 mod reading;
+mod removal;
+mod scalars;
+mod sets;
+mod slots;
+mod standing;
 mod verbs;
 
 #[cfg(test)]
@@ -22,8 +31,9 @@ use automerge::{ActorId, AutoCommit, ChangeHash, LoadOptions, TextEncoding};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{Conflict, EditError, Intent, Origin, PatchOperation, RequestError, Versions};
+use crate::{Conflict, EditError, Intent, Origin};
 pub(crate) use intake::Refusal;
+use standing::View;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on
 /// any replica.
@@ -39,7 +49,8 @@ impl FromStr for Version {
             let mut head = [0; 32];
             for (index, byte) in head.iter_mut().enumerate() {
                 let pair = digits.then(|| text.get(index * 2..index * 2 + 2)).flatten();
-                *byte = u8::from_str_radix(pair.ok_or(VersionError)?, 16).map_err(|_| VersionError)?;
+                *byte =
+                    u8::from_str_radix(pair.ok_or(VersionError)?, 16).map_err(|_| VersionError)?;
             }
             Ok(head)
         };
@@ -52,7 +63,9 @@ impl FromStr for Version {
 
 /// A text that is no version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("this is no version of a document: a version is one or more hashes of 64 hexadecimal digits, joined by \"-\", as an answer gave it")]
+#[error(
+    "this is no version of a document: a version is one or more hashes of 64 hexadecimal digits, joined by \"-\", as an answer gave it"
+)]
 pub struct VersionError;
 
 impl fmt::Display for Version {
@@ -98,6 +111,9 @@ pub(crate) struct Unreadable(String);
 /// A loaded document.
 pub(crate) struct Document {
     doc: AutoCommit,
+    origin: Origin,
+    #[cfg(feature = "planted")]
+    planted: Option<crate::Planted>,
 }
 
 /// The actor under which an origin writes: 8 bytes, since every actor costs room in every document.
@@ -110,7 +126,34 @@ impl Document {
     pub(crate) fn empty(origin: &Origin) -> Self {
         let doc =
             AutoCommit::new_with_encoding(TextEncoding::UnicodeCodePoint).with_actor(actor(origin));
-        Self { doc }
+        Self {
+            doc,
+            origin: *origin,
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// Lays a deliberate bug.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant(&mut self, planted: Option<crate::Planted>) {
+        self.planted = planted;
+    }
+
+    fn view(&self) -> View<'_> {
+        self.view_of(&self.doc)
+    }
+
+    #[cfg_attr(
+        not(feature = "planted"),
+        expect(clippy::unused_self, reason = "a planted bug goes with it")
+    )]
+    fn view_of<'a>(&self, doc: &'a AutoCommit) -> View<'a> {
+        View {
+            doc,
+            #[cfg(feature = "planted")]
+            planted: self.planted,
+        }
     }
 
     /// Loads a saved state.
@@ -120,6 +163,9 @@ impl Document {
             .map_err(|error| Unreadable(error.to_string()))?;
         Ok(Self {
             doc: doc.with_actor(actor(origin)),
+            origin: *origin,
+            #[cfg(feature = "planted")]
+            planted: None,
         })
     }
 
@@ -131,6 +177,7 @@ impl Document {
     /// Writes under another origin from now on.
     pub(crate) fn set_origin(&mut self, origin: &Origin) {
         self.doc.set_actor(actor(origin));
+        self.origin = *origin;
     }
 
     /// Takes in changes that others made, or that were made here before a restart. Those that it knows
@@ -154,64 +201,28 @@ impl Document {
     }
 
     pub(crate) fn present(&self) -> bool {
-        reading::present(&self.doc)
+        self.view().is_there()
     }
 
     /// The JSON reading; none if the document is not there.
     pub(crate) fn read(&self) -> Option<Value> {
-        reading::document(&self.doc)
-    }
-
-    /// The JSON reading at an earlier version; none if the document was not there then.
-    ///
-    /// # Errors
-    /// [`UnknownVersion`] when the document has never been at that version, as far as is known here.
-    pub(crate) fn read_at(&mut self, version: &Version) -> Result<Option<Value>, UnknownVersion> {
-        let _ = version;
-        Err(UnknownVersion)
+        self.view().document()
     }
 
     /// Where values lost against others. The authors' names are left out.
     pub(crate) fn conflicts(&mut self) -> Vec<Conflict> {
-        Vec::new()
-    }
-
-    /// Its history, newest first. The authors' names are left out.
-    pub(crate) fn versions(&mut self, skip: usize, limit: usize) -> Versions {
-        let _ = (skip, limit);
-        Versions { versions: Vec::new(), more: false }
-    }
-
-    /// What makes the document as it was at one version what it was at another; none of the latter: what it
-    /// is now.
-    pub(crate) fn diff(
-        &mut self,
-        from: &Version,
-        to: Option<&Version>,
-    ) -> Result<Vec<PatchOperation>, RequestError> {
-        let _ = to;
-        Err(RequestError::UnknownVersion { version: from.clone() })
-    }
-
-    /// Carries out one write on top of an earlier version; what was written since merges with it. `nonce`
-    /// must differ from one such write to the next of an origin.
-    ///
-    /// # Errors
-    /// As for [`Self::write`], and [`RequestError::UnknownVersion`].
-    pub(crate) fn write_on(
-        &mut self,
-        base: &Version,
-        intent: &Intent,
-        time_s: i64,
-        nonce: u64,
-    ) -> Result<Vec<Bytes>, FailedOn> {
-        let _ = (intent, time_s, nonce, base);
-        Err(FailedOn::UnknownVersion)
+        conflicts::conflicts(
+            &mut self.doc,
+            #[cfg(feature = "planted")]
+            self.planted,
+        )
     }
 
     /// Carries out one write and gives the changes that it made; none if it changed nothing.
     pub(crate) fn write(&mut self, intent: &Intent, time_s: i64) -> Result<Vec<Bytes>, Failed> {
         let mut pen = pen::Pen::new(&mut self.doc, time_s);
+        #[cfg(feature = "planted")]
+        pen.plant(self.planted);
         match pen.carry_out(intent) {
             Ok(()) => pen.finish().map_err(|error| Failed {
                 error,

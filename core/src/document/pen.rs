@@ -1,33 +1,32 @@
-//! One write in the making: edits become operations of our own change, containers become changes of theirs.
+//! One write in the making: edits become operations of one change, or of a few where automerge's own
+//! transactions would replace more than the edit means to.
 
+use std::num::NonZeroU64;
+
+use automerge::legacy::{Key, ObjectId, Op, OpId, OpType, SortedVec};
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{
-    AutoCommit, AutomergeError, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value as Stored,
+    AutoCommit, AutomergeError, Change, ExpandedChange, ObjId, ROOT, ReadDoc, ScalarValue,
 };
 use bytes::Bytes;
-use serde_json::Value;
 
-use super::genesis::{self, Kind};
 use super::intake;
-use super::reading::{self, ROOT_TOMBSTONE, tombstone};
-use crate::{EditError, Path, limits};
+use super::slots::{Kind, ROOT_REVIVAL};
+use super::standing::{Cell, Part, View};
+use crate::{EditError, limits};
 
 /// Writes to one document and gathers the changes that come of it, in causal order.
 pub(super) struct Pen<'a> {
     pub(super) doc: &'a mut AutoCommit,
+    #[cfg(feature = "planted")]
+    pub(super) planted: Option<crate::Planted>,
     time_s: i64,
     changes: Vec<Bytes>,
     bytes: usize,
-    /// Objects put into lists, each of which must seek its place.
-    pub(super) objects: usize,
     /// Whether anything went into the document that a rollback can't take back.
     committed: bool,
-}
-
-/// A place that a path leads to: an entry of a map, or an element of a list.
-pub(super) enum Place {
-    Entry { map: ObjId, name: String },
-    Element { list: ObjId, index: usize },
+    /// Whether this change removes a number.
+    buried_number: bool,
 }
 
 /// What the CRDT library refuses is a bug of ours: everything was checked before.
@@ -41,43 +40,37 @@ impl<T> Crdt<T> for Result<T, AutomergeError> {
     }
 }
 
-pub(super) fn describe(value: &Stored<'_>) -> &'static str {
-    match value {
-        Stored::Object(ObjType::Map | ObjType::Table) => "a map",
-        Stored::Object(ObjType::List) => "a list",
-        Stored::Object(ObjType::Text) => "a text",
-        Stored::Scalar(scalar) => match scalar.as_ref() {
-            ScalarValue::Counter(_) => "a counter",
-            ScalarValue::Str(_) => "a string",
-            ScalarValue::Int(_) | ScalarValue::Uint(_) | ScalarValue::F64(_) => "a number",
-            ScalarValue::Boolean(_) => "true or false",
-            ScalarValue::Null => "null",
-            ScalarValue::Timestamp(_) => "a timestamp",
-            ScalarValue::Bytes(_) | ScalarValue::Unknown { .. } => "bytes",
-        },
-    }
-}
-
-fn kind_of(value: &Stored<'_>) -> Option<Kind> {
-    match value {
-        Stored::Object(ObjType::Map | ObjType::Table) => Some(Kind::Map),
-        Stored::Object(ObjType::List) => Some(Kind::List),
-        Stored::Object(ObjType::Text) => Some(Kind::Text),
-        Stored::Scalar(scalar) => {
-            matches!(scalar.as_ref(), ScalarValue::Counter(_)).then_some(Kind::Counter)
-        }
-    }
+/// What takes the place of an entry's registers.
+pub(super) enum New {
+    Nothing,
+    Register(ScalarValue),
+    Container(Kind),
 }
 
 impl<'a> Pen<'a> {
     pub(super) fn new(doc: &'a mut AutoCommit, time_s: i64) -> Self {
         Self {
             doc,
+            #[cfg(feature = "planted")]
+            planted: None,
             time_s,
             changes: Vec::new(),
             bytes: 0,
-            objects: 0,
             committed: false,
+            buried_number: false,
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn plant(&mut self, planted: Option<crate::Planted>) {
+        self.planted = planted;
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            doc: self.doc,
+            #[cfg(feature = "planted")]
+            planted: self.planted,
         }
     }
 
@@ -93,15 +86,26 @@ impl<'a> Pen<'a> {
         self.committed
     }
 
-    fn keep(&mut self, bytes: Bytes) -> Result<(), EditError> {
-        self.bytes += bytes.len();
-        self.changes.push(bytes);
+    fn keep(&mut self, change: &Change) -> Result<(), EditError> {
+        // Measured as everybody measures it who takes it in, this replica after a restart included.
+        let operations = intake::measure(change.raw_bytes())
+            .ok_or_else(|| EditError::Internal("made a change that nobody takes".to_owned()))?;
+        let within = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        if operations > limits::CHANGE_OPS_MAX {
+            return Err(EditError::TooLarge {
+                what: "operations in this write",
+                value: within(operations),
+                max: within(limits::CHANGE_OPS_MAX),
+            });
+        }
+        self.bytes += change.raw_bytes().len();
+        self.changes
+            .push(Bytes::copy_from_slice(change.raw_bytes()));
         if self.bytes > limits::BATCH_BYTES_MAX {
-            let max = limits::BATCH_BYTES_MAX;
             return Err(EditError::TooLarge {
                 what: "bytes of this write's changes",
                 value: self.bytes,
-                max,
+                max: limits::BATCH_BYTES_MAX,
             });
         }
         Ok(())
@@ -111,10 +115,8 @@ impl<'a> Pen<'a> {
         if self.doc.pending_ops() == 0 {
             return Ok(());
         }
-        let Some(hash) = self
-            .doc
-            .commit_with(CommitOptions::default().with_time(self.time_s))
-        else {
+        let options = CommitOptions::default().with_time(self.time_s);
+        let Some(hash) = self.doc.commit_with(options) else {
             return Ok(());
         };
         self.committed = true;
@@ -122,297 +124,213 @@ impl<'a> Pen<'a> {
             .doc
             .get_change_by_hash(&hash)
             .ok_or_else(|| EditError::Internal("lost a change".to_owned()))?;
-        // Measured as everybody measures it who takes it in, this replica after a restart included.
-        let operations = intake::measure(change.raw_bytes())
-            .ok_or_else(|| EditError::Internal("made a change that nobody takes".to_owned()))?;
-        if operations > limits::CHANGE_OPS_MAX {
-            let within = |count| usize::try_from(count).unwrap_or(usize::MAX);
-            return Err(EditError::TooLarge {
-                what: "operations in this write",
-                value: within(operations),
-                max: within(limits::CHANGE_OPS_MAX),
-            });
-        }
-        self.keep(Bytes::copy_from_slice(change.raw_bytes()))
+        self.keep(&change)
     }
 
-    /// Creates a container or counter at an empty entry.
-    pub(super) fn create(
+    /// Makes one operation on a map's key that replaces exactly these values. A transaction of automerge's
+    /// would replace all that can be seen there.
+    pub(super) fn exactly(
         &mut self,
         map: &ObjId,
-        name: &str,
-        kind: Kind,
-    ) -> Result<ObjId, EditError> {
+        key: &str,
+        action: OpType,
+        replaced: &[ObjId],
+    ) -> Result<(), EditError> {
         self.commit()?;
-        let change = genesis::change(self.doc, map, name, kind)
-            .ok_or_else(|| EditError::Internal(format!("no parent for {name:?}")))?;
-        let bytes = Bytes::copy_from_slice(change.raw_bytes());
-        self.committed = true;
-        self.doc.apply_changes([change]).crdt()?;
-        self.keep(bytes)?;
-        match self.doc.get(map, name).crdt()? {
-            Some((_, id)) => Ok(id),
-            None => Err(EditError::Internal(format!(
-                "{name:?} did not come into being"
-            ))),
+        let lost = || EditError::Internal("a change follows nothing".to_owned());
+        let deps = self.doc.get_heads();
+        let mut max_op = 0;
+        for head in &deps {
+            let meta = self.doc.get_change_meta_by_hash(head).ok_or_else(lost)?;
+            max_op = max_op.max(meta.max_op);
         }
+        let seq = self
+            .doc
+            .get_last_local_change()
+            .map_or(0, |change| change.seq())
+            + 1;
+        let id = |id: &ObjId| match id {
+            ObjId::Root => None,
+            ObjId::Id(counter, actor, _) => Some(OpId::new(*counter, actor)),
+        };
+        let change = Change::from(ExpandedChange {
+            operations: vec![Op {
+                action,
+                obj: id(map).map_or(ObjectId::Root, ObjectId::Id),
+                key: Key::Map(key.into()),
+                pred: replaced.iter().filter_map(id).collect::<SortedVec<_>>(),
+                insert: false,
+            }],
+            actor_id: self.doc.get_actor().clone(),
+            hash: None,
+            seq,
+            start_op: NonZeroU64::new(max_op + 1).ok_or_else(lost)?,
+            time: self.time_s,
+            message: None,
+            deps,
+            extra_bytes: Vec::new(),
+            author: None,
+        });
+        self.committed = true;
+        self.doc.apply_changes([change.clone()]).crdt()?;
+        self.keep(&change)
     }
 
-    /// Takes a tombstone away, if there is one.
-    pub(super) fn unbury(&mut self, map: &ObjId, name: &str) -> Result<(), EditError> {
-        let stone = tombstone(name);
-        if self.doc.get(map, &stone).crdt()?.is_some() {
-            self.doc.delete(map, stone).crdt()?;
+    /// Everything at one entry.
+    pub(super) fn cell(&self, maps: &[ObjId], name: &str) -> Cell {
+        self.view().cell(maps, name)
+    }
+
+    /// The object in which new things of a map are put: the one that automerge's own readers see.
+    pub(super) fn primary(maps: &[ObjId]) -> &ObjId {
+        maps.last().unwrap_or(&ROOT)
+    }
+
+    /// Takes away all registers that are seen at an entry, and puts something else there or nothing.
+    /// Containers and counters that stand there, buried or not, stay.
+    pub(super) fn replace_registers(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        new: New,
+    ) -> Result<(), EditError> {
+        let target = cell
+            .registers()
+            .last()
+            .map_or(Self::primary(maps), |part| &part.map);
+        for map in maps {
+            let here = |part: &&Part| part.map == *map;
+            let old: Vec<_> = cell
+                .registers()
+                .filter(here)
+                .map(|part| part.id.clone())
+                .collect();
+            let alone = cell.values.iter().filter(here).count() == old.len();
+            let action = match &new {
+                New::Register(value) if map == target => OpType::Put(value.clone()),
+                New::Container(kind) if map == target => {
+                    let object = kind
+                        .object()
+                        .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
+                    OpType::Make(object)
+                }
+                _ if old.is_empty() => continue,
+                _ => OpType::Delete,
+            };
+            let name = cell.name.as_str();
+            match action {
+                action if !alone => self.exactly(map, name, action, &old)?,
+                OpType::Put(value) => self.doc.put(map, name, value).crdt()?,
+                OpType::Make(object) => {
+                    self.doc.put_object(map, name, object).crdt()?;
+                }
+                _ => self.doc.delete(map, name).crdt()?,
+            }
         }
         Ok(())
+    }
+
+    /// Notes for a kind at an entry what was seen of it when it was removed, in place of the graves and
+    /// revivals that are seen.
+    pub(super) fn dig_grave(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        kind: Kind,
+        seen: i64,
+    ) -> Result<(), EditError> {
+        let target = Self::primary(maps).clone();
+        let revival = kind.revival(&cell.name);
+        for part in cell.revivals(kind) {
+            self.delete_if_there(&part.map, &revival)?;
+        }
+        let grave = kind.grave(&cell.name);
+        for part in cell.graves(kind).filter(|part| part.map != target) {
+            self.delete_if_there(&part.map, &grave)?;
+        }
+        if kind.object().is_none() {
+            self.buried_number = true;
+        }
+        self.doc.put(&target, grave, seen).crdt()
+    }
+
+    /// Several may stand under one key, and all go at once.
+    fn delete_if_there(&mut self, map: &ObjId, key: &str) -> Result<(), EditError> {
+        if self.doc.get(map, key).crdt()?.is_some() {
+            self.doc.delete(map, key).crdt()?;
+        }
+        Ok(())
+    }
+
+    /// What was removed is there from now on.
+    pub(super) fn revive(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        kind: Kind,
+    ) -> Result<(), EditError> {
+        if cell.graves(kind).next().is_none() || cell.revivals(kind).next().is_some() {
+            return Ok(());
+        }
+        let key = kind.revival(&cell.name);
+        self.doc.put(Self::primary(maps), key, true).crdt()
     }
 
     /// The document is there from now on.
-    pub(super) fn unbury_root(&mut self) -> Result<(), EditError> {
-        if self.doc.get(ROOT, ROOT_TOMBSTONE).crdt()?.is_some() {
-            self.doc.delete(ROOT, ROOT_TOMBSTONE).crdt()?;
+    pub(super) fn revive_root(&mut self) -> Result<(), EditError> {
+        if self.view().is_buried() {
+            self.doc.put(ROOT, ROOT_REVIVAL, true).crdt()?;
         }
         Ok(())
     }
 
-    /// What stands at an entry, unless it is gone.
-    pub(super) fn entry(
-        &self,
-        map: &ObjId,
-        name: &str,
-    ) -> Result<Option<(Stored<'static>, ObjId)>, EditError> {
-        let found = self
-            .doc
-            .get(map, name)
-            .crdt()?
-            .map(|(value, id)| (value.into_owned(), id));
-        Ok(found.filter(|(value, id)| match value {
-            Stored::Object(kind) => reading::entry_present(self.doc, map, name, id, *kind),
-            Stored::Scalar(_) => true,
-        }))
+    /// What is counted from here on comes after the removals of this write in its own change, so that
+    /// history can tell what they had seen.
+    pub(super) fn before_counting(&mut self) -> Result<(), EditError> {
+        if std::mem::take(&mut self.buried_number) {
+            self.commit()?;
+        }
+        Ok(())
     }
 
-    /// The container or counter at an entry, created there if nothing is.
-    pub(super) fn container(
+    /// Creates a container at an entry where nothing is, or brings back the one that was removed.
+    pub(super) fn create(
         &mut self,
-        map: &ObjId,
-        name: &str,
+        maps: &[ObjId],
+        cell: &Cell,
         kind: Kind,
-        at: &Path,
-    ) -> Result<ObjId, EditError> {
-        match self
-            .doc
-            .get(map, name)
-            .crdt()?
-            .map(|(value, id)| (value.into_owned(), id))
-        {
-            None => {
-                self.unbury(map, name)?;
-                self.create(map, name, kind)
-            }
-            Some((value, id)) if kind_of(&value) == Some(kind) => {
-                self.unbury(map, name)?;
-                Ok(id)
-            }
-            // Emptied and gone, so its name is free for something of another kind.
-            Some((Stored::Object(old), id))
-                if !reading::entry_present(self.doc, map, name, &id, old) =>
-            {
-                self.doc.delete(map, name).crdt()?;
-                self.unbury(map, name)?;
-                self.create(map, name, kind)
-            }
-            Some((value, _)) => Err(EditError::TypeMismatch {
-                path: at.to_string(),
-                found: describe(&value),
-                expected: kind.name(),
-            }),
+    ) -> Result<Vec<ObjId>, EditError> {
+        let mut members: Vec<_> = cell.members(kind).map(|part| part.id.clone()).collect();
+        if !members.is_empty() {
+            self.replace_registers(maps, cell, New::Nothing)?;
+            self.revive(maps, cell, kind)?;
+            members.sort();
+            return Ok(members);
         }
-    }
-
-    /// Follows a path to the container that it names, creating maps on the way and `last` at its end.
-    pub(super) fn descend(&mut self, parts: &[String], last: Kind) -> Result<ObjId, EditError> {
-        self.unbury_root()?;
-        let mut here = (ROOT, ObjType::Map);
-        for (depth, name) in parts.iter().enumerate() {
-            let at = Path::of(&parts[..=depth]);
-            let kind = if depth + 1 == parts.len() {
-                last
-            } else {
-                Kind::Map
-            };
-            here = match here.1 {
-                ObjType::List => {
-                    self.element(&here.0, name, kind, depth + 1 == parts.len(), &at)?
-                }
-                // On the way a list will do as well as a map; only the end must be of the kind asked for.
-                _ => match self.entry(&here.0, name)? {
-                    Some((Stored::Object(ObjType::List), id)) if depth + 1 < parts.len() => {
-                        (id, ObjType::List)
-                    }
-                    _ => {
-                        let id = self.container(&here.0, name, kind, &at)?;
-                        (
-                            id,
-                            if kind == Kind::List {
-                                ObjType::List
-                            } else {
-                                ObjType::Map
-                            },
-                        )
-                    }
-                },
-            };
+        let object = kind
+            .object()
+            .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
+        if kind == Kind::Set {
+            self.replace_registers(maps, cell, New::Nothing)?;
+            let map = Self::primary(maps).clone();
+            return Ok(vec![
+                self.doc
+                    .put_object(map, kind.slot(&cell.name), object)
+                    .crdt()?,
+            ]);
         }
-        Ok(here.0)
-    }
-
-    fn element(
-        &self,
-        list: &ObjId,
-        name: &str,
-        kind: Kind,
-        last: bool,
-        at: &Path,
-    ) -> Result<(ObjId, ObjType), EditError> {
-        let index = self.index(list, name, false, at)?;
-        let Some((value, id)) = self.doc.get(list, index).crdt()? else {
-            return Err(EditError::NotFound {
-                path: at.to_string(),
-            });
-        };
-        match &value {
-            Stored::Object(kind_here @ (ObjType::Map | ObjType::List)) if !last => {
-                Ok((id, *kind_here))
-            }
-            value if kind_of(value) == Some(kind) => Ok((
-                id,
-                if kind == Kind::List {
-                    ObjType::List
-                } else {
-                    ObjType::Map
-                },
-            )),
-            value => Err(EditError::TypeMismatch {
-                path: at.to_string(),
-                found: describe(value),
-                expected: kind.name(),
-            }),
+        if cell.values.is_empty() {
+            let map = Self::primary(maps).clone();
+            return Ok(vec![
+                self.doc
+                    .put_object(map, cell.name.as_str(), object)
+                    .crdt()?,
+            ]);
         }
-    }
-
-    /// Reads an index: below the length, or up to it (`-` too) where `insert` says so.
-    pub(super) fn index(
-        &self,
-        list: &ObjId,
-        name: &str,
-        insert: bool,
-        at: &Path,
-    ) -> Result<usize, EditError> {
-        let len = self.doc.length(list);
-        let canonical =
-            name == "0" || !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit());
-        let index = match name {
-            "-" if insert => Some(len),
-            _ if canonical => name.parse().ok(),
-            _ => None,
-        };
-        match index {
-            Some(index) if index < len || insert && index == len => Ok(index),
-            _ if len == 0 && !insert => Err(EditError::NotFound {
-                path: at.to_string(),
-            }),
-            _ => Err(EditError::Index {
-                path: at.to_string(),
-                len: if insert { len } else { len - 1 },
-                dash: insert,
-            }),
-        }
-    }
-
-    /// Where a path leads, without creating anything; none if its parent is not there.
-    pub(super) fn find(&self, path: &Path) -> Result<Option<Place>, EditError> {
-        let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-        let mut here = (ROOT, ObjType::Map);
-        for (depth, name) in parents.iter().enumerate() {
-            let at = Path::of(&parents[..=depth]);
-            let found = match here.1 {
-                ObjType::List => {
-                    let index = self.index(&here.0, name, false, &at)?;
-                    self.doc
-                        .get(&here.0, index)
-                        .crdt()?
-                        .map(|(value, id)| (value.into_owned(), id))
-                }
-                _ => self.entry(&here.0, name)?,
-            };
-            here = match found {
-                None => return Ok(None),
-                Some((Stored::Object(kind @ (ObjType::Map | ObjType::List)), id)) => (id, kind),
-                Some((value, _)) => {
-                    let expected = "a map or a list";
-                    return Err(EditError::TypeMismatch {
-                        path: at.to_string(),
-                        found: describe(&value),
-                        expected,
-                    });
-                }
-            };
-        }
-        Ok(Some(match here.1 {
-            ObjType::List => Place::Element {
-                index: self.index(&here.0, last, false, path)?,
-                list: here.0,
-            },
-            _ => Place::Entry {
-                map: here.0,
-                name: last.to_owned(),
-            },
-        }))
-    }
-
-    /// What stands at a place.
-    pub(super) fn at(&self, place: &Place) -> Result<Option<(Stored<'static>, ObjId)>, EditError> {
-        match place {
-            Place::Entry { map, name } => self.entry(map, name),
-            Place::Element { list, index } => Ok(self
-                .doc
-                .get(list, *index)
-                .crdt()?
-                .map(|(value, id)| (value.into_owned(), id))),
-        }
-    }
-
-    /// The JSON reading of what a path names; none if there is nothing.
-    pub(super) fn read(&self, path: &Path) -> Result<Option<Value>, EditError> {
-        if path.parts().is_empty() {
-            return Ok(reading::document(self.doc));
-        }
-        let Some(place) = self.find(path)? else {
-            return Ok(None);
-        };
-        Ok(self.at(&place)?.map(|(value, id)| match value {
-            Stored::Object(kind) => reading::container(self.doc, &id, kind),
-            Stored::Scalar(scalar) => reading::scalar(&scalar_ref(&scalar)),
-        }))
-    }
-}
-
-fn scalar_ref(scalar: &ScalarValue) -> automerge::ScalarValueRef<'_> {
-    use automerge::ScalarValueRef as Ref;
-    match scalar {
-        ScalarValue::Bytes(bytes) => Ref::Bytes(bytes.into()),
-        ScalarValue::Str(text) => Ref::Str(text.as_str().into()),
-        ScalarValue::Int(n) => Ref::Int(*n),
-        ScalarValue::Uint(n) => Ref::Uint(*n),
-        ScalarValue::F64(n) => Ref::F64(*n),
-        ScalarValue::Counter(n) => Ref::Counter(i64::from(n)),
-        ScalarValue::Timestamp(n) => Ref::Timestamp(*n),
-        ScalarValue::Boolean(flag) => Ref::Boolean(*flag),
-        ScalarValue::Unknown { type_code, bytes } => Ref::Unknown {
-            type_code: *type_code,
-            bytes: bytes.into(),
-        },
-        ScalarValue::Null => Ref::Null,
+        self.replace_registers(maps, cell, New::Container(kind))?;
+        let made = self.cell(maps, &cell.name);
+        let made = made.members(kind).map(|part| part.id.clone()).max();
+        made.map(|id| vec![id])
+            .ok_or_else(|| EditError::Internal(format!("{:?} did not come into being", cell.name)))
     }
 }

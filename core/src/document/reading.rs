@@ -1,131 +1,126 @@
-//! The JSON reading of a document, and what counts as being there.
-//!
-//! A removed container is emptied rather than taken out, so that what somebody else does inside it at the
-//! same time still has its place. A tombstone beside it, under its name with U+0000 in front, says that it
-//! is gone for as long as it is empty.
+//! The JSON reading of a document.
 
-use automerge::iter::{ListRange, MapRange};
-use automerge::transaction::Transactable;
-use automerge::{AutoCommit, ObjId, ObjType, ROOT, ReadDoc, ScalarValueRef, ValueRef};
+use std::cmp::Ordering;
+
+use automerge::{ObjId, ROOT, ReadDoc, ScalarValue, ScalarValueRef, ValueRef};
 use serde_json::{Map, Number, Value};
 
+use super::slots::Kind;
+use super::standing::{Standing, View, plain};
 use crate::limits;
 
-/// The root's tombstone; no entry's tombstone has this name, since no entry's name begins with U+0000.
-pub(super) const ROOT_TOMBSTONE: &str = "\0\0";
-
-pub(super) fn tombstone(name: &str) -> String {
-    format!("\0{name}")
-}
-
-fn map_of<'a>(doc: &'a AutoCommit, object: &ObjId) -> MapRange<'a> {
-    doc.map_range(object, ..)
-}
-
-fn list_of<'a>(doc: &'a AutoCommit, object: &ObjId) -> ListRange<'a> {
-    doc.list_range(object, ..)
-}
-
-/// True unless the document was never written, or was deleted and nothing survived that.
-pub(super) fn present(doc: &AutoCommit) -> bool {
-    let written = !doc.is_empty() || doc.pending_ops() > 0;
-    let buried = matches!(doc.get(ROOT, ROOT_TOMBSTONE), Ok(Some(_)));
-    written && !buried || holds_anything(doc, &ROOT, ObjType::Map)
-}
-
-/// True when a container has anything in it, however deep, that is not itself gone.
-pub(super) fn holds_anything(doc: &AutoCommit, object: &ObjId, kind: ObjType) -> bool {
-    holds_anything_at(doc, object, kind, 0)
-}
-
-fn holds_anything_at(doc: &AutoCommit, object: &ObjId, kind: ObjType, depth: usize) -> bool {
-    // No write of ours goes so deep; whoever's does must not take our stack with it.
-    if depth > limits::DEPTH_MAX {
-        return false;
+impl View<'_> {
+    /// The whole document; none if it is not there.
+    pub(super) fn document(self) -> Option<Value> {
+        self.is_there().then(|| self.map(&[ROOT], 0))
     }
-    match kind {
-        ObjType::Map | ObjType::Table => map_of(doc, object).any(|item| {
-            !item.key.starts_with('\0')
-                && match item.value {
-                    ValueRef::Scalar(_) => true,
-                    ValueRef::Object(kind) => {
-                        entry_present_at(doc, object, &item.key, (&item.id(), kind), depth)
-                    }
-                }
-        }),
-        ObjType::List | ObjType::Text => doc.length(object) > 0,
+
+    /// A value's JSON reading; null below the deepest nesting that a write may make.
+    pub(super) fn json(self, standing: &Standing) -> Value {
+        self.json_at(standing, 0)
     }
-}
 
-/// True when the container that stands at an entry is not gone.
-pub(super) fn entry_present(
-    doc: &AutoCommit,
-    parent: &ObjId,
-    name: &str,
-    object: &ObjId,
-    kind: ObjType,
-) -> bool {
-    entry_present_at(doc, parent, name, (object, kind), 0)
-}
-
-fn entry_present_at(
-    doc: &AutoCommit,
-    parent: &ObjId,
-    name: &str,
-    (object, kind): (&ObjId, ObjType),
-    depth: usize,
-) -> bool {
-    let buried = matches!(doc.get(parent, tombstone(name)), Ok(Some(_)));
-    !buried || holds_anything_at(doc, object, kind, depth + 1)
-}
-
-/// The whole document; none if it is not there.
-pub(super) fn document(doc: &AutoCommit) -> Option<Value> {
-    present(doc).then(|| map(doc, &ROOT, 0))
-}
-
-fn map(doc: &AutoCommit, object: &ObjId, depth: usize) -> Value {
-    let mut entries = Map::new();
-    for item in map_of(doc, object) {
-        if item.key.starts_with('\0') {
-            continue;
+    fn json_at(self, standing: &Standing, depth: usize) -> Value {
+        match standing {
+            Standing::Register(scalar) => self::scalar(&scalar_ref(scalar)),
+            Standing::Number(_, n) => Value::from(*n),
+            Standing::Container(kind, members) => self.container(*kind, members, depth),
         }
-        let value = match &item.value {
-            ValueRef::Scalar(scalar) => self::scalar(scalar),
-            ValueRef::Object(kind) => {
-                let id = item.id();
-                if !entry_present_at(doc, object, &item.key, (&id, *kind), depth) {
-                    continue;
-                }
-                container_at(doc, &id, *kind, depth + 1)
+    }
+
+    pub(super) fn container(self, kind: Kind, members: &[ObjId], depth: usize) -> Value {
+        if depth > limits::DEPTH_MAX {
+            return Value::Null;
+        }
+        match kind {
+            Kind::Map => self.map(members, depth),
+            Kind::List => self.list(members, depth),
+            Kind::Text => Value::String(self.text(members)),
+            Kind::Set => Value::Array(self.set(members)),
+            Kind::Counter | Kind::Quantity => Value::Null,
+        }
+    }
+
+    fn map(self, maps: &[ObjId], depth: usize) -> Value {
+        let (plain_items, cells) = self.entries(maps);
+        let mut entries = Map::new();
+        for item in plain_items {
+            let value = match plain(&item) {
+                Some((kind, id)) => self.container(kind, &[id], depth + 1),
+                None => self.scalar_of(&item.value),
+            };
+            entries.insert(item.key.into_owned(), value);
+        }
+        for (name, cell) in cells {
+            if let Some(claimed) = self.claims(maps, &cell, depth).first() {
+                entries.insert(name, self.json_at(&claimed.standing, depth + 1));
             }
-        };
-        entries.insert(item.key.into_owned(), value);
+        }
+        Value::Object(entries)
     }
-    Value::Object(entries)
+
+    fn scalar_of(self, value: &ValueRef<'_>) -> Value {
+        match value {
+            ValueRef::Scalar(scalar) => self::scalar(scalar),
+            ValueRef::Object(_) => Value::Null,
+        }
+    }
+
+    fn list(self, members: &[ObjId], depth: usize) -> Value {
+        let mut elements = Vec::new();
+        for list in members {
+            elements.extend(self.doc.list_range(list, ..).map(|item| match &item.value {
+                ValueRef::Scalar(scalar) => self::scalar(scalar),
+                ValueRef::Object(object) => {
+                    self.container(Kind::of(*object), &[item.id()], depth + 1)
+                }
+            }));
+        }
+        Value::Array(elements)
+    }
+
+    pub(super) fn text(self, members: &[ObjId]) -> String {
+        let texts = members
+            .iter()
+            .map(|text| self.doc.text(text).unwrap_or_default());
+        texts.collect()
+    }
+
+    /// A set's elements in canonical order.
+    pub(super) fn set(self, members: &[ObjId]) -> Vec<Value> {
+        let mut keys: Vec<String> = members.iter().flat_map(|map| self.doc.keys(map)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        // What is no JSON was not written by us; it is shown as the text that it is.
+        let element = |key: String| serde_json::from_str(&key).unwrap_or(Value::String(key));
+        let mut elements: Vec<Value> = keys.into_iter().map(element).collect();
+        elements.sort_by(canonical_order);
+        elements
+    }
 }
 
-/// A container's JSON reading; null below the deepest nesting that a write may make.
-pub(super) fn container(doc: &AutoCommit, object: &ObjId, kind: ObjType) -> Value {
-    container_at(doc, object, kind, 0)
-}
-
-fn container_at(doc: &AutoCommit, object: &ObjId, kind: ObjType, depth: usize) -> Value {
-    if depth > limits::DEPTH_MAX {
-        return Value::Null;
-    }
-    match kind {
-        ObjType::Map | ObjType::Table => map(doc, object, depth),
-        ObjType::Text => Value::String(doc.text(object).unwrap_or_default()),
-        ObjType::List => Value::Array(
-            list_of(doc, object)
-                .map(|item| match &item.value {
-                    ValueRef::Scalar(scalar) => self::scalar(scalar),
-                    ValueRef::Object(kind) => container_at(doc, &item.id(), *kind, depth + 1),
-                })
-                .collect(),
-        ),
-    }
+/// Null, false, true, numbers by value, strings, arrays, objects; the latter two by their text.
+pub(super) fn canonical_order(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(false) => 1,
+        Value::Bool(true) => 2,
+        Value::Number(_) => 3,
+        Value::String(_) => 4,
+        Value::Array(_) => 5,
+        Value::Object(_) => 6,
+    };
+    rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_i128(), b.as_i128()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => a
+                .as_f64()
+                .unwrap_or(0.0)
+                .total_cmp(&b.as_f64().unwrap_or(0.0)),
+        },
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (a, b) => a.to_string().cmp(&b.to_string()),
+    })
 }
 
 /// A scalar's JSON reading. Bytes, which JSON lacks, read as an array of numbers; a number that JSON lacks
@@ -143,5 +138,24 @@ pub(super) fn scalar(scalar: &ScalarValueRef<'_>) -> Value {
             Value::Array(bytes.iter().map(|byte| Value::from(*byte)).collect())
         }
         ScalarValueRef::Null => Value::Null,
+    }
+}
+
+fn scalar_ref(scalar: &ScalarValue) -> ScalarValueRef<'_> {
+    use automerge::ScalarValueRef as Ref;
+    match scalar {
+        ScalarValue::Bytes(bytes) => Ref::Bytes(bytes.into()),
+        ScalarValue::Str(text) => Ref::Str(text.as_str().into()),
+        ScalarValue::Int(n) => Ref::Int(*n),
+        ScalarValue::Uint(n) => Ref::Uint(*n),
+        ScalarValue::F64(n) => Ref::F64(*n),
+        ScalarValue::Counter(n) => Ref::Counter(i64::from(n)),
+        ScalarValue::Timestamp(n) => Ref::Timestamp(*n),
+        ScalarValue::Boolean(flag) => Ref::Boolean(*flag),
+        ScalarValue::Unknown { type_code, bytes } => Ref::Unknown {
+            type_code: *type_code,
+            bytes: bytes.into(),
+        },
+        ScalarValue::Null => Ref::Null,
     }
 }

@@ -1,12 +1,12 @@
 //! What each intent means, in terms of the pen.
 
-use automerge::transaction::Transactable;
-use automerge::{ObjType, ROOT, ReadDoc, Value as Stored};
 use serde_json::Value;
 
-use super::equalise::json_kind;
-use super::genesis::Kind;
-use super::pen::{Crdt, Pen, Place, describe};
+use super::pen::Pen;
+use super::places::Place;
+use super::scalars::{equal, json_kind};
+use super::slots::Kind;
+use super::standing::Standing;
 use crate::{Edit, EditError, Intent, PatchOperation, Path, limits};
 
 impl Pen<'_> {
@@ -27,9 +27,12 @@ impl Pen<'_> {
                         found: json_kind(patch),
                     });
                 }
-                self.unbury_root()?;
+                self.revive_root()?;
                 self.merge(&Path::default(), patch)?;
-                self.replace_if_never_written()
+                if self.view().is_there() {
+                    return Ok(());
+                }
+                self.replace_document(&Value::Object(serde_json::Map::new()))
             }
             Intent::Patch(operations) => {
                 check_count(operations.len())?;
@@ -39,13 +42,6 @@ impl Pen<'_> {
             }
             Intent::Delete => self.delete_document(),
         }
-    }
-
-    fn replace_if_never_written(&mut self) -> Result<(), EditError> {
-        if self.doc.is_empty() && self.doc.pending_ops() == 0 {
-            self.replace_document(&Value::Object(serde_json::Map::new()))?;
-        }
-        Ok(())
     }
 
     fn edit(&mut self, edit: &Edit) -> Result<(), EditError> {
@@ -60,19 +56,28 @@ impl Pen<'_> {
                 Ok(None) | Err(EditError::NotFound { .. }) => Ok(()),
                 Err(error) => Err(error),
             },
-            Edit::Increment { path, by } => self.increment(path, *by),
+            Edit::Increment { path, by } => self.add_to_number(path, Kind::Counter, *by),
+            Edit::Adjust { path, by } => self.add_to_number(path, Kind::Quantity, *by),
+            Edit::SetAdd { path, value } => {
+                check_depth(value, path)?;
+                self.set_add(path, value)
+            }
+            Edit::SetRemove { path, value } => {
+                check_depth(value, path)?;
+                self.set_remove(path, value)
+            }
             Edit::Insert { path, value } => {
                 check_depth(value, path)?;
                 let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-                let list = self.list(parents)?;
-                let index = self.index(&list, last, true, path)?;
-                self.insert(&list, index, value, path)
+                let lists = self.list(parents)?;
+                let index = self.index(&lists, last, true, path)?;
+                self.insert(&lists, index, value, path)
             }
             Edit::Append { path, value } => {
                 check_depth(value, path)?;
-                let list = self.list(path.parts())?;
-                let len = self.doc.length(&list);
-                self.insert(&list, len, value, &path.child(&len.to_string()))
+                let lists = self.list(path.parts())?;
+                let len = self.len(&lists);
+                self.insert(&lists, len, value, &path.child(&len.to_string()))
             }
             Edit::Splice {
                 path,
@@ -80,40 +85,18 @@ impl Pen<'_> {
                 delete,
                 insert,
             } => self.splice(path, *at, *delete, insert),
-            Edit::Adjust { .. } | Edit::SetAdd { .. } | Edit::SetRemove { .. } => Err(
-                EditError::Internal("quantities and sets are not built yet".to_owned()),
-            ),
         }
     }
 
-    fn list(&mut self, parts: &[String]) -> Result<automerge::ObjId, EditError> {
+    fn list(&mut self, parts: &[String]) -> Result<Vec<automerge::ObjId>, EditError> {
         if parts.is_empty() {
             return Err(EditError::TypeMismatch {
                 path: String::new(),
-                found: "a map",
-                expected: "a list",
+                found: Kind::Map.name(),
+                expected: Kind::List.name(),
             });
         }
         self.descend(parts, Kind::List)
-    }
-
-    /// Where a value can be set: parents that are missing are created.
-    fn place(&mut self, path: &Path) -> Result<Place, EditError> {
-        let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-        if !parents.is_empty()
-            && let Some(parent) = self.find(&Path::of(parents))?
-            && let Some((Stored::Object(ObjType::List), list)) = self.at(&parent)?
-        {
-            return Ok(Place::Element {
-                index: self.index(&list, last, false, path)?,
-                list,
-            });
-        }
-        let map = self.descend(parents, Kind::Map)?;
-        Ok(Place::Entry {
-            map,
-            name: last.to_owned(),
-        })
     }
 
     fn put(&mut self, path: &Path, value: &Value) -> Result<(), EditError> {
@@ -122,55 +105,6 @@ impl Pen<'_> {
         }
         let place = self.place(path)?;
         self.set(&place, value, path)
-    }
-
-    fn increment(&mut self, path: &Path, by: i64) -> Result<(), EditError> {
-        let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-        if let Some(place @ Place::Element { .. }) = self.find(path)? {
-            let Place::Element { list, index } = &place else {
-                return Err(EditError::Root);
-            };
-            return match self.at(&place)? {
-                Some((Stored::Scalar(scalar), _))
-                    if matches!(scalar.as_ref(), automerge::ScalarValue::Counter(_)) =>
-                {
-                    self.check_sum(scalar.as_i64(), by, path)?;
-                    Ok(self.doc.increment(list, *index, by).crdt()?)
-                }
-                Some((value, _)) => Err(EditError::TypeMismatch {
-                    path: path.to_string(),
-                    found: describe(&value),
-                    expected: "a counter",
-                }),
-                None => Err(EditError::NotFound {
-                    path: path.to_string(),
-                }),
-            };
-        }
-        let map = self.descend(parents, Kind::Map)?;
-        self.container(&map, last, Kind::Counter, path)?;
-        let now = self
-            .doc
-            .get(&map, last)
-            .crdt()?
-            .and_then(|(value, _)| value.as_i64());
-        self.check_sum(now, by, path)?;
-        self.doc.increment(&map, last, by).crdt()
-    }
-
-    pub(super) fn check_sum(
-        &self,
-        now: Option<i64>,
-        by: i64,
-        path: &Path,
-    ) -> Result<(), EditError> {
-        let exact = -limits::COUNTER_MAX..=limits::COUNTER_MAX;
-        match now.unwrap_or(0).checked_add(by) {
-            Some(sum) if exact.contains(&by) && exact.contains(&sum) => Ok(()),
-            _ => Err(EditError::Overflow {
-                path: path.to_string(),
-            }),
-        }
     }
 
     fn splice(
@@ -183,18 +117,17 @@ impl Pen<'_> {
         if path.parts().is_empty() {
             return Err(EditError::Root);
         }
-        let text = self.descend(path.parts(), Kind::Text)?;
-        let len = self.doc.length(&text);
-        let fits = at.checked_add(delete).is_some_and(|end| end <= len);
-        let (true, Ok(deleted)) = (fits, isize::try_from(delete)) else {
+        let texts = self.descend(path.parts(), Kind::Text)?;
+        let len = self.len(&texts);
+        if at.checked_add(delete).is_none_or(|end| end > len) {
             return Err(EditError::Splice {
                 path: path.to_string(),
                 len,
                 at,
                 delete,
             });
-        };
-        self.doc.splice_text(&text, at, deleted, insert).crdt()
+        }
+        self.splice_texts(&texts, at, delete, insert)
     }
 
     fn merge(&mut self, path: &Path, patch: &Value) -> Result<(), EditError> {
@@ -225,12 +158,17 @@ impl Pen<'_> {
         match operation {
             PatchOperation::Add { path, value } => {
                 check_depth(value, path)?;
-                self.add(path, value)
+                self.add_value(path, value)
             }
+            PatchOperation::Remove { path } if path.parts().is_empty() => self.delete_document(),
             PatchOperation::Remove { path } => self.take(path).map(|_| ()),
             PatchOperation::Replace { path, value } => {
                 check_depth(value, path)?;
                 self.present(path)?;
+                if self.set_above(path)?.is_some() {
+                    self.take(path)?;
+                    return self.add_value(path, value);
+                }
                 self.put(path, value)
             }
             PatchOperation::Move { from, path } if from == path => self.present(from).map(|_| ()),
@@ -242,16 +180,16 @@ impl Pen<'_> {
             }
             PatchOperation::Move { from, path } => {
                 let value = self.take(from)?;
-                self.add(path, &value)
+                self.add_value(path, &value)
             }
             PatchOperation::Copy { from, path } => {
                 let value = self.present(from)?;
                 check_depth(&value, path)?;
-                self.add(path, &value)
+                self.add_value(path, &value)
             }
             PatchOperation::Test { path, value } => {
                 let found = self.present(path)?;
-                if found == *value {
+                if equal(&found, value) {
                     return Ok(());
                 }
                 Err(EditError::TestFailed {
@@ -263,6 +201,10 @@ impl Pen<'_> {
     }
 
     fn present(&self, path: &Path) -> Result<Value, EditError> {
+        if let Some(members) = self.set_above(path)? {
+            let name = path.split_last().map_or("", |(_, last)| last);
+            return self.element_of_set(&members, name, path);
+        }
         self.read(path)?.ok_or_else(|| EditError::NotFound {
             path: path.to_string(),
         })
@@ -270,6 +212,11 @@ impl Pen<'_> {
 
     fn take(&mut self, path: &Path) -> Result<Value, EditError> {
         let value = self.present(path)?;
+        if self.set_above(path)?.is_some() {
+            let (parents, _) = path.split_last().ok_or(EditError::Root)?;
+            self.set_remove(&Path::of(parents), &value)?;
+            return Ok(value);
+        }
         match self.find(path)? {
             Some(place) => self.remove(&place)?,
             None => {
@@ -281,48 +228,44 @@ impl Pen<'_> {
         Ok(value)
     }
 
-    /// JSON Patch's `add`: a map entry is set, a list element inserted; the parent must be there.
-    fn add(&mut self, path: &Path, value: &Value) -> Result<(), EditError> {
+    /// JSON Patch's `add`: a map entry is set, a list element inserted, a set's element added; the parent
+    /// must be there.
+    fn add_value(&mut self, path: &Path, value: &Value) -> Result<(), EditError> {
         let Some((parents, last)) = path.split_last() else {
             return self.replace_document(value);
         };
-        let parent = Path::of(parents);
-        let list = match parents {
-            [] => None,
-            _ => match self
-                .find(&parent)?
-                .map(|place| self.at(&place))
-                .transpose()?
-                .flatten()
-            {
-                Some((Stored::Object(ObjType::List), id)) => Some(id),
-                Some((Stored::Object(ObjType::Map), _)) => None,
-                Some((value, _)) => {
-                    let expected = "a map or a list";
-                    return Err(EditError::TypeMismatch {
-                        path: parent.to_string(),
-                        found: describe(&value),
-                        expected,
-                    });
-                }
-                None => {
-                    return Err(EditError::NotFound {
-                        path: parent.to_string(),
-                    });
-                }
-            },
-        };
-        if let Some(list) = list {
-            let index = self.index(&list, last, true, path)?;
-            return self.insert(&list, index, value, path);
+        if parents.is_empty() {
+            self.revive_root()?;
+            let place = Place::Entry {
+                maps: vec![automerge::ROOT],
+                name: last.to_owned(),
+            };
+            return self.set(&place, value, path);
         }
-        let map = if parents.is_empty() {
-            ROOT
-        } else {
-            self.descend(parents, Kind::Map)?
+        let parent = Path::of(parents);
+        let standing = match self.find(&parent)? {
+            Some(place) => self.at(&place)?,
+            None => None,
         };
-        self.unbury_root()?;
-        self.set_entry(&map, last, value, path)
+        match standing {
+            Some(Standing::Container(Kind::List, lists)) => {
+                let index = self.index(&lists, last, true, path)?;
+                self.insert(&lists, index, value, path)
+            }
+            Some(Standing::Container(Kind::Set, _)) => self.set_add(&parent, value),
+            Some(Standing::Container(Kind::Map, _)) => {
+                let place = self.place(path)?;
+                self.set(&place, value, path)
+            }
+            Some(standing) => Err(EditError::TypeMismatch {
+                path: parent.to_string(),
+                found: standing.describe(),
+                expected: "a map or a list",
+            }),
+            None => Err(EditError::NotFound {
+                path: parent.to_string(),
+            }),
+        }
     }
 }
 
