@@ -8,9 +8,9 @@ use anabranch_core::persist::{
     StoredReceipt,
 };
 use anabranch_core::{
-    Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Namespace, Notice,
-    Now, Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room, Session,
-    Version, Write, Written,
+    Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Namespace, Notice, Now,
+    Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room, Session, Version,
+    Write, Written,
 };
 use bytes::Bytes;
 
@@ -39,7 +39,12 @@ impl Store {
     fn fetch(&self, fetch: Fetch) -> Fetched {
         match fetch {
             Fetch::Document(id) => Fetched::Document(self.documents.get(&id).cloned()),
-            Fetch::Page { namespace, prefix, after, limit } => {
+            Fetch::Page {
+                namespace,
+                prefix,
+                after,
+                limit,
+            } => {
                 let page = self.documents.iter().filter(|(id, _)| {
                     id.namespace == namespace
                         && id.key.as_str().starts_with(&prefix)
@@ -49,7 +54,11 @@ impl Store {
                 Fetched::Page(page.take(limit).collect())
             }
             Fetch::Receipt(key) => {
-                let found = self.receipts.iter().rev().find(|receipt| receipt.key == key);
+                let found = self
+                    .receipts
+                    .iter()
+                    .rev()
+                    .find(|receipt| receipt.key == key);
                 Fetched::Receipt(found.cloned())
             }
             Fetch::Log { from, bytes_max } => {
@@ -86,13 +95,28 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new() -> Self {
-        let room = Room { checkpoint_records: 1, ..Room::default() };
-        let mut bed = Self { sites: Vec::new(), now_ms: 1_000, counter: 0, room };
+        let room = Room {
+            checkpoint_records: 1,
+            ..Room::default()
+        };
+        let mut bed = Self {
+            sites: Vec::new(),
+            now_ms: 1_000,
+            counter: 0,
+            room,
+        };
         for site in 0..SITES {
             let store = Store::default();
             let replica = bed.open(site, &store, Continuity::New);
             let (frames, replies, writes) = (VecDeque::new(), Vec::new(), BTreeSet::new());
-            bed.sites.push(Site { replica, store, link: None, frames, replies, writes });
+            bed.sites.push(Site {
+                replica,
+                store,
+                link: None,
+                frames,
+                replies,
+                writes,
+            });
         }
         bed
     }
@@ -110,7 +134,9 @@ impl Bed {
         };
         let (mut replica, from) = Replica::recover(config, recovery).expect("its own checkpoint");
         let records = store.log.iter().filter(|record| record.lsn >= from);
-        replica.replay(records.cloned().collect()).expect("its own log");
+        replica
+            .replay(records.cloned().collect())
+            .expect("its own log");
         replica.begin(from);
         replica
     }
@@ -121,8 +147,18 @@ impl Bed {
     }
 
     fn give(&mut self, site: usize, input: Input) {
-        let now = Now { mono_ms: self.now_ms, wall_ms: self.now_ms };
-        let Site { replica, store, link: up, frames, replies, .. } = &mut self.sites[site];
+        let now = Now {
+            mono_ms: self.now_ms,
+            wall_ms: self.now_ms,
+        };
+        let Site {
+            replica,
+            store,
+            link: up,
+            frames,
+            replies,
+            ..
+        } = &mut self.sites[site];
         replica.handle(now, input);
         while let Some(output) = replica.poll() {
             match output {
@@ -153,16 +189,40 @@ impl Bed {
     fn ask(&mut self, site: usize, request: Request) -> Result<Reply, RequestError> {
         self.counter += 1;
         let (id, session) = (RequestId(self.counter), Session::default());
-        self.give(site, Input::Request { id, request, session });
-        let reply = self.sites[site].replies.pop().expect("the store answers at once");
+        self.give(
+            site,
+            Input::Request {
+                id,
+                request,
+                session,
+            },
+        );
+        let reply = self.sites[site]
+            .replies
+            .pop()
+            .expect("the store answers at once");
         reply.map(|answer| answer.reply)
     }
 
     /// Writes on one replica.
-    pub(crate) fn write(&mut self, site: usize, key: &Key, intent: &Intent) -> Result<Written, RequestError> {
+    pub(crate) fn write(
+        &mut self,
+        site: usize,
+        key: &Key,
+        intent: &Intent,
+    ) -> Result<Written, RequestError> {
         let namespace = Namespace::new(NAMESPACE).expect("a name");
-        let write = Write { key: key.clone(), intent: intent.clone(), guard: None, base: None };
-        let request = Request::Write { namespace, writes: vec![write], idempotency: None };
+        let write = Write {
+            key: key.clone(),
+            intent: intent.clone(),
+            guard: None,
+            base: None,
+        };
+        let request = Request::Write {
+            namespace,
+            writes: vec![write],
+            idempotency: None,
+        };
         let Reply::Written { mut documents, .. } = self.ask(site, request)? else {
             panic!("a write was answered by something else");
         };
@@ -176,9 +236,16 @@ impl Bed {
     /// What one replica shows of a document, and its version.
     pub(crate) fn read(&mut self, site: usize, key: &Key) -> (Shown, Option<Version>) {
         let document = DocumentId::new(NAMESPACE, key.as_str()).expect("a name");
-        let request = Request::Read { document, at: None, conflicts: true };
+        let request = Request::Read {
+            document,
+            at: None,
+            conflicts: true,
+        };
         match self.ask(site, request) {
-            Ok(Reply::Document { snapshot, conflicts }) => {
+            Ok(Reply::Document {
+                snapshot,
+                conflicts,
+            }) => {
                 let (version, value) = snapshot.map(|s| (s.version, s.value)).unzip();
                 (Shown { value, conflicts }, version)
             }
@@ -204,8 +271,15 @@ impl Bed {
             if [a, b].into_iter().all(|site| holds_both(&self.sites[site])) {
                 break;
             }
-            self.now_ms = self.sites[a].replica.wake_at().min(self.sites[b].replica.wake_at()).max(self.now_ms);
-            assert!(self.now_ms < end, "{a} and {b} do not come to hold the same");
+            self.now_ms = self.sites[a]
+                .replica
+                .wake_at()
+                .min(self.sites[b].replica.wake_at())
+                .max(self.now_ms);
+            assert!(
+                self.now_ms < end,
+                "{a} and {b} do not come to hold the same"
+            );
             self.give(a, Input::Tick);
             self.give(b, Input::Tick);
         }

@@ -47,7 +47,10 @@ pub(crate) enum Says {
     /// The set has this element.
     Member(Value),
     /// An element of a list, or a character of a text, holds this; a container, if it is of that kind.
-    Item { element: Id, value: Result<Value, Kind> },
+    Item {
+        element: Id,
+        value: Result<Value, Kind>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -116,12 +119,15 @@ impl Model {
     /// What the events say and no removal among them has seen.
     pub(crate) fn live(&self, seen: &BTreeSet<usize>) -> Vec<&Assertion> {
         let events = || seen.iter().map(|event| &self.events[*event]);
-        let killed: BTreeSet<Id> = events().flat_map(|event| event.kills.iter().copied()).collect();
+        let killed: BTreeSet<Id> = events()
+            .flat_map(|event| event.kills.iter().copied())
+            .collect();
         let alive = |id: &Id| !killed.contains(id);
         let inside_alive =
             |step: &Step| !matches!(step, Step::Item(holder) if killed.contains(holder));
         let said = events().flat_map(|event| &event.says);
-        said.filter(|said| alive(&said.id) && said.place.iter().all(inside_alive)).collect()
+        said.filter(|said| alive(&said.id) && said.place.iter().all(inside_alive))
+            .collect()
     }
 
     /// The edit that a writer makes who has seen these events and reads `root` (none: no document).
@@ -132,8 +138,16 @@ impl Model {
         root: Option<&Thing>,
         intent: &Intent,
     ) -> Result<Event, Refused> {
-        let event = Event { writer, seen: seen.clone(), ..Event::default() };
-        let mut draft = Draft { number: self.events.len(), live: self.live(seen), event };
+        let event = Event {
+            writer,
+            seen: seen.clone(),
+            ..Event::default()
+        };
+        let mut draft = Draft {
+            number: self.events.len(),
+            live: self.live(seen),
+            event,
+        };
         let nothing = Thing {
             kind: Kind::Map,
             place: Place::new(),
@@ -141,10 +155,6 @@ impl Model {
             of: BTreeSet::new(),
         };
         draft.carry_out(root.unwrap_or(&nothing), intent)?;
-        let replaces = matches!(intent, Intent::Replace(_));
-        if root.is_none() && (replaces || !draft.event.says.is_empty()) {
-            draft.say(Place::new(), Says::There);
-        }
         Ok(draft.event)
     }
 }
@@ -178,10 +188,33 @@ impl Draft<'_> {
     fn say(&mut self, place: Place, says: Says) -> Id {
         let id = (self.number, self.event.says.len());
         let own = self.event.says.iter();
-        let there = self.live.iter().copied().chain(own).filter(|said| said.says == Says::There);
-        let made = there.filter(|said| said.place == place).map(|said| said.id).collect();
-        self.event.says.push(Assertion { id, place, says, made });
+        let there = self
+            .live
+            .iter()
+            .copied()
+            .chain(own)
+            .filter(|said| said.says == Says::There);
+        let made = there
+            .filter(|said| said.place == place)
+            .map(|said| said.id)
+            .collect();
+        self.event.says.push(Assertion {
+            id,
+            place,
+            says,
+            made,
+        });
         id
+    }
+
+    /// Whoever writes into a container says that it is there, unless that has been said and not removed since.
+    fn there(&mut self, place: &Place) {
+        let own = self.event.says.iter();
+        let mut said = self.live.iter().copied().chain(own);
+        let item = matches!(place.last(), Some(Step::Item(_)));
+        if !item && !said.any(|said| said.says == Says::There && said.place == *place) {
+            self.say(place.clone(), Says::There);
+        }
     }
 
     fn carry_out(&mut self, root: &Thing, intent: &Intent) -> Result<(), Refused> {
@@ -189,10 +222,14 @@ impl Draft<'_> {
             Intent::Edits(edits) => edits.iter().try_for_each(|edit| self.edit(root, edit)),
             Intent::Replace(value) => self.equalise(root, value),
             Intent::Delete => {
-                self.event.kills.extend(self.live.iter().map(|said| said.id));
+                self.event
+                    .kills
+                    .extend(self.live.iter().map(|said| said.id));
                 Ok(())
             }
-            Intent::MergePatch(_) | Intent::Patch(_) => unreachable!("these are made of the others"),
+            Intent::MergePatch(_) | Intent::Patch(_) => {
+                unreachable!("these are made of the others")
+            }
         }
     }
 
@@ -205,7 +242,9 @@ impl Draft<'_> {
             Edit::Remove { path } => {
                 if let Some((_, Some(slot))) = find(root, path.parts())? {
                     self.event.kills.extend(&slot.read.of);
-                    self.event.kills.extend(slot.lost.iter().flat_map(|lost| &lost.of));
+                    self.event
+                        .kills
+                        .extend(slot.lost.iter().flat_map(|lost| &lost.of));
                 }
                 Ok(())
             }
@@ -217,40 +256,59 @@ impl Draft<'_> {
                 Ok(())
             }
             Edit::SetRemove { path, value } => {
-                let Some((_, Some(slot))) = find(root, path.parts())? else { return Ok(()) };
-                let Held::Set(_) = slot.read.held else { return Err(Refused) };
+                let Some((_, Some(slot))) = find(root, path.parts())? else {
+                    return Ok(());
+                };
+                let Held::Set(_) = slot.read.held else {
+                    return Err(Refused);
+                };
                 self.remove_member(&slot.read.place, &normal(value));
                 Ok(())
             }
             Edit::Insert { path, value } => {
                 let (list, index) = path.split_last().ok_or(Refused)?;
                 let (place, row) = self.container(root, list, Kind::List)?;
-                let index = index.parse().ok().filter(|at| *at <= row.len()).ok_or(Refused)?;
-                self.insert(place, row, index, 0, std::slice::from_ref(value));
+                let index = index
+                    .parse()
+                    .ok()
+                    .filter(|at| *at <= row.len())
+                    .ok_or(Refused)?;
+                self.replace(&place, row, index, 0, std::slice::from_ref(value));
                 Ok(())
             }
             Edit::Append { path, value } => {
                 let (place, row) = self.container(root, path.parts(), Kind::List)?;
                 let end = row.len();
-                self.insert(place, row, end, 0, std::slice::from_ref(value));
+                self.replace(&place, row, end, 0, std::slice::from_ref(value));
                 Ok(())
             }
-            Edit::Splice { path, at, delete, insert } => {
+            Edit::Splice {
+                path,
+                at,
+                delete,
+                insert,
+            } => {
                 let (place, row) = self.container(root, path.parts(), Kind::Text)?;
                 if at + delete > row.len() {
                     return Err(Refused);
                 }
-                self.insert(place, row, *at, *delete, &characters(insert));
+                self.replace(&place, row, *at, *delete, &characters(insert));
                 Ok(())
             }
         }
     }
 
-    /// Where a value is to be put; maps that are missing on the way are made.
+    /// Where a value is to be put. The maps on the way are there from now on.
     fn walk<'v>(&mut self, root: &'v Thing, parts: &[String]) -> Result<Spot<'v>, Refused> {
         let (last, parents) = parts.split_last().ok_or(Refused)?;
-        if let Some(spot) = find(root, parts)? {
-            return Ok(spot);
+        for depth in 0..parents.len() {
+            if let Some((_, Some(slot))) = find(root, &parents[..=depth])? {
+                self.there(&slot.read.place);
+            }
+        }
+        self.there(&Place::new());
+        if let Some((at, slot)) = find(root, parts)? {
+            return Ok((at, slot));
         }
         let (place, _) = self.container(root, parents, Kind::Map)?;
         Ok((At::Entry(place, last.clone()), None))
@@ -264,14 +322,13 @@ impl Draft<'_> {
         kind: Kind,
     ) -> Result<(Place, Vec<Id>), Refused> {
         let (at, slot) = self.walk(root, parts)?;
-        match slot {
-            Some(slot) if slot.read.kind == kind => return Ok(row_of(&slot.read)),
+        let (place, row) = match slot {
+            Some(slot) if slot.read.kind == kind => row_of(&slot.read),
             Some(_) => return Err(Refused),
-            None => {}
-        }
-        let place = at.place(kind);
-        self.say(place.clone(), Says::There);
-        Ok((place, Vec::new()))
+            None => (at.place(kind), Vec::new()),
+        };
+        self.there(&place);
+        Ok((place, row))
     }
 
     fn add(&mut self, root: &Thing, path: &Path, kind: Kind, by: i64) -> Result<(), Refused> {
@@ -293,28 +350,53 @@ impl Draft<'_> {
     fn remove_member(&mut self, place: &Place, member: &Value) {
         let says = |said: &&&Assertion| matches!(&said.says, Says::Member(m) if m == member);
         let here = self.live.iter().filter(|said| said.place == *place);
-        self.event.kills.extend(here.filter(says).map(|said| said.id));
+        self.event
+            .kills
+            .extend(here.filter(says).map(|said| said.id));
     }
 
-    /// Replaces elements in a row by others.
-    fn insert(&mut self, place: Place, row: Vec<Id>, at: usize, gone: usize, new: &[Value]) {
-        for element in &row[at..at + gone] {
-            let holds = |said: &&&Assertion| matches!(&said.says, Says::Item { element: e, .. } if e == element);
-            self.event.kills.extend(self.live.iter().filter(holds).map(|said| said.id));
+    /// Replaces elements in a row by others; gives the row that comes of it.
+    fn replace(
+        &mut self,
+        place: &Place,
+        mut row: Vec<Id>,
+        at: usize,
+        gone: usize,
+        new: &[Value],
+    ) -> Vec<Id> {
+        let fresh: Vec<Id> = new
+            .iter()
+            .map(|value| self.hold(place, None, value))
+            .collect();
+        for element in row.splice(at..at + gone, fresh) {
+            let holds = |said: &&&Assertion| matches!(said.says, Says::Item { element: e, .. } if e == element);
+            self.event
+                .kills
+                .extend(self.live.iter().filter(holds).map(|said| said.id));
         }
-        let mut after = row;
-        let fresh: Vec<Id> = new.iter().map(|value| self.hold(&place, None, value)).collect();
-        after.splice(at..at + gone, fresh);
-        self.event.rows.retain(|(other, _)| *other != place);
-        self.event.rows.push((place, after));
+        if !new.is_empty() {
+            self.event.rows.retain(|(other, _)| other != place);
+            self.event.rows.push((place.clone(), row.clone()));
+        }
+        row
     }
 
     /// Puts a value into an element, a new one if none is named.
     fn hold(&mut self, list: &Place, element: Option<Id>, value: &Value) -> Id {
         let kind = kind_of(value);
         let own = (self.number, self.event.says.len());
-        let held = if kind == Kind::Register { Ok(normal(value)) } else { Err(kind) };
-        let id = self.say(list.clone(), Says::Item { element: element.unwrap_or(own), value: held });
+        let held = if kind == Kind::Register {
+            Ok(normal(value))
+        } else {
+            Err(kind)
+        };
+        let id = self.say(
+            list.clone(),
+            Says::Item {
+                element: element.unwrap_or(own),
+                value: held,
+            },
+        );
         let mut inside = list.clone();
         inside.push(Step::Item(id));
         self.fill(&inside, value);
@@ -326,7 +408,7 @@ impl Draft<'_> {
             Value::Object(entries) => entries.iter().for_each(|(name, value)| {
                 self.create(&At::Entry(place.clone(), name.clone()), value);
             }),
-            Value::Array(values) => self.insert(place.clone(), Vec::new(), 0, 0, values),
+            Value::Array(values) => drop(self.replace(place, Vec::new(), 0, 0, values)),
             _ => {}
         }
     }
@@ -354,10 +436,12 @@ impl Draft<'_> {
             self.create(at, value);
             return Ok(());
         };
-        self.event.kills.extend(slot.lost.iter().flat_map(|lost| &lost.of));
+        self.event
+            .kills
+            .extend(slot.lost.iter().flat_map(|lost| &lost.of));
         let same = match (&slot.read.held, value) {
             (Held::Scalar(old), value) => *old == normal(value) && slot.lost.is_empty(),
-            (Held::Sum(_), value) => normal(value).is_i64(),
+            (Held::Sum(_), value) => normal(value).is_i64() && slot.lost.is_empty(),
             (Held::Map(_), value) => value.is_object(),
             (Held::List(_) | Held::Set(_), value) => value.is_array(),
             (Held::Text(_), value) => value.is_string(),
@@ -373,15 +457,25 @@ impl Draft<'_> {
     /// Says and kills what differs.
     fn equalise(&mut self, thing: &Thing, value: &Value) -> Result<(), Refused> {
         let place = &thing.place;
-        self.stay(thing, value);
+        if !matches!(thing.held, Held::Scalar(_) | Held::Sum(_)) {
+            self.there(place);
+        }
         match (&thing.held, value) {
             (Held::Map(here), Value::Object(wanted)) => {
                 for (_, slot) in here.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
-                    let gone = slot.lost.iter().chain([&slot.read]).flat_map(|thing| &thing.of);
+                    let gone = slot
+                        .lost
+                        .iter()
+                        .chain([&slot.read])
+                        .flat_map(|thing| &thing.of);
                     self.event.kills.extend(gone);
                 }
                 wanted.iter().try_for_each(|(name, value)| {
-                    self.set(&At::Entry(place.clone(), name.clone()), here.get(name), value)
+                    self.set(
+                        &At::Entry(place.clone(), name.clone()),
+                        here.get(name),
+                        value,
+                    )
                 })
             }
             (Held::Sum(sum), value) => {
@@ -393,7 +487,9 @@ impl Draft<'_> {
             }
             (Held::Set(here), Value::Array(wanted)) => {
                 let wanted: Vec<Value> = wanted.iter().map(normal).collect();
-                here.iter().filter(|m| !wanted.contains(m)).for_each(|m| self.remove_member(place, m));
+                here.iter()
+                    .filter(|m| !wanted.contains(m))
+                    .for_each(|m| self.remove_member(place, m));
                 let mut new: Vec<&Value> = wanted.iter().filter(|m| !here.contains(m)).collect();
                 new.dedup();
                 for member in new {
@@ -405,12 +501,17 @@ impl Draft<'_> {
             (Held::Text(here), Value::String(wanted)) => {
                 let old: Vec<Value> = here.iter().map(|(_, c)| c.clone().into()).collect();
                 let new = characters(wanted);
-                let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-                let rest = old[head..].iter().rev().zip(new[head..].iter().rev());
-                let tail = rest.take_while(|(a, b)| a == b).count();
-                if old != new {
-                    let (gone, new) = (old.len() - tail - head, &new[head..new.len() - tail]);
-                    self.insert(place.clone(), row_of(thing).1, head, gone, new);
+                let (mut i, mut j) = (old.len(), new.len());
+                let mut row = row_of(thing).1;
+                // From the end, so that what stands before keeps its position.
+                for (x, y) in common(&old, &new)
+                    .into_iter()
+                    .rev()
+                    .map(|(x, y)| (x + 1, y + 1))
+                    .chain([(0, 0)])
+                {
+                    row = self.replace(place, row, x, i - x, &new[y..j]);
+                    (i, j) = (x.saturating_sub(1), y.saturating_sub(1));
                 }
                 Ok(())
             }
@@ -419,36 +520,32 @@ impl Draft<'_> {
         }
     }
 
-    /// A container that is there only for what survived a removal is made to stay if it becomes empty.
-    fn stay(&mut self, thing: &Thing, value: &Value) {
-        let empty = [Value::from(""), Value::Array(Vec::new()), Value::Object(Map::new())].contains(value);
-        let item = matches!(thing.place.last(), Some(Step::Item(_)));
-        let there = |said: &&Assertion| said.place == thing.place && said.says == Says::There;
-        let _ = empty;
-        if !item && !thing.of.is_empty() && !self.live.iter().copied().any(|said| there(&said)) {
-            self.say(thing.place.clone(), Says::There);
-        }
-    }
-
     /// Equal elements stay. Between them, one by one, old elements are made what should stand there; the rest
     /// goes, or is new.
-    fn equalise_list(&mut self, list: &Thing, here: &[(Id, Slot)], wanted: &[Value]) -> Result<(), Refused> {
+    fn equalise_list(
+        &mut self,
+        list: &Thing,
+        here: &[(Id, Slot)],
+        wanted: &[Value],
+    ) -> Result<(), Refused> {
         let old: Vec<Value> = here.iter().map(|(_, slot)| slot.read.json()).collect();
         let new: Vec<Value> = wanted.iter().map(normal).collect();
         let (mut i, mut j, mut row) = (0, 0, row_of(list).1);
         let mut at = 0;
-        for (x, y) in common(&old, &new).into_iter().chain([(old.len(), new.len())]) {
+        for (x, y) in common(&old, &new)
+            .into_iter()
+            .chain([(old.len(), new.len())])
+        {
             let shared = (x - i).min(y - j);
-            let pairs = (0..shared).map(|k| (i + k, j + k)).chain((x < old.len()).then_some((x, y)));
+            let pairs = (0..shared)
+                .map(|k| (i + k, j + k))
+                .chain((x < old.len()).then_some((x, y)));
             for (old, new) in pairs {
                 let element = At::Element(list.place.clone(), here[old].0);
                 self.set(&element, Some(&here[old].1), &wanted[new])?;
             }
             let (gone, new) = (x - i - shared, &wanted[j + shared..y]);
-            if gone > 0 || !new.is_empty() {
-                self.insert(list.place.clone(), row, at + shared, gone, new);
-                row = self.event.rows.last().map(|(_, row)| row.clone()).unwrap_or_default();
-            }
+            row = self.replace(&list.place, row, at + shared, gone, new);
             (at, i, j) = (at + (y - j) + 1, x + 1, y + 1);
         }
         Ok(())
@@ -459,10 +556,13 @@ impl Draft<'_> {
 fn find<'v>(root: &'v Thing, parts: &[String]) -> Result<Option<Spot<'v>>, Refused> {
     let (part, rest) = parts.split_first().ok_or(Refused)?;
     let (at, slot) = match &root.held {
-        Held::Map(entries) => (At::Entry(root.place.clone(), part.clone()), entries.get(part)),
+        Held::Map(entries) => (
+            At::Entry(root.place.clone(), part.clone()),
+            entries.get(part),
+        ),
         Held::List(row) => match part.parse::<usize>().ok().and_then(|index| row.get(index)) {
             Some((element, slot)) => (At::Element(root.place.clone(), *element), Some(slot)),
-            None => return Err(Refused),
+            None => return Ok(None),
         },
         _ => return Err(Refused),
     };
@@ -498,25 +598,39 @@ fn characters(text: &str) -> Vec<Value> {
 pub(crate) fn normal(value: &Value) -> Value {
     match value {
         Value::Number(n) => match n.as_f64() {
-            Some(f) if n.is_f64() && f.fract() == 0.0 => format!("{f:.0}").parse::<i64>().map_or(value.clone(), Value::from),
+            Some(f) if n.is_f64() && f.fract() == 0.0 => format!("{f:.0}")
+                .parse::<i64>()
+                .map_or(value.clone(), Value::from),
             _ => value.clone(),
         },
         Value::Array(values) => values.iter().map(normal).collect(),
-        Value::Object(entries) => entries.iter().map(|(k, v)| (k.clone(), normal(v))).collect::<Map<_, _>>().into(),
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(k, v)| (k.clone(), normal(v)))
+            .collect::<Map<_, _>>()
+            .into(),
         _ => value.clone(),
     }
 }
 
 /// Index pairs of a longest common subsequence.
 fn common(a: &[Value], b: &[Value]) -> Vec<(usize, usize)> {
-    let (Some(x), Some(y)) = (a.first(), b.first()) else { return Vec::new() };
-    let on = |pairs: Vec<(usize, usize)>, i, j| pairs.into_iter().map(|(x, y)| (x + i, y + j)).collect();
+    let (Some(x), Some(y)) = (a.first(), b.first()) else {
+        return Vec::new();
+    };
+    let on =
+        |pairs: Vec<(usize, usize)>, i, j| pairs.into_iter().map(|(x, y)| (x + i, y + j)).collect();
     if x == y {
         let mut pairs = vec![(0, 0)];
         let rest: Vec<_> = on(common(&a[1..], &b[1..]), 1, 1);
         pairs.extend(rest);
         return pairs;
     }
-    let (left, right): (Vec<_>, Vec<_>) = (on(common(&a[1..], b), 1, 0), on(common(a, &b[1..]), 0, 1));
-    if left.len() >= right.len() { left } else { right }
+    let (left, right): (Vec<_>, Vec<_>) =
+        (on(common(&a[1..], b), 1, 0), on(common(a, &b[1..]), 0, 1));
+    if left.len() >= right.len() {
+        left
+    } else {
+        right
+    }
 }

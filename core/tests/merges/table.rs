@@ -9,7 +9,12 @@ macro_rules! check {
     ($name:ident, threes $threes:literal, starts $starts:expr, edits $edits:expr) => {
         #[test]
         fn $name() {
-            let group = Group { name: stringify!($name), starts: &$starts, edits: &$edits, in_threes: $threes };
+            let group = Group {
+                name: stringify!($name),
+                starts: &$starts,
+                edits: &$edits,
+                in_threes: $threes,
+            };
             group.check();
         }
     };
