@@ -560,10 +560,13 @@ fn find<'v>(root: &'v Thing, parts: &[String]) -> Result<Option<Spot<'v>>, Refus
             At::Entry(root.place.clone(), part.clone()),
             entries.get(part),
         ),
-        Held::List(row) => match part.parse::<usize>().ok().and_then(|index| row.get(index)) {
-            Some((element, slot)) => (At::Element(root.place.clone(), *element), Some(slot)),
-            None => return Ok(None),
-        },
+        Held::List(row) => {
+            let index: usize = part.parse().map_err(|_| Refused)?;
+            let Some((element, slot)) = row.get(index) else {
+                return Ok(None);
+            };
+            (At::Element(root.place.clone(), *element), Some(slot))
+        }
         _ => return Err(Refused),
     };
     match slot {
