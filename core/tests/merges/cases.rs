@@ -28,7 +28,7 @@ const PRINTED: usize = 12;
 /// One document's part of a bed.
 struct Case {
     start: &'static [&'static str],
-    /// What each replica does at the same time as the others.
+    /// What each replica does at the same time as the others; several edits are parted by "; ".
     edits: Vec<(usize, &'static str)>,
     /// What one of them does to the outcome.
     after: (usize, &'static str),
@@ -106,9 +106,11 @@ impl Group {
         sync_all(&mut bed, &mut trials);
         for (trial, case) in trials.iter_mut().zip(cases) {
             trial.note("at the same time:");
-            case.edits
-                .iter()
-                .for_each(|(site, edit)| trial.edit(&mut bed, *site, edit));
+            case.edits.iter().for_each(|(site, edits)| {
+                edits
+                    .split("; ")
+                    .for_each(|edit| trial.edit(&mut bed, *site, edit))
+            });
         }
         for (a, b) in order {
             bed.sync(*a, *b);
@@ -126,7 +128,10 @@ impl Group {
             trial.agree(&mut bed, &[0, 1, 2]);
         }
         for (trial, case) in trials.iter_mut().zip(cases) {
-            trial.edit(&mut bed, case.after.0, case.after.1);
+            let (site, edits) = case.after;
+            edits
+                .split("; ")
+                .for_each(|edit| trial.edit(&mut bed, site, edit));
         }
         sync_all(&mut bed, &mut trials);
         failures.take(trials);

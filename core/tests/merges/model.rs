@@ -58,14 +58,6 @@ pub(crate) struct Assertion {
     pub(crate) id: Id,
     pub(crate) place: Place,
     pub(crate) says: Says,
-    /// For a new element of a list or text: which creations of it the writer saw.
-    made: BTreeSet<Id>,
-}
-
-impl Assertion {
-    pub(crate) fn made(&self) -> &BTreeSet<Id> {
-        &self.made
-    }
 }
 
 /// One local edit.
@@ -187,23 +179,7 @@ struct Draft<'m> {
 impl Draft<'_> {
     fn say(&mut self, place: Place, says: Says) -> Id {
         let id = (self.number, self.event.says.len());
-        let own = self.event.says.iter();
-        let there = self
-            .live
-            .iter()
-            .copied()
-            .chain(own)
-            .filter(|said| said.says == Says::There);
-        let made = there
-            .filter(|said| said.place == place)
-            .map(|said| said.id)
-            .collect();
-        self.event.says.push(Assertion {
-            id,
-            place,
-            says,
-            made,
-        });
+        self.event.says.push(Assertion { id, place, says });
         id
     }
 

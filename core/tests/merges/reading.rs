@@ -520,10 +520,17 @@ impl Order {
                 }
             }
         }
-        let said = |id: &Id| &event(id).says[id.1];
-        let mut made: BTreeMap<&BTreeSet<Id>, BTreeSet<Id>> = BTreeMap::new();
+        // A list that was made anew after a removal is the old one again: it was never two.
+        let created = |id: &Id| -> BTreeSet<Id> {
+            let known = event(id).seen.iter().chain([&id.0]);
+            let said = known.flat_map(|number| &fit.model.events[*number].says);
+            said.filter(|said| said.says == Says::There && said.place == *place)
+                .map(|said| said.id)
+                .collect()
+        };
+        let mut made: BTreeMap<BTreeSet<Id>, BTreeSet<Id>> = BTreeMap::new();
         for id in &elements {
-            made.entry(said(id).made()).or_default().insert(*id);
+            made.entry(created(id)).or_default().insert(*id);
         }
         let unseen = |a: &Id, b: &Id| {
             a.0 != b.0 && !event(a).seen.contains(&b.0) && !event(b).seen.contains(&a.0)

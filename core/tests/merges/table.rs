@@ -20,7 +20,7 @@ macro_rules! check {
     };
 }
 
-check!(registers, threes 7,
+check!(registers, threes 6,
     starts [
         &[],
         &["A put /x \"s\""],
@@ -33,10 +33,11 @@ check!(registers, threes 7,
     edits [
         "put /x \"@\"", "remove /x", "put /x #", "DELETE", "PUT {\"x\":\"@\"}", "put /x \"s\"", "put /x 2.5",
         "put /x null", "PUT {}", "put /x 5.0", "put /x false",
+        "put /x \"@\"; remove /x", "remove /x; put /x \"s\"",
     ]
 );
 
-check!(counters, threes 7,
+check!(counters, threes 6,
     starts [
         &[],
         &["A increment /n 5"],
@@ -49,10 +50,11 @@ check!(counters, threes 7,
     edits [
         "increment /n 2", "remove /n", "put /n #0", "increment /n -1", "put /n \"@\"", "DELETE", "PUT {\"n\":5}",
         "increment /n 0", "adjust /n 3", "put /n 5", "PUT {\"n\":#0}", "PUT {}",
+        "remove /n; increment /n 2", "increment /n 2; remove /n",
     ]
 );
 
-check!(quantities, threes 7,
+check!(quantities, threes 6,
     starts [
         &[],
         &["A adjust /n 5"],
@@ -65,10 +67,11 @@ check!(quantities, threes 7,
     edits [
         "adjust /n 2", "remove /n", "put /n #0", "adjust /n -7", "DELETE", "increment /n 3", "PUT {\"n\":5}",
         "adjust /n 0", "put /n \"@\"", "put /n 12", "PUT {}",
+        "remove /n; adjust /n 2", "adjust /n 2; remove /n", "remove /n; put /n #0",
     ]
 );
 
-check!(sets, threes 7,
+check!(sets, threes 6,
     starts [
         &[],
         &["A set_add /s \"p\""],
@@ -81,10 +84,11 @@ check!(sets, threes 7,
         "set_add /s \"x\"", "set_remove /s \"x\"", "remove /s", "set_add /s \"@\"", "put /s [\"p\",\"x\"]", "DELETE", "set_remove /s \"p\"",
         "put /s []", "set_add /s 1", "set_add /s 1.0", "set_remove /s 1", "put /s \"@\"", "PUT {\"s\":[]}",
         "set_add /s {\"b\":[1.0],\"a\":null}", "set_add /s false",
+        "set_add /s \"x\"; remove /s", "remove /s; set_add /s \"x\"", "set_add /s \"x\"; set_remove /s \"x\"",
     ]
 );
 
-check!(maps, threes 7,
+check!(maps, threes 6,
     starts [
         &[],
         &["A put /m/a 1"],
@@ -97,10 +101,11 @@ check!(maps, threes 7,
     edits [
         "put /m/@ 1", "remove /m", "put /m {}", "remove /m/a", "put /m/a \"@\"", "DELETE", "put /m/d/e \"@\"",
         "put /m {\"a\":1,\"b\":2}", "increment /m/n 1", "put /m \"@\"", "PUT {\"m\":{}}", "remove /m/d",
+        "put /m/@ 1; remove /m", "remove /m; put /m {}", "put /m/@ 1; remove /m/@",
     ]
 );
 
-check!(lists, threes 7,
+check!(lists, threes 6,
     starts [
         &[],
         &["A append /l \"p\"", "A append /l \"q\""],
@@ -113,10 +118,11 @@ check!(lists, threes 7,
         "append /l \"@\"", "insert /l/0 \"@\"", "remove /l/0", "remove /l", "put /l/0 \"@\"", "put /l [\"p\",\"@\",\"q\"]", "DELETE",
         "insert /l/1 \"@\"", "put /l [\"@1\",\"@2\"]", "put /l []", "PUT {\"l\":[\"q\"]}", "put /l \"@\"",
         "insert /l/1 [\"@\",\"in\"]",
+        "append /l \"@\"; remove /l", "remove /l; append /l \"@\"", "append /l \"@1\"; append /l \"@2\"; insert /l/0 \"@0\"",
     ]
 );
 
-check!(lists_of_objects, threes 7,
+check!(lists_of_objects, threes 6,
     starts [
         &["A append /l {\"k\":1}"],
         &["A append /l {\"k\":1,\"n\":2,\"m\":{\"o\":1},\"v\":[\"p\"]}", "A append /l \"q\""],
@@ -130,7 +136,7 @@ check!(lists_of_objects, threes 7,
     ]
 );
 
-check!(texts, threes 7,
+check!(texts, threes 6,
     starts [
         &[],
         &["A splice /t 0 0 pq"],
@@ -142,10 +148,11 @@ check!(texts, threes 7,
     edits [
         "splice /t 0 0 @#", "splice /t 1 0 @#", "remove /t", "splice /t 0 1", "put /t \"p@q\"", "DELETE", "splice /t 0 1 @",
         "put /t \"@\"", "put /t \"\"", "PUT {\"t\":\"q@\"}", "splice /t 2 0 @#", "put /t #",
+        "splice /t 0 0 @; remove /t", "remove /t; splice /t 0 0 @", "splice /t 0 0 @; splice /t 1 0 #; splice /t 0 1",
     ]
 );
 
-check!(documents, threes 7,
+check!(documents, threes 6,
     starts [
         &[],
         &["A put /a 1"],
@@ -157,10 +164,11 @@ check!(documents, threes 7,
     edits [
         "DELETE", "put /@ 1", "PUT {}", "put /a \"@\"", "remove /a", "PUT {\"a\":1}", "put /m/@ 1",
         "PUT {\"b\":\"@\"}", "remove /zz", "remove /m", "increment /a 1",
+        "put /a \"@\"; DELETE", "DELETE; PUT {}", "put /a \"@\"; PUT {}",
     ]
 );
 
-check!(clashes, threes 8,
+check!(clashes, threes 6,
     starts [
         &[],
         &["A put /x \"s\""],
@@ -172,10 +180,11 @@ check!(clashes, threes 8,
     edits [
         "put /x \"@\"", "put /x/a \"@\"", "increment /x 2", "remove /x", "set_add /x \"@\"", "append /x \"@\"", "adjust /x 3", "put /x #",
         "splice /x 0 0 @", "DELETE", "put /x {\"@\":1}", "put /x [\"@\"]", "PUT {\"x\":\"s\"}", "remove /x/a",
+        "remove /x; put /x/a \"@\"", "put /x \"@\"; remove /x",
     ]
 );
 
-check!(nested, threes 7,
+check!(nested, threes 6,
     starts [
         &[],
         &["A set_add /m/s \"p\"", "A increment /m/d/n 4", "A append /m/l \"q\"", "A splice /m/t 0 0 r"],
@@ -185,5 +194,6 @@ check!(nested, threes 7,
     edits [
         "remove /m", "set_add /m/s \"@\"", "increment /m/d/n 1", "remove /m/d", "append /m/l \"@\"", "splice /m/t 0 0 @", "put /m {\"d\":{}}",
         "DELETE", "set_remove /m/s \"p\"", "remove /m/d/n", "put /m/d \"@\"", "PUT {\"m\":{\"d\":{\"n\":9}}}", "remove /m/l/0",
+        "remove /m; put /m/d {}", "increment /m/d/n 1; remove /m/d",
     ]
 );
