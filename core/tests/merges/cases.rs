@@ -106,11 +106,11 @@ impl Group {
         sync_all(&mut bed, &mut trials);
         for (trial, case) in trials.iter_mut().zip(cases) {
             trial.note("at the same time:");
-            case.edits.iter().for_each(|(site, edits)| {
+            for (site, edits) in &case.edits {
                 edits
                     .split("; ")
-                    .for_each(|edit| trial.edit(&mut bed, *site, edit))
-            });
+                    .for_each(|edit| trial.edit(&mut bed, *site, edit));
+            }
         }
         for (a, b) in order {
             bed.sync(*a, *b);
