@@ -175,14 +175,16 @@ pub enum EditError {
         path: String,
     },
     /// An index past the end, or that is no number.
-    #[error("{path:?}: the index must be a number from 0 to {len}{dash}", dash = if *dash { ", or \"-\" for the end" } else { "" })]
+    #[error("{path:?}: {}", index_text(*.last, *.dash))]
     Index {
         /// Where.
         path: String,
-        /// The largest index allowed here.
-        len: usize,
+        /// The largest index allowed here; none where the list is empty.
+        last: Option<usize>,
         /// Whether "-" is allowed here.
         dash: bool,
+        /// Whether it is a number, but past the end.
+        past: bool,
     },
     /// Numbers in lists can't be counted.
     #[error("{path:?} is an element of a list, which can't be {kind}: put the number into a map")]
@@ -270,4 +272,16 @@ pub enum EditError {
     /// The CRDT library refused: a bug of ours.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+}
+
+fn index_text(last: Option<usize>, dash: bool) -> String {
+    match (last, dash) {
+        (Some(last), true) => {
+            format!("the index must be a number from 0 to {last}, or \"-\" for the end")
+        }
+        (Some(last), false) => format!("the index must be a number from 0 to {last}"),
+        (None, _) => {
+            "the list is empty, so no index fits; append to it, or insert at \"-\"".to_owned()
+        }
+    }
 }

@@ -49,7 +49,7 @@ impl Bare {
 
     /// The JSON reading.
     #[must_use]
-    pub fn read(&self) -> Option<Value> {
+    pub fn read(&mut self) -> Option<Value> {
         self.document.read()
     }
 

@@ -6,7 +6,7 @@ use automerge::{AutoCommit, ObjId, ObjType, ROOT, ReadDoc, ValueRef};
 
 use super::scalars::equal;
 use super::slots::Kind;
-use super::standing::{Claimed, Standing, View, plain};
+use super::standing::{Claimed, Standing, View, is_there, plain};
 use crate::{Author, Claim, Conflict, Path, limits};
 
 /// A place with more than one value: the one that is read, and those that lost.
@@ -17,13 +17,18 @@ pub(super) fn conflicts(
     doc: &mut AutoCommit,
     #[cfg(feature = "planted")] planted: Option<crate::Planted>,
 ) -> Vec<Conflict> {
+    let there = is_there(
+        doc,
+        #[cfg(feature = "planted")]
+        planted,
+    );
     let view = View {
         doc,
         #[cfg(feature = "planted")]
         planted,
     };
     let mut found = Vec::new();
-    if view.is_there() {
+    if there {
         view.conflicts_in(
             &Standing::Container(Kind::Map, vec![ROOT]),
             &Path::default(),
@@ -141,17 +146,6 @@ impl View<'_> {
         if let Some(winner) = winner {
             self.conflicts_in(&winner, at, found);
         }
-    }
-
-    fn claims_of_element(self, list: &ObjId, index: usize) -> Vec<Claimed> {
-        let all = self.doc.get_all(list, index).unwrap_or_default();
-        let claimed = |(value, id): (automerge::Value<'_>, ObjId)| Claimed {
-            standing: Standing::of(value.into_owned(), id.clone()),
-            top: id,
-        };
-        let mut claims: Vec<_> = all.into_iter().map(claimed).collect();
-        claims.sort_by(|a, b| b.top.cmp(&a.top));
-        claims
     }
 }
 

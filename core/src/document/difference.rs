@@ -28,6 +28,30 @@ pub(super) fn runs<'v>(old: &[Value], new: &'v [Value]) -> Vec<(usize, &'v [Valu
     runs
 }
 
+/// What turns one text into another: at which character of the old one, how many go, and what comes.
+pub(super) fn splices(old: &str, new: &str) -> Vec<(usize, usize, String)> {
+    let mut input = InternedInput::default();
+    input.update_before(old.chars());
+    input.update_after(new.chars());
+    let inserted = |after: std::ops::Range<u32>| {
+        let inserted = &input.after[after.start as usize..after.end as usize];
+        inserted
+            .iter()
+            .map(|token| input.interner[*token])
+            .collect()
+    };
+    Diff::compute(Algorithm::Myers, &input)
+        .hunks()
+        .map(|hunk| {
+            (
+                hunk.before.start as usize,
+                hunk.before.len(),
+                inserted(hunk.after),
+            )
+        })
+        .collect()
+}
+
 /// A JSON Patch that turns one value into another, in order. Absent on either side: the whole is added or
 /// removed.
 pub(super) fn patch(old: Option<&Value>, new: Option<&Value>) -> Vec<PatchOperation> {

@@ -23,7 +23,7 @@ impl Pen<'_> {
         self.revive_root()?;
         self.equalise_map(&[ROOT], entries, &Path::default())?;
         // An empty document that was never written has no change that says that it is there.
-        if !self.view().is_there() {
+        if !self.is_there() {
             self.doc.put(ROOT, ROOT_REVIVAL, true).crdt()?;
         }
         Ok(())
@@ -194,8 +194,14 @@ impl Pen<'_> {
         } else {
             Kind::List
         };
-        let members = self.create(maps, cell, kind)?;
-        self.fill(&members, value, at)
+        match (self.create(maps, cell, kind)?, value) {
+            ((members, true), value) => self.fill(&members, value, at),
+            ((members, false), Value::Object(entries)) => self.equalise_map(&members, entries, at),
+            ((members, false), Value::Array(elements)) => {
+                self.equalise_list(&members, elements, at)
+            }
+            _ => Err(EditError::Internal("a scalar is no container".to_owned())),
+        }
     }
 }
 

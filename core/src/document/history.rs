@@ -1,6 +1,6 @@
 //! A document's past: its versions, how it read at one of them, and writing on top of one.
 
-use automerge::{ActorId, AutoCommit, ChangeHash};
+use automerge::{ActorId, ChangeHash};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -33,11 +33,15 @@ impl Document {
         version.0.iter().map(|head| ChangeHash(*head)).collect()
     }
 
-    /// The document as it was.
-    fn at(&mut self, version: &Version) -> Result<AutoCommit, UnknownVersion> {
-        self.doc
-            .fork_at(&Self::heads(version))
-            .map_err(|_| UnknownVersion)
+    /// The document as it was, to be written by another actor.
+    fn at(&mut self, version: &Version, actor: ActorId) -> Result<Self, UnknownVersion> {
+        let then = self.doc.fork_at(&Self::heads(version));
+        Ok(Self {
+            doc: then.map_err(|_| UnknownVersion)?.with_actor(actor),
+            origin: self.origin,
+            #[cfg(feature = "planted")]
+            planted: self.planted,
+        })
     }
 
     /// The JSON reading at an earlier version; none if the document was not there then.
@@ -48,8 +52,7 @@ impl Document {
         if self.version() == *version {
             return Ok(self.read());
         }
-        let doc = self.at(version)?;
-        Ok(self.view_of(&doc).document())
+        Ok(self.at(version, branch(&self.origin, 0))?.read())
     }
 
     /// Its history, newest first. The authors' names are left out.
@@ -112,15 +115,9 @@ impl Document {
         time_s: i64,
         nonce: u64,
     ) -> Result<Vec<Bytes>, FailedOn> {
-        let doc = self
-            .at(base)
+        let mut then = self
+            .at(base, branch(&self.origin, nonce))
             .map_err(|UnknownVersion| FailedOn::UnknownVersion)?;
-        let mut then = Self {
-            doc: doc.with_actor(branch(&self.origin, nonce)),
-            origin: self.origin,
-            #[cfg(feature = "planted")]
-            planted: self.planted,
-        };
         let changes = then.write(intent, time_s).map_err(|failed| {
             // Only the branch is spoilt.
             FailedOn::Write(Failed {

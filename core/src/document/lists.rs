@@ -5,7 +5,7 @@ use automerge::transaction::Transactable;
 use automerge::{ObjId, ReadDoc, hydrate};
 use serde_json::Value;
 
-use super::difference::runs;
+use super::difference::{runs, splices};
 use super::pen::{Crdt, Pen};
 use super::places::check_key;
 use super::scalars::{equal, fresh, scalar_of};
@@ -189,13 +189,11 @@ impl Pen<'_> {
         if let [text] = texts {
             return self.doc.update_text(text, wanted).crdt();
         }
-        let (here, wanted): (Vec<char>, Vec<char>) =
-            (here.chars().collect(), wanted.chars().collect());
-        let start = here.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
-        let ends = here[start..].iter().rev().zip(wanted[start..].iter().rev());
-        let end = ends.take_while(|(a, b)| a == b).count();
-        let insert: String = wanted[start..wanted.len() - end].iter().collect();
-        self.splice_texts(texts, start, here.len() - end - start, &insert)
+        // From the end, so that what is still to come stays where it is.
+        for (at, delete, insert) in splices(&here, wanted).into_iter().rev() {
+            self.splice_texts(texts, at, delete, &insert)?;
+        }
+        Ok(())
     }
 
     /// Keeps every element that is equal on both sides in order (longest common subsequence), turns what
@@ -220,7 +218,8 @@ impl Pen<'_> {
             let shared = old.min(new.len());
             for (offset, value) in new[..shared].iter().enumerate() {
                 let at = at.child(&index.to_string());
-                if !equal(&here[from + offset], value) || conflicted[from + offset] {
+                let odd = conflicted[from + offset] && self.is_conflicted(lists, index);
+                if odd || !equal(&here[from + offset], value) {
                     self.set_element(lists, index, value, &at)?;
                 }
                 index += 1;
@@ -233,9 +232,9 @@ impl Pen<'_> {
         Ok(())
     }
 
-    fn is_conflicted(&self, lists: &[ObjId], index: usize) -> Result<bool, EditError> {
+    fn is_conflicted(&self, lists: &[ObjId], index: usize) -> bool {
         let (list, index) = self.locate(lists, index);
-        Ok(self.doc.get_all(&list, index).crdt()?.len() > 1)
+        self.view().claims_of_element(&list, index).len() > 1
     }
 
     pub(super) fn set_element(
@@ -248,7 +247,7 @@ impl Pen<'_> {
         check_fresh(value, at)?;
         let found = self.element(lists, index)?;
         let (list, here) = self.locate(lists, index);
-        let conflicted = self.is_conflicted(lists, index)?;
+        let conflicted = self.is_conflicted(lists, index);
         match (found, value) {
             (Some(Standing::Container(Kind::Map, id)), Value::Object(entries)) if !conflicted => {
                 self.equalise_map(&id, entries, at)

@@ -23,7 +23,7 @@ fn race(start: Value, one: Value, other: Value) -> (Copy, Copy) {
 #[test]
 fn a_removed_quantity_keeps_exactly_what_the_remover_had_not_seen() {
     let start = json!([{"op":"adjust","path":"/items/x/qty","by":3}]);
-    let (a, _) = race(
+    let (mut a, _) = race(
         start.clone(),
         json!([{"op":"adjust","path":"/items/x/qty","by":2}]),
         json!([{"op":"remove","path":"/items/x/qty"}]),
@@ -31,7 +31,7 @@ fn a_removed_quantity_keeps_exactly_what_the_remover_had_not_seen() {
     assert_eq!(a.json(), json!({"items":{"x":{"qty":2}}}));
     // The same when the line or the whole document goes.
     for all in ["/items/x", "/items"] {
-        let (a, _) = race(
+        let (mut a, _) = race(
             start.clone(),
             json!([{"op":"adjust","path":"/items/x/qty","by":2}]),
             json!([{"op":"remove","path":all}]),

@@ -145,16 +145,8 @@ impl Document {
     }
 
     fn view(&self) -> View<'_> {
-        self.view_of(&self.doc)
-    }
-
-    #[cfg_attr(
-        not(feature = "planted"),
-        expect(clippy::unused_self, reason = "a planted bug goes with it")
-    )]
-    fn view_of<'a>(&self, doc: &'a AutoCommit) -> View<'a> {
         View {
-            doc,
+            doc: &self.doc,
             #[cfg(feature = "planted")]
             planted: self.planted,
         }
@@ -204,13 +196,17 @@ impl Document {
         Version(heads)
     }
 
-    pub(crate) fn present(&self) -> bool {
-        self.view().is_there()
+    pub(crate) fn present(&mut self) -> bool {
+        standing::is_there(
+            &mut self.doc,
+            #[cfg(feature = "planted")]
+            self.planted,
+        )
     }
 
     /// The JSON reading; none if the document is not there.
-    pub(crate) fn read(&self) -> Option<Value> {
-        self.view().document()
+    pub(crate) fn read(&mut self) -> Option<Value> {
+        self.present().then(|| self.view().document())
     }
 
     /// Where values lost against others. The authors' names are left out.

@@ -37,6 +37,9 @@ impl Pen<'_> {
                         self.add(&maps, &cell, kind, by)
                     }
                     Some(Standing::Register(value)) if is_integer(&value) => {
+                        if by == 0 {
+                            return Ok(());
+                        }
                         check_sum(value.as_i64().unwrap_or(0), by, path)?;
                         self.begin(&maps, &cell, kind, by)
                     }

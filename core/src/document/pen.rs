@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::intake;
 use super::slots::{Kind, ROOT_REVIVAL};
-use super::standing::{Cell, Part, View};
+use super::standing::{Cell, Part, View, is_there};
 use crate::{EditError, limits};
 
 /// Writes to one document and gathers the changes that come of it, in causal order.
@@ -144,6 +144,9 @@ impl<'a> Pen<'a> {
             let meta = self.doc.get_change_meta_by_hash(head).ok_or_else(lost)?;
             max_op = max_op.max(meta.max_op);
         }
+        // The document looks its own actor up only when it is told.
+        let actor = self.doc.get_actor().clone();
+        self.doc.set_actor(actor.clone());
         let seq = self
             .doc
             .get_last_local_change()
@@ -161,7 +164,7 @@ impl<'a> Pen<'a> {
                 pred: replaced.iter().filter_map(id).collect::<SortedVec<_>>(),
                 insert: false,
             }],
-            actor_id: self.doc.get_actor().clone(),
+            actor_id: actor,
             hash: None,
             seq,
             start_op: NonZeroU64::new(max_op + 1).ok_or_else(lost)?,
@@ -205,7 +208,13 @@ impl<'a> Pen<'a> {
                 .filter(here)
                 .map(|part| part.id.clone())
                 .collect();
-            let alone = cell.values.iter().filter(here).count() == old.len();
+            let same = |part: &Part| match new {
+                New::Register(value) => part.register() == Some(value),
+                New::Nothing | New::Container(_) => false,
+            };
+            // Of a value that is among those that it replaces, automerge would only take away the others.
+            let alone = cell.values.iter().filter(here).count() == old.len()
+                && !(old.len() > 1 && cell.registers().filter(here).any(same));
             let action = match new {
                 New::Register(value) if map == target => OpType::Put(value.clone()),
                 New::Container(kind) if map == target => {
@@ -280,7 +289,7 @@ impl<'a> Pen<'a> {
         cell: &Cell,
         kind: Kind,
     ) -> Result<(), EditError> {
-        if cell.graves(kind).next().is_none() || cell.revivals(kind).next().is_some() {
+        if self.view().is_made(maps, cell, kind) {
             return Ok(());
         }
         let key = kind.revival(&cell.name);
@@ -304,44 +313,46 @@ impl<'a> Pen<'a> {
         Ok(())
     }
 
-    /// Creates a container at an entry where nothing is, or brings back the one that was removed.
+    /// Creates a container at an entry where nothing is, or brings back the one that was removed. Says
+    /// whether it is new: nothing that was ever in there can be seen.
     pub(super) fn create(
         &mut self,
         maps: &[ObjId],
         cell: &Cell,
         kind: Kind,
-    ) -> Result<Vec<ObjId>, EditError> {
+    ) -> Result<(Vec<ObjId>, bool), EditError> {
         let mut members: Vec<_> = cell.members(kind).map(|part| part.id.clone()).collect();
         if !members.is_empty() {
             self.replace_registers(maps, cell, &New::Nothing)?;
             self.revive(maps, cell, kind)?;
             members.sort();
-            return Ok(members);
+            return Ok((members, false));
         }
         let object = kind
             .object()
             .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
-        if kind == Kind::Set {
+        if kind == Kind::Set || cell.values.is_empty() {
             self.replace_registers(maps, cell, &New::Nothing)?;
             let map = Self::primary(maps).clone();
-            return Ok(vec![
-                self.doc
-                    .put_object(map, kind.slot(&cell.name), object)
-                    .crdt()?,
-            ]);
-        }
-        if cell.values.is_empty() {
-            let map = Self::primary(maps).clone();
-            return Ok(vec![
-                self.doc
-                    .put_object(map, cell.name.as_str(), object)
-                    .crdt()?,
-            ]);
+            let made = self
+                .doc
+                .put_object(map, kind.slot(&cell.name), object)
+                .crdt()?;
+            return Ok((vec![made], true));
         }
         self.replace_registers(maps, cell, &New::Container(kind))?;
         let made = self.cell(maps, &cell.name);
         let made = made.members(kind).map(|part| part.id.clone()).max();
-        made.map(|id| vec![id])
+        made.map(|id| (vec![id], true))
             .ok_or_else(|| EditError::Internal(format!("{:?} did not come into being", cell.name)))
+    }
+
+    /// Whether the document is there.
+    pub(super) fn is_there(&mut self) -> bool {
+        is_there(
+            self.doc,
+            #[cfg(feature = "planted")]
+            self.planted,
+        )
     }
 }

@@ -100,7 +100,7 @@ impl Pen<'_> {
         match self.view().winner(maps, &cell) {
             None => {
                 let kind = wanted.unwrap_or(Kind::Map);
-                Ok(enterable(kind, self.create(maps, &cell, kind)?))
+                Ok(enterable(kind, self.create(maps, &cell, kind)?.0))
             }
             Some(Standing::Container(kind, members)) if fits(kind, wanted) => {
                 self.revive(maps, &cell, kind)?;
@@ -139,16 +139,17 @@ impl Pen<'_> {
         if let Some(index) = index.filter(|_| fits) {
             return Ok(index);
         }
-        match self.len(lists) {
-            0 if !insert => Err(EditError::NotFound {
-                path: at.to_string(),
-            }),
-            len => Err(EditError::Index {
-                path: at.to_string(),
-                len: if insert { len } else { len - 1 },
-                dash: insert,
-            }),
-        }
+        let len = self.len(lists);
+        Err(EditError::Index {
+            path: at.to_string(),
+            last: if insert {
+                Some(len)
+            } else {
+                len.checked_sub(1)
+            },
+            dash: insert,
+            past: index.is_some(),
+        })
     }
 
     /// Where a path leads, without creating anything; none if its parent is not there.
@@ -201,9 +202,9 @@ impl Pen<'_> {
     }
 
     /// The JSON reading of what a path names; none if there is nothing.
-    pub(super) fn read(&self, path: &Path) -> Result<Option<Value>, EditError> {
+    pub(super) fn read(&mut self, path: &Path) -> Result<Option<Value>, EditError> {
         if path.parts().is_empty() {
-            return Ok(self.view().document());
+            return Ok(self.is_there().then(|| self.view().document()));
         }
         let Some(place) = self.find(path)? else {
             return Ok(None);

@@ -10,9 +10,9 @@ use super::standing::{Standing, View, plain};
 use crate::limits;
 
 impl View<'_> {
-    /// The whole document; none if it is not there.
-    pub(super) fn document(self) -> Option<Value> {
-        self.is_there().then(|| self.map(&[ROOT], 0))
+    /// The whole document, which must be there.
+    pub(super) fn document(self) -> Value {
+        self.map(&[ROOT], 0)
     }
 
     /// A value's JSON reading; null below the deepest nesting that a write may make.

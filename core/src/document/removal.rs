@@ -12,7 +12,7 @@ use crate::{EditError, limits};
 impl Pen<'_> {
     /// Deletes the document as it is seen here.
     pub(super) fn delete_document(&mut self) -> Result<(), EditError> {
-        if !self.view().is_there() {
+        if !self.is_there() {
             return Ok(());
         }
         self.clear_map(&[ROOT], 0)?;

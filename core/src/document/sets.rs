@@ -39,7 +39,9 @@ impl Pen<'_> {
         let place = match self.find(path) {
             Ok(Some(place)) => place,
             // Nothing there: that is what was wanted.
-            Ok(None) | Err(EditError::NotFound { .. }) => return Ok(()),
+            Ok(None) | Err(EditError::NotFound { .. } | EditError::Index { past: true, .. }) => {
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         match self.at(&place)? {

@@ -350,36 +350,43 @@ impl<'a> View<'a> {
             let Some(top) = members.last().cloned() else {
                 continue;
             };
-            if self.container_is_there(maps, cell, kind, &members, depth) {
+            if self.is_made(maps, cell, kind) || self.holds_anything(&members, kind, depth + 1) {
                 let standing = Standing::Container(kind, members);
                 claims.push(Claimed { standing, top });
+            }
+        }
+        let mut registers: Vec<_> = cell
+            .registers()
+            .filter_map(|part| Some((part.register()?.clone(), part.id.clone())))
+            .collect();
+        registers.sort_by(|(_, a), (_, b)| b.cmp(a));
+        // Two who wrote the same agree.
+        let mut apart: Vec<(ScalarValue, ObjId)> = Vec::new();
+        for (value, id) in registers {
+            if !apart.iter().any(|(known, _)| *known == value) {
+                apart.push((value, id));
             }
         }
         let mut numbers: Vec<_> = [Kind::Counter, Kind::Quantity]
             .into_iter()
             .filter_map(|kind| self.number(maps, cell, kind))
             .collect();
-        numbers.sort_by(|a, b| a.top.cmp(&b.top));
-        let mut registers: Vec<_> = cell
-            .registers()
-            .filter_map(|part| Some((part.register()?.clone(), part.id.clone())))
-            .collect();
-        registers.sort_by(|(_, a), (_, b)| a.cmp(b));
         // An integer beside a counter or quantity is where that begins.
-        if let Some(Claimed {
-            standing: Standing::Number(_, sum),
-            top,
-        }) = numbers.last_mut()
-            && let Some(at) = registers
-                .iter()
-                .rposition(|(value, _)| value.as_i64().is_some() && is_integer(value))
+        if !numbers.is_empty()
+            && let Some(at) = apart.iter().position(|(value, _)| is_integer(value))
         {
-            let (base, id) = registers.remove(at);
-            *sum = sum.saturating_add(base.as_i64().unwrap_or(0));
-            *top = id.max(top.clone());
+            let (base, id) = apart.remove(at);
+            for claimed in &mut numbers {
+                if let Standing::Number(_, sum) = &mut claimed.standing {
+                    *sum = sum.saturating_add(base.as_i64().unwrap_or(0));
+                }
+            }
+            if let Some(last) = numbers.iter_mut().max_by(|a, b| a.top.cmp(&b.top)) {
+                last.top = id.max(last.top.clone());
+            }
         }
         claims.extend(numbers);
-        claims.extend(registers.into_iter().map(|(value, top)| Claimed {
+        claims.extend(apart.into_iter().map(|(value, top)| Claimed {
             standing: Standing::Register(value),
             top,
         }));
@@ -387,51 +394,54 @@ impl<'a> View<'a> {
         claims
     }
 
-    fn container_is_there(
-        self,
-        maps: &[ObjId],
-        cell: &Cell,
-        kind: Kind,
-        members: &[ObjId],
-        depth: usize,
-    ) -> bool {
+    /// The values at one element of a list: first the one that is read, then those that lost.
+    pub(super) fn claims_of_element(self, list: &ObjId, index: usize) -> Vec<Claimed> {
+        let all = self.doc.get_all(list, index).unwrap_or_default();
+        let mut all: Vec<_> = all
+            .into_iter()
+            .map(|(value, id)| (value.into_owned(), id))
+            .collect();
+        all.sort_by(|(_, a), (_, b)| b.cmp(a));
+        let mut claims: Vec<Claimed> = Vec::new();
+        for (value, top) in all {
+            let standing = Standing::of(value, top.clone());
+            if !claims.iter().any(|known| known.standing == standing) {
+                claims.push(Claimed { standing, top });
+            }
+        }
+        claims
+    }
+
+    /// Whether somebody made this whom no remover has seen: then it is there, even with nothing in it.
+    pub(super) fn is_made(self, maps: &[ObjId], cell: &Cell, kind: Kind) -> bool {
         let graves: Vec<_> = cell.graves(kind).collect();
-        if graves.is_empty()
-            || cell.revivals(kind).next().is_some()
-            || self.holds_anything(members, kind, depth + 1)
-        {
+        if graves.is_empty() || cell.revivals(kind).next().is_some() {
             return true;
         }
-        // Empty, and gone if the removers saw all of it.
-        if let [only] = graves[..]
-            && usize::try_from(only.seen()) == Ok(members.len())
-        {
-            return false;
+        let members: Vec<_> = cell.members(kind).collect();
+        // The removers saw all there is.
+        match graves[..] {
+            [_] if kind.object().is_none() && members.len() == 1 => return false,
+            [only]
+                if kind.object().is_some() && usize::try_from(only.seen()) == Ok(members.len()) =>
+            {
+                return false;
+            }
+            _ => {}
         }
         let then = self.seen_by(&graves);
-        let slot = kind.slot(&cell.name);
-        let seen: Vec<_> = maps
-            .iter()
-            .flat_map(|map| {
-                self.doc
-                    .get_all_at(map, slot.as_str(), &then)
-                    .unwrap_or_default()
-            })
+        let seen: Vec<_> = self
+            .parts_at(maps, cell, kind, &then)
             .map(|(_, id)| id)
             .collect();
-        members.iter().any(|member| !seen.contains(member))
+        members.iter().any(|member| !seen.contains(&member.id))
     }
 
     fn number(self, maps: &[ObjId], cell: &Cell, kind: Kind) -> Option<Claimed> {
-        let top = cell
-            .members(kind)
-            .filter(|part| part.counter().is_some())
-            .map(|part| part.id.clone())
-            .max()?;
-        let sum = cell.sum(kind);
-        let value = sum.saturating_sub(self.taken(maps, cell, kind));
-        let there = cell.graves(kind).next().is_none() || cell.revivals(kind).next().is_some();
-        (there || value != 0).then_some(Claimed {
+        let parts = cell.members(kind).filter(|part| part.counter().is_some());
+        let top = parts.map(|part| part.id.clone()).max()?;
+        let value = cell.sum(kind).saturating_sub(self.taken(maps, cell, kind));
+        (value != 0 || self.is_made(maps, cell, kind)).then_some(Claimed {
             standing: Standing::Number(kind, value),
             top,
         })
@@ -449,27 +459,38 @@ impl<'a> View<'a> {
 
     /// How far a number had come in a part of the history.
     fn sum_at(self, maps: &[ObjId], cell: &Cell, kind: Kind, then: &[ChangeHash]) -> i64 {
+        let counters = self
+            .parts_at(maps, cell, kind, then)
+            .filter_map(|(value, _)| match value {
+                Stored::Scalar(scalar) => match scalar.as_ref() {
+                    ScalarValue::Counter(counter) => Some(i64::from(counter)),
+                    _ => None,
+                },
+                Stored::Object(_) => None,
+            });
+        counters.fold(0, i64::saturating_add)
+    }
+
+    /// What stood where a kind's parts stand, in a part of the history.
+    fn parts_at<'v>(
+        self,
+        maps: &'v [ObjId],
+        cell: &Cell,
+        kind: Kind,
+        then: &'v [ChangeHash],
+    ) -> impl Iterator<Item = (Stored<'a>, ObjId)> + use<'a, 'v> {
         let mut slots = vec![kind.slot(&cell.name)];
         if kind == Kind::Counter {
             slots.push(cell.name.clone());
         }
-        let mut sum: i64 = 0;
-        for map in maps {
-            for slot in &slots {
-                for (value, _) in self
-                    .doc
+        maps.iter().flat_map(move |map| {
+            let at = |slot: &String| {
+                self.doc
                     .get_all_at(map, slot.as_str(), then)
                     .unwrap_or_default()
-                {
-                    if let Stored::Scalar(scalar) = value
-                        && let ScalarValue::Counter(counter) = scalar.as_ref()
-                    {
-                        sum = sum.saturating_add(i64::from(counter));
-                    }
-                }
-            }
-        }
-        sum
+            };
+            slots.iter().flat_map(at).collect::<Vec<_>>()
+        })
     }
 
     /// The history that those had seen who made these.
@@ -502,12 +523,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// True unless the document was never written, or was deleted and nothing survived that.
-    pub(super) fn is_there(self) -> bool {
-        if self.doc.is_empty() && self.doc.pending_ops() == 0 {
-            return false;
+    /// The changes that deleted the document, if it was deleted, not made again, and nothing in it survived.
+    pub(super) fn deleted_by(self) -> Option<Vec<ChangeHash>> {
+        if !self.is_buried() || self.holds_anything(&[ROOT], Kind::Map, 0) {
+            return None;
         }
-        !self.is_buried() || self.holds_anything(&[ROOT], Kind::Map, 0)
+        let graves: Vec<_> = self.all(&ROOT, ROOT_GRAVE).collect();
+        Some(self.seen_by(&graves.iter().collect::<Vec<_>>()))
     }
 
     /// True when somebody deleted the document and nobody has made it again, whether or not anything
@@ -520,6 +542,30 @@ impl<'a> View<'a> {
 
 fn of(kind: Kind, parts: Vec<Part>) -> impl Iterator<Item = (Kind, Part)> {
     parts.into_iter().map(move |part| (kind, part))
+}
+
+/// True unless the document was never written, or was deleted and nothing survived that.
+pub(super) fn is_there(
+    doc: &mut AutoCommit,
+    #[cfg(feature = "planted")] planted: Option<crate::Planted>,
+) -> bool {
+    if doc.is_empty() && doc.pending_ops() == 0 {
+        return false;
+    }
+    let view = View {
+        doc,
+        #[cfg(feature = "planted")]
+        planted,
+    };
+    match view.deleted_by() {
+        None => true,
+        // Whoever made it where there was none, unseen by those who deleted it, still has it.
+        Some(_) if doc.pending_ops() > 0 => false,
+        Some(deleters) => {
+            let unseen = doc.get_changes_meta(&deleters);
+            unseen.iter().any(|change| change.deps.is_empty())
+        }
+    }
 }
 
 pub(super) fn is_integer(value: &ScalarValue) -> bool {

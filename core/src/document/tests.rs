@@ -63,7 +63,7 @@ impl Copy {
         self.write(&Intent::Replace(value)).unwrap();
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn json(&mut self) -> Value {
         self.doc.read().unwrap_or(json!("absent"))
     }
 }
@@ -83,8 +83,9 @@ pub(super) fn meet(copies: &mut [&mut Copy]) {
             .cloned()
             .collect();
     }
-    for pair in copies.windows(2) {
-        assert_eq!(pair[0].json(), pair[1].json());
+    let json = copies[0].json();
+    for copy in copies.iter_mut() {
+        assert_eq!(copy.json(), json);
     }
     for at in 1..copies.len() {
         let version = copies[0].doc.version();

@@ -29,7 +29,7 @@ impl Pen<'_> {
                 }
                 self.revive_root()?;
                 self.merge(&Path::default(), patch)?;
-                if self.view().is_there() {
+                if self.is_there() {
                     return Ok(());
                 }
                 self.replace_document(&Value::Object(serde_json::Map::new()))
@@ -53,7 +53,8 @@ impl Pen<'_> {
             Edit::Remove { path } => match self.find(path) {
                 Ok(Some(place)) => self.remove(&place),
                 // Somebody else may have taken it away already: that is what was wanted.
-                Ok(None) | Err(EditError::NotFound { .. }) => Ok(()),
+                Ok(None)
+                | Err(EditError::NotFound { .. } | EditError::Index { past: true, .. }) => Ok(()),
                 Err(error) => Err(error),
             },
             Edit::Increment { path, by } => self.add_to_number(path, Kind::Counter, *by),
@@ -200,7 +201,7 @@ impl Pen<'_> {
         }
     }
 
-    fn present(&self, path: &Path) -> Result<Value, EditError> {
+    fn present(&mut self, path: &Path) -> Result<Value, EditError> {
         if let Some(members) = self.set_above(path)? {
             let name = path.split_last().map_or("", |(_, last)| last);
             return self.element_of_set(&members, name, path);
