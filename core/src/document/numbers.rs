@@ -98,7 +98,8 @@ impl Pen<'_> {
     /// The first that is counted here, as far as is known; or the first again.
     fn begin(&mut self, maps: &[ObjId], cell: &Cell, kind: Kind, by: i64) -> Result<(), EditError> {
         if cell.members(kind).next().is_some() {
-            return self.add(maps, cell, kind, by);
+            self.revive(maps, cell, kind)?;
+            return self.count(cell, kind, by);
         }
         let alone = kind == Kind::Counter && cell.values.is_empty();
         let key = if alone {
@@ -116,7 +117,15 @@ impl Pen<'_> {
         if cell.members(kind).next().is_none() {
             return self.begin(maps, cell, kind, by);
         }
+        if by == 0 {
+            return Ok(());
+        }
         self.revive(maps, cell, kind)?;
+        self.count(cell, kind, by)
+    }
+
+    /// Adds to one of the counters that make up a number.
+    fn count(&mut self, cell: &Cell, kind: Kind, by: i64) -> Result<(), EditError> {
         if by == 0 {
             return Ok(());
         }

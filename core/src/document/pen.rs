@@ -260,18 +260,21 @@ impl<'a> Pen<'a> {
         if kind.object().is_none() {
             self.buried_number = true;
         }
+        let here = |part: &&Part| part.map == target;
+        if cell
+            .graves(kind)
+            .filter(here)
+            .all(|part| part.seen() != seen)
+        {
+            return self.doc.put(&target, grave, seen).crdt();
+        }
+        // The same number again, but seen later; automerge would take it for no write.
         let old: Vec<_> = cell
             .graves(kind)
-            .filter(|part| part.map == target)
+            .filter(here)
+            .map(|part| part.id.clone())
             .collect();
-        match old[..] {
-            // The same number again, but seen later; automerge would take it for no write.
-            [only] if only.seen() == seen => {
-                let action = OpType::Put(ScalarValue::Int(seen));
-                self.exactly(&target, &grave, action, std::slice::from_ref(&only.id))
-            }
-            _ => self.doc.put(&target, grave, seen).crdt(),
-        }
+        self.exactly(&target, &grave, OpType::Put(ScalarValue::Int(seen)), &old)
     }
 
     /// Several may stand under one key, and all go at once.

@@ -19,7 +19,10 @@ impl Pen<'_> {
         if self.doc.get(ROOT, ROOT_REVIVAL).crdt()?.is_some() {
             self.doc.delete(ROOT, ROOT_REVIVAL).crdt()?;
         }
-        self.doc.put(ROOT, ROOT_GRAVE, true).crdt()
+        // What it says means nothing; but automerge takes the same again for no write.
+        let was = self.doc.get(ROOT, ROOT_GRAVE).crdt()?;
+        let again = was.and_then(|(value, _)| value.as_bool()).unwrap_or(false);
+        self.doc.put(ROOT, ROOT_GRAVE, !again).crdt()
     }
 
     /// Takes away what stands at a place.
