@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::router;
+use crate::limits;
 
 /// A node and its endpoints.
 struct Bed {
@@ -39,7 +40,7 @@ impl Bed {
         let node = Node::open(Config::new(dir.path())).await.unwrap();
         let (close, closing) = watch::channel(false);
         Self {
-            router: router(node.clone(), closing.clone()),
+            router: router(node.clone(), limits::SESSION_WAIT_MAX, closing.clone()),
             node,
             close,
             closing,
