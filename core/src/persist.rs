@@ -52,7 +52,8 @@ pub struct StoredReceipt {
     pub key: ReceiptKey,
     /// The record of the write; what is forgotten first has the lowest.
     pub lsn: Lsn,
-    /// When it was written, by the writer's wall clock, in milliseconds since 1970.
+    /// When it was written, by the writer's wall clock, in milliseconds since 1970; at the latest when it came
+    /// here.
     pub time_ms: u64,
     /// The replica's own record of the answer, opaque to the store.
     pub bytes: Bytes,

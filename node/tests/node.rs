@@ -1,10 +1,12 @@
 //! A node from the outside: what it promises on its own, and three of them together.
 #![allow(clippy::unwrap_used)]
 
+mod bed;
+
 use std::time::Duration;
 
-use anabranch::pki::{CertificateAuthority, Validity};
-use anabranch::{Config, Edit, Error, Gossip, Node, Path, Scan};
+use anabranch::{Config, Edit, Error, Node, Path, Scan};
+use bed::cluster;
 use serde_json::{Value, json};
 
 fn increment(path: &str, by: i64) -> [Edit; 1] {
@@ -141,31 +143,6 @@ async fn a_feed_ends_with_its_node() {
     assert_eq!(later.next().await.unwrap_err(), Error::Closed);
     let mut after = handle.subscribe(None, "", None);
     assert_eq!(after.next().await.unwrap_err(), Error::Closed);
-}
-
-/// Three nodes that know each other.
-async fn cluster(root: &std::path::Path) -> Vec<Node> {
-    let ca = CertificateAuthority::generate("test").unwrap();
-    let mut nodes: Vec<Node> = Vec::new();
-    for name in ["eu", "us", "ap"] {
-        let certificate = ca.issue(name, Validity::days(1)).unwrap();
-        let seeds: Vec<String> = nodes
-            .iter()
-            .map(|node| node.gossip_addr().unwrap().to_string())
-            .collect();
-        let gossip = Gossip::new(
-            "127.0.0.1:0".parse().unwrap(),
-            ca.to_pem().cert_pem,
-            certificate.cert_pem,
-            certificate.key_pem,
-        )
-        .seeds(seeds);
-        let config = Config::new(root.join(name))
-            .named(name, name)
-            .gossiping(gossip);
-        nodes.push(Node::open(config).await.unwrap());
-    }
-    nodes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,20 +3,31 @@
 
 mod bed;
 
-use anabranch_core::persist::{Checkpoint, Commit, Continuity};
+use anabranch_core::persist::{Checkpoint, Commit, Continuity, Retention};
 use anabranch_core::{Incarnation, Lsn};
 use anabranch_store::Store;
-use bed::{CrashingDisk, MemoryDisk, document, empty, id, log, opening, page, record, stored};
+use bed::{
+    CrashingDisk, MemoryDisk, document, empty, id, log, opening, page, receipt, record, remembered,
+    stored,
+};
 
 const GROUPS: u64 = 8;
 /// Different choices of what the crash leaves, for each call.
 const SEEDS: u64 = 2;
 
-/// Group `n` holds two commits: two records, two documents that name the group, a checkpoint.
+/// Receipts that are kept; each group brings one more.
+const RECEIPTS_KEPT: u64 = 3;
+
+/// Group `n` holds two commits: two records, two documents that name the group, a receipt, a checkpoint.
 fn group(n: u64) -> [Commit; 2] {
     let state = || format!("group {n}").repeat(200);
     let first = Commit {
         log: vec![record(2 * n - 1, state())],
+        receipts: vec![receipt(n, 2 * n - 1, n, state())],
+        retain_receipts: Some(Retention {
+            count_max: RECEIPTS_KEPT,
+            not_before_ms: 0,
+        }),
         documents: vec![(id("n", "shared"), stored(state(), true))],
         ..empty(2 * n - 1)
     };
@@ -72,6 +83,11 @@ fn assert_whole(store: &Store, groups: u64) {
     assert_eq!(log(store, 1, usize::MAX).unwrap(), expected);
     let shared = (groups > 0).then(|| stored(state(groups), true));
     assert_eq!(document(store, &id("n", "shared")).unwrap(), shared);
+    for n in 1..=GROUPS + 1 {
+        let kept = n <= groups && n + RECEIPTS_KEPT > groups;
+        let expected = kept.then(|| receipt(n, 2 * n - 1, n, state(n)));
+        assert_eq!(remembered(store, n).unwrap(), expected, "receipt {n}");
+    }
     let listed = page(store, "n", "group-", None, usize::MAX).unwrap();
     assert_eq!(listed.len() as u64, groups);
     for (key, held) in listed {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use anabranch_core::persist::{Checkpoint, Commit, Fetch, Fetched};
 use anabranch_core::{Key, Lsn, Namespace};
 use anabranch_store::{FetchError, OpenError, Opening, Store};
-use bed::{MemoryDisk, Random, empty, id, opening, record, stored};
+use bed::{MemoryDisk, Random, empty, id, opening, receipt, receipt_key, record, stored};
 
 const FLIPS_IN_A_CLOSED_FILE: u64 = 400;
 const FLIPS_IN_AN_OPEN_FILE: u64 = 600;
@@ -26,6 +26,7 @@ fn filled() -> MemoryDisk {
             .collect();
         let mut commit = Commit {
             log: vec![record(n, bytes)],
+            receipts: vec![receipt(n, n, n, vec![5; 100])],
             ..empty(n)
         };
         for at in 0..DOCUMENTS / 50 {
@@ -73,6 +74,7 @@ fn questions() -> Vec<Fetch> {
     questions.extend(
         (0..DOCUMENTS + 20).map(|number| Fetch::Document(id("carts", &format!("cart-{number}")))),
     );
+    questions.extend((1..=RECORDS + 20).map(|n| Fetch::Receipt(receipt_key(n))));
     questions.extend((1..=RECORDS).map(|n| Fetch::Log {
         from: Lsn(n),
         bytes_max: 1,

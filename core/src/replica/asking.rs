@@ -212,11 +212,8 @@ impl Replica {
 
     /// The store failed before the answer was safe to give.
     pub(super) fn refuse_owed(&mut self, owed: Owed, error: &str) {
-        self.requests_open -= 1;
-        self.outputs.push_back(Output::Reply {
-            id: owed.caller.id,
-            reply: Err(RequestError::Store(error.to_owned())),
-        });
+        let reply = Err(RequestError::Store(error.to_owned()));
+        self.give_out(Owed { reply, ..owed });
     }
 
     /// What the caller has seen of the namespace before is durable here, or it would not have been served;

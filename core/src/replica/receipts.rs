@@ -146,15 +146,13 @@ pub(super) struct Receipts {
 
 impl Receipts {
     /// A batch with a receipt is on its way into the log.
-    fn came(&mut self, batch: &Batch, ticket: Ticket) {
-        if let Some(receipt) = &batch.receipt {
-            let fresh = Fresh {
-                ticket,
-                time_ms: batch.time_ms,
-                answer: receipt.answer.clone(),
-            };
-            self.fresh.insert(receipt.key, fresh);
-        }
+    fn came(&mut self, stored: &StoredReceipt, ticket: Ticket) {
+        let fresh = Fresh {
+            ticket,
+            time_ms: stored.time_ms,
+            answer: stored.bytes.clone(),
+        };
+        self.fresh.insert(stored.key, fresh);
     }
 
     /// It is durable, so a fetch that is issued from now on finds it. One that was issued before may not.
@@ -174,6 +172,11 @@ impl Receipts {
         {
             self.fresh.remove(&key);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.fresh.is_empty() && self.under_way.is_empty() && self.released.is_empty()
     }
 
     /// The write that was under way for this key has ended.
@@ -285,13 +288,16 @@ impl Replica {
         lsn: Lsn,
         ticket: Ticket,
     ) -> (Option<StoredReceipt>, Option<Retention>) {
-        self.receipts.came(batch, ticket);
         let stored = batch.receipt.as_ref().map(|receipt| StoredReceipt {
             key: receipt.key,
             lsn,
-            time_ms: batch.time_ms,
+            // A writer whose clock is ahead must not keep it, and those after it, beyond their time.
+            time_ms: batch.time_ms.min(now.wall_ms),
             bytes: receipt.answer.clone(),
         });
+        if let Some(stored) = &stored {
+            self.receipts.came(stored, ticket);
+        }
         (stored, self.forget_old(now, batch.receipt.is_some()))
     }
 

@@ -11,6 +11,9 @@ use crate::effect::{Missing, Now, Request, RequestError};
 use crate::persist::Ticket;
 use crate::{Batch, Namespace, Origin, OriginTag, ReplicaId, Seq};
 
+/// Origins looked through for the name of one that has no batch here; names are for people only.
+const HEARD_OF_MAX: usize = 1_024;
+
 /// The order in which they came.
 type Number = u64;
 
@@ -155,7 +158,12 @@ impl Replica {
         let Some(namespace) = &caller.namespace else {
             return Vec::new();
         };
-        let heard_of = self.heard_of(namespace);
+        let unknown = |(tag, _): (OriginTag, Seq)| self.history.tagged(&tag).is_none();
+        let heard_of = if caller.token.positions(namespace).any(unknown) {
+            self.heard_of(namespace)
+        } else {
+            BTreeMap::new()
+        };
         let positions = caller.token.positions(namespace);
         let missing = positions.filter_map(|(tag, seq)| {
             let durable = self.history.durable_tagged(namespace, &tag);

@@ -11,7 +11,9 @@ mod disks;
 
 pub use disks::{CrashingDisk, GatedDisk, MemoryDisk};
 
-use anabranch_core::persist::{Commit, Fetch, Fetched, LogRecord, StoredDocument, Ticket};
+use anabranch_core::persist::{
+    Commit, Fetch, Fetched, LogRecord, ReceiptKey, StoredDocument, StoredReceipt, Ticket,
+};
 use anabranch_core::{DocumentId, Incarnation, Lsn};
 use anabranch_store::{FetchError, Opening, Store};
 
@@ -57,6 +59,32 @@ pub fn stored(state: impl Into<Vec<u8>>, present: bool) -> StoredDocument {
     StoredDocument {
         state: state.into().into(),
         present,
+    }
+}
+
+/// A receipt under a small number, written with a record.
+pub fn receipt(key: u64, lsn: u64, time_ms: u64, bytes: impl Into<Vec<u8>>) -> StoredReceipt {
+    StoredReceipt {
+        key: receipt_key(key),
+        lsn: Lsn(lsn),
+        time_ms,
+        bytes: bytes.into().into(),
+    }
+}
+
+/// Spread out, as hashes are.
+pub fn receipt_key(key: u64) -> ReceiptKey {
+    let spread = Random(key).next().to_be_bytes();
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&spread);
+    bytes[8..].copy_from_slice(&key.to_be_bytes());
+    ReceiptKey(bytes)
+}
+
+pub fn remembered(store: &Store, key: u64) -> Result<Option<StoredReceipt>, FetchError> {
+    match store.fetch(&Fetch::Receipt(receipt_key(key)))? {
+        Fetched::Receipt(receipt) => Ok(receipt),
+        other => panic!("asked for a receipt, got {other:?}"),
     }
 }
 

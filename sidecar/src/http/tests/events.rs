@@ -1,5 +1,6 @@
 //! The feed of changes.
 
+use anabranch::{Intent, Key, Write};
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
@@ -132,4 +133,22 @@ async fn feeds_are_bounded() {
     assert_eq!(refused.header("retry-after"), "1");
     feeds.pop();
     Follower::new(&bed, "/v1/events", None).await;
+}
+
+/// A reader that is cut off inside of what was written together would otherwise never be told of the rest.
+#[tokio::test]
+async fn what_was_written_together_has_one_id_at_its_end() {
+    let bed = Bed::new().await;
+    let mut feed = Follower::new(&bed, "/v1/events?prefix=a", None).await;
+    feed.next().await.unwrap();
+    let writes = ["a1", "b", "a2"].map(|key| Write {
+        key: Key::new(key).unwrap(),
+        intent: Intent::Replace(serde_json::json!({"n": 1})),
+        guard: None,
+        base: None,
+    });
+    bed.node.batch("carts", writes).await.unwrap();
+    let first = feed.next().await.unwrap();
+    assert!(first.contains("a1") && !first.contains("id:"), "{first}");
+    assert_eq!(feed.change().await.1, "carts/a2");
 }

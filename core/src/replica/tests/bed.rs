@@ -1,0 +1,380 @@
+//! A replica on a store in memory, whose commits and fetches the test may hold up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::effect::{
+    Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
+    RequestId, Session, Visible, Write, Written,
+};
+use crate::message::{Hello, Message, PROTOCOL};
+use crate::persist::{
+    Commit, Continuity, Fetch, Fetched, LogRecord, ReceiptKey, Recovery, Retention, StoredDocument,
+    StoredReceipt,
+};
+use crate::replica::{Config, Replica, Room};
+use crate::{
+    Batch, DocumentId, DocumentWrite, Edit, Incarnation, Intent, Key, Lsn, Namespace, Origin, Path,
+    ReplicaId, Seq, Token,
+};
+
+pub(super) const LINK: LinkId = LinkId(1);
+pub(super) const PEER: ReplicaId = ReplicaId([2; 16]);
+pub(super) const WAIT_MS: u64 = 1_000;
+
+pub(super) type Outcome = Result<Answer, RequestError>;
+
+#[derive(Default)]
+pub(super) struct MemoryStore {
+    pub(super) log: Vec<LogRecord>,
+    pub(super) documents: BTreeMap<DocumentId, StoredDocument>,
+    pub(super) receipts: BTreeMap<ReceiptKey, StoredReceipt>,
+    pub(super) retention: Option<Retention>,
+}
+
+impl MemoryStore {
+    fn take(&mut self, commit: Commit) {
+        self.log.extend(commit.log);
+        self.documents.extend(commit.documents);
+        for receipt in commit.receipts {
+            self.receipts.insert(receipt.key, receipt);
+        }
+        self.retention = commit.retain_receipts.or(self.retention);
+    }
+
+    fn answer(&self, fetch: &Fetch) -> Fetched {
+        match fetch {
+            Fetch::Document(id) => Fetched::Document(self.documents.get(id).cloned()),
+            Fetch::Receipt(key) => Fetched::Receipt(self.receipts.get(key).cloned()),
+            Fetch::Log { from, .. } => {
+                let records = self.log.iter().filter(|record| record.lsn >= *from);
+                Fetched::Log(records.cloned().collect())
+            }
+            Fetch::Page { .. } => Fetched::Page(Vec::new()),
+        }
+    }
+}
+
+pub(super) struct Bed {
+    pub(super) replica: Replica,
+    pub(super) now_ms: u64,
+    pub(super) outputs: Vec<Output>,
+    pub(super) store: MemoryStore,
+    /// Whether commits wait for [`Self::sync`].
+    pub(super) hold_commits: bool,
+    pub(super) commits: VecDeque<Commit>,
+    /// Whether fetches wait for [`Self::fetch`].
+    pub(super) hold_fetches: bool,
+    pub(super) fetches: VecDeque<(FetchId, Fetch, Fetched)>,
+    requests: u64,
+    room: Room,
+}
+
+fn begin(room: Room, store: &MemoryStore) -> Replica {
+    let mut config = Config::new(ReplicaId([1; 16]), "a", "here", Incarnation(9));
+    config.room = room;
+    let recovery = Recovery {
+        incarnation: Incarnation(1),
+        continuity: Continuity::Proven,
+        checkpoint: None,
+        log_end: store.log.last().map(|record| record.lsn),
+    };
+    let (mut replica, from) = Replica::recover(config, recovery).unwrap();
+    replica.replay(store.log.clone()).unwrap();
+    replica.begin(from);
+    replica
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        Self::with_room(Room::default())
+    }
+
+    pub(super) fn with_room(room: Room) -> Self {
+        let store = MemoryStore::default();
+        Self {
+            replica: begin(room, &store),
+            now_ms: 1,
+            outputs: Vec::new(),
+            store,
+            hold_commits: false,
+            commits: VecDeque::new(),
+            hold_fetches: false,
+            fetches: VecDeque::new(),
+            requests: 0,
+            room,
+        }
+    }
+
+    /// The process is killed and comes back; what was not synced is gone.
+    pub(super) fn restart(&mut self) {
+        self.commits.clear();
+        self.fetches.clear();
+        self.outputs.clear();
+        self.replica = begin(self.room, &self.store);
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono_ms: self.now_ms,
+            wall_ms: self.now_ms,
+        }
+    }
+
+    pub(super) fn give(&mut self, input: Input) {
+        self.replica.handle(self.now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.replica.poll() {
+            match output {
+                Output::Persist(commit) => {
+                    self.commits.push_back(commit);
+                    if !self.hold_commits {
+                        self.sync();
+                    }
+                }
+                Output::Fetch { id, fetch } => {
+                    // What the store holds when it is asked, however late the answer.
+                    let fetched = self.store.answer(&fetch);
+                    self.fetches.push_back((id, fetch, fetched));
+                    if !self.hold_fetches {
+                        self.fetch();
+                    }
+                }
+                Output::Send { link, ref frame } => {
+                    let bytes = frame.len();
+                    self.outputs.push(output);
+                    let now = self.now();
+                    self.replica.handle(now, Input::Sent { link, bytes });
+                }
+                output => self.outputs.push(output),
+            }
+        }
+    }
+
+    /// What was handed out becomes durable.
+    pub(super) fn sync(&mut self) {
+        while let Some(commit) = self.commits.pop_front() {
+            let through = commit.ticket;
+            self.store.take(commit);
+            self.give(Input::Persisted { through });
+        }
+    }
+
+    /// Fetches that wait are answered.
+    pub(super) fn fetch(&mut self) {
+        while let Some((id, _, fetched)) = self.fetches.pop_front() {
+            let result = Ok(fetched);
+            self.give(Input::Fetched { id, result });
+        }
+    }
+
+    pub(super) fn tell(&mut self, message: &Message) {
+        let bytes = message.encode();
+        self.give(Input::Frame { link: LINK, bytes });
+    }
+
+    /// A batch comes from the peer.
+    pub(super) fn hear(&mut self, batch: Batch) {
+        self.tell(&Message::Delta(vec![Arc::new(batch)]));
+    }
+
+    /// Links the peer, which states these positions in one namespace each.
+    pub(super) fn meet(&mut self, positions: impl IntoIterator<Item = (Namespace, Origin, Seq)>) {
+        self.give(Input::LinkUp {
+            link: LINK,
+            peer: PEER,
+        });
+        self.tell(&Message::Hello(Hello {
+            protocol: PROTOCOL,
+            name: "b".to_owned(),
+            datacenter: "there".to_owned(),
+            incarnation: Incarnation(1),
+            heard: true,
+        }));
+        let sections = positions
+            .into_iter()
+            .map(|(namespace, origin, seq)| (namespace, vec![(origin, seq)]));
+        self.tell(&Message::Frontier {
+            whole: true,
+            sections: sections.collect(),
+        });
+    }
+
+    /// Asks, and gives the name by which the answer is known.
+    pub(super) fn ask(&mut self, request: Request, token: &Token) -> RequestId {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let session = Session {
+            token: token.clone(),
+            wait_ms: WAIT_MS,
+        };
+        self.give(Input::Request {
+            id,
+            request,
+            session,
+        });
+        id
+    }
+
+    /// The answer, if it has been given.
+    pub(super) fn answer(&mut self, wanted: RequestId) -> Option<Outcome> {
+        let mut answers = self.outputs.iter().filter_map(|output| match output {
+            Output::Reply { id, reply } if *id == wanted => Some(reply.clone()),
+            _ => None,
+        });
+        let answer = answers.next();
+        assert_eq!(answers.next(), None, "one answer to each request");
+        answer
+    }
+
+    /// Asks and is answered at once.
+    pub(super) fn request(&mut self, request: Request, token: &Token) -> Outcome {
+        let id = self.ask(request, token);
+        self.answer(id).expect("an answer at once")
+    }
+
+    pub(super) fn read(&mut self, key: &str) -> Option<Value> {
+        let answer = self.request(read(key), &Token::default()).unwrap();
+        match answer.reply {
+            Reply::Document { snapshot, .. } => snapshot.map(|snapshot| snapshot.value),
+            other => panic!("asked for a document, got {other:?}"),
+        }
+    }
+
+    pub(super) fn write(&mut self, namespace: &str) -> Outcome {
+        let intent = Intent::Replace(json!({"n": self.now_ms}));
+        let request = Request::Write {
+            namespace: Namespace::new(namespace).unwrap(),
+            writes: vec![write("k", intent)],
+            idempotency: None,
+        };
+        let outcome = self.request(request, &Token::default());
+        self.outputs.clear();
+        outcome
+    }
+
+    pub(super) fn run_until(&mut self, end_ms: u64) {
+        while self.replica.wake_at() <= end_ms {
+            self.now_ms = self.now_ms.max(self.replica.wake_at());
+            self.give(Input::Tick);
+            assert!(self.replica.wake_at() > self.now_ms, "it never rests");
+        }
+        self.now_ms = end_ms;
+    }
+
+    pub(super) fn messages(&mut self) -> Vec<Message> {
+        let frames = self.outputs.drain(..).filter_map(|output| match output {
+            Output::Send { frame, .. } => Some(Message::decode(&frame).unwrap()),
+            _ => None,
+        });
+        frames.collect()
+    }
+
+    /// What has become visible so far: which of whose batches, and the keys of each.
+    pub(super) fn visible(&self) -> Vec<(u8, u64, Vec<String>)> {
+        let visible = self.outputs.iter().filter_map(|output| match output {
+            Output::Visible(visible) => Some(seen(visible)),
+            _ => None,
+        });
+        visible.collect()
+    }
+
+    /// The same, as a feed from the beginning tells it.
+    pub(super) fn feed(&mut self) -> Vec<(u8, u64, Vec<String>)> {
+        let answer = self.request(Request::Changes { after: Lsn(0) }, &Token::default());
+        match answer.unwrap().reply {
+            Reply::Changes { visible, .. } => visible.iter().map(seen).collect(),
+            other => panic!("asked for changes, got {other:?}"),
+        }
+    }
+}
+
+fn seen(visible: &Visible) -> (u8, u64, Vec<String>) {
+    let keys = visible.documents.iter().map(|id| id.key.to_string());
+    (visible.origin.replica.0[0], visible.seq.0, keys.collect())
+}
+
+pub(super) fn origin(replica: u8, incarnation: u64) -> Origin {
+    Origin {
+        replica: ReplicaId([replica; 16]),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
+pub(super) fn namespace(index: usize) -> Namespace {
+    Namespace::new(&format!("n{index}")).unwrap()
+}
+
+/// Changes to the document `k`, without causes.
+pub(super) fn batch(origin: Origin, seq: u64, changes: Vec<Bytes>) -> Batch {
+    Batch {
+        namespace: namespace(0),
+        origin,
+        seq: Seq(seq),
+        time_ms: 0,
+        causes: Vec::new(),
+        writes: vec![DocumentWrite {
+            key: Key::new("k").unwrap(),
+            changes,
+        }],
+        receipt: None,
+    }
+}
+
+pub(super) fn write(key: &str, intent: Intent) -> Write {
+    Write {
+        key: Key::new(key).unwrap(),
+        intent,
+        guard: None,
+        base: None,
+    }
+}
+
+pub(super) fn increment(key: &str, path: &str) -> Write {
+    let path = Path::parse(path).unwrap();
+    write(key, Intent::Edits(vec![Edit::Increment { path, by: 1 }]))
+}
+
+pub(super) fn writing(writes: Vec<Write>) -> Request {
+    Request::Write {
+        namespace: namespace(0),
+        writes,
+        idempotency: None,
+    }
+}
+
+pub(super) fn writing_once(writes: Vec<Write>, key: &str) -> Request {
+    Request::Write {
+        namespace: namespace(0),
+        writes,
+        idempotency: Some(IdempotencyKey::new(key).unwrap()),
+    }
+}
+
+pub(super) fn read(key: &str) -> Request {
+    Request::Read {
+        document: DocumentId::new("n0", key).unwrap(),
+        at: None,
+        conflicts: false,
+    }
+}
+
+pub(super) fn written(outcome: &Outcome) -> (&[Written], bool) {
+    match outcome {
+        Ok(Answer {
+            reply:
+                Reply::Written {
+                    documents,
+                    repeated,
+                },
+            ..
+        }) => (documents, *repeated),
+        other => panic!("asked for a write, got {other:?}"),
+    }
+}
