@@ -197,6 +197,7 @@ impl Replica {
             own.into_iter().chain(held.map(|(origin, _)| *origin))
         });
         origins
+            .take(HEARD_OF_MAX)
             .map(|origin| (origin.tag(), origin.replica))
             .collect()
     }
