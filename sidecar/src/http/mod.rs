@@ -59,6 +59,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    fn new(node: Node, session_wait_max: Duration, closing: watch::Receiver<bool>) -> Self {
+        Self {
+            node,
+            metrics: Metrics::new(),
+            feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
+            closing,
+            session_wait_max,
+        }
+    }
+
     fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
         session::of(headers, self.session_wait_max)
     }
@@ -78,13 +88,7 @@ pub(crate) fn router(
     session_wait_max: Duration,
     closing: watch::Receiver<bool>,
 ) -> Router {
-    let service = Arc::new(Service {
-        node,
-        metrics: Metrics::new(),
-        feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
-        closing,
-        session_wait_max,
-    });
+    let service = Arc::new(Service::new(node, session_wait_max, closing));
     Router::new()
         .route("/", get(index))
         .route("/v1/docs/{ns}", get(documents::list))

@@ -1,11 +1,14 @@
 //! The endpoints over a real node in a temporary directory, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod batches;
 mod documents;
 mod draining;
 mod events;
+mod history;
 mod operations;
 mod refusals;
+mod sessions;
 
 use anabranch::{Config, Node};
 use axum::Router;
