@@ -4,9 +4,11 @@
 //! cargo build --release && cargo run --release -p anabranch-benches -- writes
 //! cargo build --release && cargo run --release -p anabranch-benches -- http
 //! cargo run --release -p anabranch-benches -- lag
+//! cargo run --release -p anabranch-benches -- costs
 //! ```
 
 mod carts;
+mod costs;
 mod floor;
 mod http;
 mod lag;
@@ -41,6 +43,9 @@ enum Figures {
         #[arg(long)]
         program: Option<std::path::PathBuf>,
     },
+    /// What a document costs in time and bytes, against raw automerge and other ways to give containers
+    /// one identity.
+    Costs,
     /// From the beginning of a write to its visibility in two other datacenters.
     Lag {
         /// Writes per second under load.
@@ -55,6 +60,7 @@ async fn main() -> ExitCode {
     let outcome = match cli.figures {
         Figures::Writes => writes::measure(cli.carts, cli.seconds).await,
         Figures::Http { program } => http::measure(program, cli.carts, cli.seconds).await,
+        Figures::Costs => costs::measure(),
         Figures::Lag { rate } => lag::measure(rate, cli.seconds).await,
     };
     match outcome {

@@ -19,6 +19,8 @@ mod frontier;
 mod id;
 mod intent;
 pub mod limits;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod message;
 mod path;
 pub mod persist;

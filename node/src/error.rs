@@ -48,6 +48,9 @@ pub enum Error {
     /// The replica refused.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The document and the type that it was read or written as don't go together.
+    #[error(transparent)]
+    Typed(#[from] crate::typed::TypedError),
     /// The node is shutting down. Whether a write that was under way was taken is not known.
     #[error("the node is shutting down")]
     Closed,

@@ -13,7 +13,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let dir = dir.path();
 //! let node = Node::open(Config::new(dir)).await?;
-//! let add_two = Edit::Increment { path: Path::parse("/items/22752/qty")?, by: 2 };
+//! let add_two = Edit::Adjust { path: Path::parse("/items/22752/qty")?, by: 2 };
 //! node.apply("carts", "alice", [add_two]).await?;
 //! node.put("carts", "bob", json!({"items": {}})).await?;
 //! let cart = node.get("carts", "alice").await?.expect("it was just written");
@@ -25,8 +25,45 @@
 //! # }
 //! ```
 //!
+//! The same with types:
+//!
+//! ```
+//! use anabranch::typed::Quantity;
+//! # use anabranch::{Config, Node};
+//! use serde::{Deserialize, Serialize};
+//! use std::collections::BTreeMap;
+//!
+//! #[derive(Serialize, Deserialize, Default)]
+//! #[serde(default)]
+//! struct Cart {
+//!     items: BTreeMap<String, Item>,
+//! }
+//!
+//! #[derive(Serialize, Deserialize, Default)]
+//! #[serde(default)]
+//! struct Item {
+//!     qty: Quantity,
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! # let dir = tempfile::tempdir()?;
+//! # let node = Node::open(Config::new(dir.path())).await?;
+//! node.edit("carts", "alice", |cart: &mut Cart| {
+//!     cart.items.entry("22752".to_owned()).or_default().qty.adjust(2);
+//! })
+//! .await?;
+//! let cart: Cart = node.read("carts", "alice").await?.expect("it was just written");
+//! assert_eq!(cart.items["22752"].qty.value(), 2);
+//! # node.shutdown().await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
 //! * [`Node`]: open, read, write, list, follow, shut down.
 //! * [`Config`], [`Gossip`]: what a node is told at start; [`pki`] makes the certificates.
+//! * [`typed`]: documents as your own types, whose fields say how they merge; [`Node::edit`], [`Node::read`].
 //! * [`Visitor`]: a client's session, which sees at any node what it has seen at another.
 //! * [`Changes`]: the feed of what became visible here.
 //! * [`relay`]: a wide-area network between nodes on one machine, for demos and benchmarks.
@@ -40,6 +77,7 @@ mod node;
 mod questions;
 mod report;
 mod start;
+pub mod typed;
 mod visitor;
 
 pub use anabranch_core::{

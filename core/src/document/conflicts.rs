@@ -1,5 +1,7 @@
 //! Where values lost against others, and who wrote them.
 
+use std::collections::BTreeMap;
+
 use automerge::{AutoCommit, ObjId, ObjType, ROOT, ReadDoc, ValueRef};
 
 use super::scalars::equal;
@@ -94,14 +96,22 @@ impl View<'_> {
         match kind {
             Kind::Map => {
                 let (plain_items, cells) = self.entries(members);
+                let mut claims: BTreeMap<String, Vec<Claimed>> = BTreeMap::new();
                 for item in plain_items {
                     if let Some((kind, id)) = plain(&item) {
-                        let standing = Standing::Container(kind, vec![id]);
-                        self.conflicts_in(&standing, &at.child(&item.key), found);
+                        let claimed = Claimed {
+                            standing: Standing::Container(kind, vec![id.clone()]),
+                            top: id,
+                        };
+                        claims.insert(item.key.into_owned(), vec![claimed]);
                     }
                 }
                 for (name, cell) in cells {
-                    self.found(self.claims(members, &cell, 0), &at.child(&name), found);
+                    let all = self.claims(members, &cell, 0);
+                    claims.insert(name, all);
+                }
+                for (name, claims) in claims {
+                    self.found(claims, &at.child(&name), found);
                 }
             }
             Kind::List => {

@@ -9,7 +9,7 @@ use super::pen::{Crdt, New, Pen};
 use super::places::{Place, check_key};
 use super::scalars::{json_kind, scalar_of};
 use super::slots::{Kind, ROOT_REVIVAL};
-use super::standing::{Cell, Standing};
+use super::standing::{Cell, Standing, plain};
 use crate::{EditError, Path};
 
 impl Pen<'_> {
@@ -43,13 +43,40 @@ impl Pen<'_> {
         entries: &Map<String, Value>,
         at: &Path,
     ) -> Result<(), EditError> {
-        for name in self.names(maps) {
-            if !entries.contains_key(&name) {
-                let cell = self.cell(maps, &name);
-                self.remove_entry(maps, &cell, 0)?;
+        // What is plain to read can be compared as it is read.
+        let mut equal = std::collections::BTreeSet::new();
+        let mut inside = Vec::new();
+        let mut gone = Vec::new();
+        let (plain_items, cells) = self.view().entries(maps);
+        for item in plain_items {
+            let name = item.key.as_ref();
+            let Some(value) = entries.get(name) else {
+                gone.push(name.to_owned());
+                continue;
+            };
+            match (plain(&item), value) {
+                (None, value) => {
+                    let stored = item.value.clone().into_value();
+                    if stored.as_scalar() == scalar_of(value).as_ref() {
+                        equal.insert(name.to_owned());
+                    }
+                }
+                (Some((Kind::Map, id)), Value::Object(wanted)) => {
+                    equal.insert(name.to_owned());
+                    inside.push((id, wanted, at.child(name)));
+                }
+                _ => {}
             }
         }
-        for (name, value) in entries {
+        gone.extend(cells.into_keys().filter(|name| !entries.contains_key(name)));
+        for (map, wanted, at) in inside {
+            self.equalise_map(&[map], wanted, &at)?;
+        }
+        for name in gone {
+            let cell = self.cell(maps, &name);
+            self.remove_entry(maps, &cell, 0)?;
+        }
+        for (name, value) in entries.iter().filter(|(name, _)| !equal.contains(*name)) {
             self.set_entry(maps, name, value, &at.child(name))?;
         }
         Ok(())
@@ -127,7 +154,7 @@ impl Pen<'_> {
                 self.bury_one(maps, cell, &claimed.standing, 0)?;
             }
         }
-        self.replace_registers(maps, cell, New::Nothing)?;
+        self.replace_registers(maps, cell, &New::Nothing)?;
         let cell = self.cell(maps, &cell.name);
         let claims = self.view().claims(maps, &cell, 0);
         match claims.len() {
@@ -160,7 +187,7 @@ impl Pen<'_> {
         at: &Path,
     ) -> Result<(), EditError> {
         if let Some(scalar) = scalar_of(value) {
-            return self.replace_registers(maps, cell, New::Register(scalar));
+            return self.replace_registers(maps, cell, &New::Register(scalar));
         }
         let kind = if value.is_object() {
             Kind::Map

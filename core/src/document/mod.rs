@@ -22,6 +22,10 @@ mod verbs;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod merges;
+#[cfg(test)]
+mod past;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -6,7 +6,7 @@
 
 use automerge::legacy::OpType;
 use automerge::transaction::Transactable;
-use automerge::{ObjId, ReadDoc, ScalarValue};
+use automerge::{ObjId, ScalarValue};
 
 use super::pen::{Crdt, Pen};
 use super::places::{Place, check_key};
@@ -118,17 +118,16 @@ impl Pen<'_> {
             return Ok(());
         }
         self.before_counting()?;
-        let counters: Vec<_> = cell.members(kind).cloned().collect();
         // A transaction's increment counts on every value that can be seen under the key, so the key must
         // hold nothing else.
-        for part in counters.iter().rev() {
-            let key = key_of(cell, kind, part);
-            if self.doc.get_all(&part.map, key.as_str()).crdt()?.len() == 1 {
+        for part in cell.members(kind) {
+            if cell.beside(part, kind) == 1 {
+                let key = key_of(cell, kind, part);
                 return self.doc.increment(&part.map, key, by).crdt();
             }
         }
-        let part = counters
-            .iter()
+        let part = cell
+            .members(kind)
             .max_by(|a, b| a.id.cmp(&b.id))
             .ok_or_else(|| EditError::Internal("a number without parts".to_owned()))?;
         let key = key_of(cell, kind, part);
@@ -143,7 +142,7 @@ impl Pen<'_> {
 
 /// The key under which one of a number's counters stands.
 fn key_of(cell: &Cell, kind: Kind, part: &Part) -> String {
-    if cell.values.iter().any(|value| value.id == part.id) {
+    if cell.is_value(part) {
         cell.name.clone()
     } else {
         kind.slot(&cell.name)

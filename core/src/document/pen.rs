@@ -192,7 +192,7 @@ impl<'a> Pen<'a> {
         &mut self,
         maps: &[ObjId],
         cell: &Cell,
-        new: New,
+        new: &New,
     ) -> Result<(), EditError> {
         let target = cell
             .registers()
@@ -206,7 +206,7 @@ impl<'a> Pen<'a> {
                 .map(|part| part.id.clone())
                 .collect();
             let alone = cell.values.iter().filter(here).count() == old.len();
-            let action = match &new {
+            let action = match new {
                 New::Register(value) if map == target => OpType::Put(value.clone()),
                 New::Container(kind) if map == target => {
                     let object = kind
@@ -251,7 +251,18 @@ impl<'a> Pen<'a> {
         if kind.object().is_none() {
             self.buried_number = true;
         }
-        self.doc.put(&target, grave, seen).crdt()
+        let old: Vec<_> = cell
+            .graves(kind)
+            .filter(|part| part.map == target)
+            .collect();
+        match old[..] {
+            // The same number again, but seen later; automerge would take it for no write.
+            [only] if only.seen() == seen => {
+                let action = OpType::Put(ScalarValue::Int(seen));
+                self.exactly(&target, &grave, action, std::slice::from_ref(&only.id))
+            }
+            _ => self.doc.put(&target, grave, seen).crdt(),
+        }
     }
 
     /// Several may stand under one key, and all go at once.
@@ -302,7 +313,7 @@ impl<'a> Pen<'a> {
     ) -> Result<Vec<ObjId>, EditError> {
         let mut members: Vec<_> = cell.members(kind).map(|part| part.id.clone()).collect();
         if !members.is_empty() {
-            self.replace_registers(maps, cell, New::Nothing)?;
+            self.replace_registers(maps, cell, &New::Nothing)?;
             self.revive(maps, cell, kind)?;
             members.sort();
             return Ok(members);
@@ -311,7 +322,7 @@ impl<'a> Pen<'a> {
             .object()
             .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
         if kind == Kind::Set {
-            self.replace_registers(maps, cell, New::Nothing)?;
+            self.replace_registers(maps, cell, &New::Nothing)?;
             let map = Self::primary(maps).clone();
             return Ok(vec![
                 self.doc
@@ -327,7 +338,7 @@ impl<'a> Pen<'a> {
                     .crdt()?,
             ]);
         }
-        self.replace_registers(maps, cell, New::Container(kind))?;
+        self.replace_registers(maps, cell, &New::Container(kind))?;
         let made = self.cell(maps, &cell.name);
         let made = made.members(kind).map(|part| part.id.clone()).max();
         made.map(|id| vec![id])

@@ -61,10 +61,10 @@ impl Pen<'_> {
         let mut here = Here::Map(vec![ROOT]);
         for (depth, name) in parts.iter().enumerate() {
             let wanted = last.filter(|_| depth + 1 == parts.len());
-            let at = Path::of(&parts[..=depth]);
             here = match here {
-                Here::Map(maps) => self.enter(&maps, name, wanted, &at)?,
+                Here::Map(maps) => self.enter(&maps, name, wanted, &parts[..=depth])?,
                 Here::List(lists) => {
+                    let at = Path::of(&parts[..=depth]);
                     let index = self.index(&lists, name, false, &at)?;
                     match self.element(&lists, index)? {
                         Some(Standing::Container(kind, members)) if fits(kind, wanted) => {
@@ -91,9 +91,11 @@ impl Pen<'_> {
         maps: &[ObjId],
         name: &str,
         wanted: Option<Kind>,
-        at: &Path,
+        at: &[String],
     ) -> Result<Here, EditError> {
-        check_key(name, at)?;
+        if name.starts_with('\0') || at.len() > limits::DEPTH_MAX {
+            check_key(name, &Path::of(at))?;
+        }
         let cell = self.cell(maps, name);
         match self.view().winner(maps, &cell) {
             None => {
@@ -106,7 +108,7 @@ impl Pen<'_> {
             }
             Some(standing) => {
                 let expected = wanted.map_or("a map or a list", Kind::name);
-                Err(mismatch(at, &standing, expected))
+                Err(mismatch(&Path::of(at), &standing, expected))
             }
         }
     }
@@ -119,20 +121,29 @@ impl Pen<'_> {
         insert: bool,
         at: &Path,
     ) -> Result<usize, EditError> {
-        let len = self.len(lists);
         let canonical =
             name == "0" || !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit());
-        let index = match name {
-            "-" if insert => Some(len),
+        let index: Option<usize> = match name {
+            "-" if insert => return Ok(self.len(lists)),
             _ if canonical => name.parse().ok(),
             _ => None,
         };
-        match index {
-            Some(index) if index < len || insert && index == len => Ok(index),
-            _ if len == 0 && !insert => Err(EditError::NotFound {
+        // Seeking an element is quicker than counting all.
+        let fits = match index {
+            Some(0) if insert => true,
+            Some(index) => self
+                .element(lists, if insert { index - 1 } else { index })?
+                .is_some(),
+            None => false,
+        };
+        if let Some(index) = index.filter(|_| fits) {
+            return Ok(index);
+        }
+        match self.len(lists) {
+            0 if !insert => Err(EditError::NotFound {
                 path: at.to_string(),
             }),
-            _ => Err(EditError::Index {
+            len => Err(EditError::Index {
                 path: at.to_string(),
                 len: if insert { len } else { len - 1 },
                 dash: insert,

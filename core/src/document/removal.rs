@@ -45,7 +45,7 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         self.bury(maps, cell, depth)?;
         if cell.registers().next().is_some() {
-            self.replace_registers(maps, cell, New::Nothing)?;
+            self.replace_registers(maps, cell, &New::Nothing)?;
         }
         Ok(())
     }

@@ -94,9 +94,14 @@ pub(super) fn fresh(value: &Value) -> hydrate::Value {
 }
 
 /// The library sorts the keys of what it is given, so the order in here does not show.
-pub(super) fn fresh_map(entries: &Map<String, Value>) -> hydrate::Map {
-    let entries = entries
-        .iter()
-        .map(|(name, value)| (name.as_str(), fresh(value)));
-    entries.collect::<std::collections::HashMap<_, _>>().into()
+fn fresh_map(entries: &Map<String, Value>) -> hydrate::Map {
+    let mut map = hydrate::Map::default();
+    for (name, value) in entries {
+        let value = hydrate::MapValue {
+            value: fresh(value),
+            conflict: false,
+        };
+        map.insert(name.clone(), value);
+    }
+    map
 }

@@ -54,7 +54,11 @@ impl Pen<'_> {
     }
 
     fn add_element(&mut self, members: &[ObjId], key: String) -> Result<(), EditError> {
-        self.doc.put(Self::primary(members), key, true).crdt()
+        let map = Self::primary(members);
+        // The value says nothing; but automerge takes a value that is there already for no write.
+        let was = self.doc.get(map, key.as_str()).crdt()?;
+        let again = was.and_then(|(value, _)| value.as_bool()).unwrap_or(false);
+        self.doc.put(map, key, !again).crdt()
     }
 
     fn remove_element(&mut self, members: &[ObjId], key: &str) -> Result<(), EditError> {

@@ -122,6 +122,17 @@ pub(super) enum Slot<'k> {
 }
 
 impl<'k> Slot<'k> {
+    /// The entry's name.
+    pub(super) fn name(self) -> Option<&'k str> {
+        match self {
+            Self::Entry(name)
+            | Self::Part(_, name)
+            | Self::Grave(_, name)
+            | Self::Revival(_, name) => Some(name),
+            Self::Other => None,
+        }
+    }
+
     pub(super) fn parse(key: &'k str) -> Self {
         let Some(rest) = key.strip_prefix('\0') else {
             return Self::Entry(key);

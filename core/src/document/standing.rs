@@ -22,6 +22,9 @@ use automerge::{
 use super::slots::{Kind, RESERVED, ROOT_GRAVE, ROOT_REVIVAL, Slot};
 use crate::limits;
 
+/// So many reserved keys of a map are looked through; of more, those of one entry are looked up.
+const RESERVED_LOOK: usize = 12;
+
 /// A document to read from.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -67,7 +70,7 @@ impl Part {
     }
 
     /// Of a grave: how many objects, or which sum, the remover saw.
-    fn seen(&self) -> i64 {
+    pub(super) fn seen(&self) -> i64 {
         match &self.value {
             Stored::Scalar(scalar) => scalar.as_i64().unwrap_or(0),
             Stored::Object(_) => 0,
@@ -99,6 +102,29 @@ impl Cell {
         self.values.is_empty() && self.parts.is_empty()
     }
 
+    fn add(&mut self, slot: Slot<'_>, parts: Vec<Part>) {
+        match slot {
+            Slot::Part(kind, _) => self.parts.extend(of(kind, parts)),
+            Slot::Grave(kind, _) => self.graves.extend(of(kind, parts)),
+            Slot::Revival(kind, _) => self.revivals.extend(of(kind, parts)),
+            Slot::Entry(_) | Slot::Other => self.values.extend(parts),
+        }
+    }
+
+    fn forget_reserved(&mut self, map: &ObjId) {
+        for parts in [&mut self.parts, &mut self.graves, &mut self.revivals] {
+            parts.retain(|(_, part)| part.map != *map);
+        }
+    }
+
+    /// The only value here, if there never was anything else to it.
+    fn alone(&self) -> Option<&Part> {
+        match &self.values[..] {
+            [only] if self.parts.is_empty() && self.graves.is_empty() => Some(only),
+            _ => None,
+        }
+    }
+
     /// What a kind consists of here, buried or not.
     pub(super) fn members(&self, kind: Kind) -> impl Iterator<Item = &Part> {
         let values = self
@@ -121,6 +147,22 @@ impl Cell {
     pub(super) fn revivals(&self, kind: Kind) -> impl Iterator<Item = &Part> {
         let revivals = self.revivals.iter().filter(move |(of, _)| *of == kind);
         revivals.map(|(_, part)| part)
+    }
+
+    /// Whether it stands under the entry's own name.
+    pub(super) fn is_value(&self, part: &Part) -> bool {
+        self.values.iter().any(|value| value.id == part.id)
+    }
+
+    /// How many values stand under the same key as one of a number's parts.
+    pub(super) fn beside(&self, part: &Part, kind: Kind) -> usize {
+        let here = |other: &&Part| other.map == part.map;
+        if self.is_value(part) {
+            self.values.iter().filter(here).count()
+        } else {
+            let parts = self.parts.iter().filter(|(of, _)| *of == kind);
+            parts.map(|(_, part)| part).filter(here).count()
+        }
     }
 
     /// The sum of a number's parts, with what was buried.
@@ -198,32 +240,52 @@ impl<'a> View<'a> {
         let mut cell = Cell::named(name);
         for map in maps {
             cell.values.extend(self.all(map, name));
-            let (from, to) = RESERVED;
-            let mut reserved = self.doc.map_range(map, from.to_owned()..to.to_owned());
-            if reserved.next().is_none() {
-                continue;
-            }
-            for kind in [Kind::Counter, Kind::Quantity, Kind::Set] {
-                let parts = self.all(map, &kind.slot(name));
-                cell.parts.extend(parts.map(|part| (kind, part)));
-            }
-        }
-        for kind in Kind::ALL {
-            if cell.members(kind).next().is_none() {
-                continue;
-            }
-            for map in maps {
-                let graves = self.all(map, &kind.grave(name));
-                cell.graves.extend(graves.map(|part| (kind, part)));
-            }
-            if cell.graves(kind).next().is_some() {
-                for map in maps {
-                    let revivals = self.all(map, &kind.revival(name));
-                    cell.revivals.extend(revivals.map(|part| (kind, part)));
-                }
-            }
+            self.add_reserved(map, &mut cell);
         }
         cell
+    }
+
+    /// Adds what stands under reserved keys for an entry. Most maps have none or a few, and then one look is
+    /// enough.
+    fn add_reserved(self, map: &ObjId, cell: &mut Cell) {
+        let (from, to) = RESERVED;
+        let mut seen = 0;
+        for item in self.doc.map_range(map, from.to_owned()..to.to_owned()) {
+            seen += 1;
+            if seen > RESERVED_LOOK {
+                cell.forget_reserved(map);
+                return self.look_up_reserved(map, cell);
+            }
+            let slot = Slot::parse(&item.key);
+            if slot.name() == Some(cell.name.as_str()) {
+                let parts = self.parts_of(map, &item);
+                cell.add(slot, parts);
+            }
+        }
+    }
+
+    fn look_up_reserved(self, map: &ObjId, cell: &mut Cell) {
+        for kind in [Kind::Counter, Kind::Quantity, Kind::Set] {
+            let parts = self.all(map, &kind.slot(&cell.name));
+            cell.parts.extend(parts.map(|part| (kind, part)));
+        }
+        for kind in Kind::ALL {
+            let graves = self.all(map, &kind.grave(&cell.name));
+            cell.graves.extend(graves.map(|part| (kind, part)));
+            let revivals = self.all(map, &kind.revival(&cell.name));
+            cell.revivals.extend(revivals.map(|part| (kind, part)));
+        }
+    }
+
+    fn parts_of(self, map: &ObjId, item: &MapRangeItem<'_>) -> Vec<Part> {
+        if item.conflict {
+            return self.all(map, &item.key).collect();
+        }
+        vec![Part {
+            map: map.clone(),
+            id: item.id(),
+            value: item.value.clone().into_value(),
+        }]
     }
 
     /// All entries of a map that these objects make up.
@@ -233,14 +295,11 @@ impl<'a> View<'a> {
         for map in maps {
             // Reserved keys come first, so whatever else there is to an entry is known when it comes.
             for item in self.doc.map_range(map, ..) {
-                let name = match Slot::parse(&item.key) {
-                    Slot::Other => continue,
-                    Slot::Entry(name)
-                    | Slot::Part(_, name)
-                    | Slot::Grave(_, name)
-                    | Slot::Revival(_, name) => name,
+                let slot = Slot::parse(&item.key);
+                let Some(name) = slot.name() else {
+                    continue;
                 };
-                let entry = matches!(Slot::parse(&item.key), Slot::Entry(_));
+                let entry = matches!(slot, Slot::Entry(_));
                 if entry && maps.len() == 1 && !item.conflict && !cells.contains_key(name) {
                     plain.push(item);
                     continue;
@@ -248,23 +307,8 @@ impl<'a> View<'a> {
                 if !cells.contains_key(name) {
                     cells.insert(name.to_owned(), Cell::named(name));
                 }
-                let Some(cell) = cells.get_mut(name) else {
-                    continue;
-                };
-                let parts = if item.conflict {
-                    self.all(map, &item.key).collect()
-                } else {
-                    vec![Part {
-                        map: map.clone(),
-                        id: item.id(),
-                        value: item.value.clone().into_value(),
-                    }]
-                };
-                match Slot::parse(&item.key) {
-                    Slot::Part(kind, _) => cell.parts.extend(of(kind, parts)),
-                    Slot::Grave(kind, _) => cell.graves.extend(of(kind, parts)),
-                    Slot::Revival(kind, _) => cell.revivals.extend(of(kind, parts)),
-                    Slot::Entry(_) | Slot::Other => cell.values.extend(parts),
+                if let Some(cell) = cells.get_mut(name) {
+                    cell.add(slot, self.parts_of(map, &item));
                 }
             }
         }
@@ -274,6 +318,9 @@ impl<'a> View<'a> {
 
     /// The value that is read at an entry.
     pub(super) fn winner(self, maps: &[ObjId], cell: &Cell) -> Option<Standing> {
+        if let Some(only) = cell.alone() {
+            return Some(Standing::of(only.value.clone(), only.id.clone()));
+        }
         self.claims(maps, cell, 0)
             .into_iter()
             .next()
@@ -282,6 +329,12 @@ impl<'a> View<'a> {
 
     /// The values at an entry: first the one that is read, then those that lost, later ones first.
     pub(super) fn claims(self, maps: &[ObjId], cell: &Cell, depth: usize) -> Vec<Claimed> {
+        if let Some(only) = cell.alone() {
+            return vec![Claimed {
+                standing: Standing::of(only.value.clone(), only.id.clone()),
+                top: only.id.clone(),
+            }];
+        }
         let mut claims = Vec::new();
         for kind in [Kind::Map, Kind::List, Kind::Text, Kind::Set] {
             let mut members: Vec<_> = cell

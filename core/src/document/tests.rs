@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{Edit, Incarnation, PatchOperation, Path, ReplicaId};
 
-fn origin(replica: u8) -> Origin {
+pub(super) fn origin(replica: u8) -> Origin {
     Origin {
         replica: ReplicaId([replica; 16]),
         incarnation: Incarnation(1),
@@ -14,20 +14,20 @@ fn origin(replica: u8) -> Origin {
 }
 
 /// A document with everything that was ever written to it.
-struct Copy {
-    doc: Document,
-    log: Vec<Bytes>,
+pub(super) struct Copy {
+    pub(super) doc: Document,
+    pub(super) log: Vec<Bytes>,
 }
 
 impl Copy {
-    fn new(replica: u8) -> Self {
+    pub(super) fn new(replica: u8) -> Self {
         Self {
             doc: Document::empty(&origin(replica)),
             log: Vec::new(),
         }
     }
 
-    fn write(&mut self, intent: &Intent) -> Result<(), EditError> {
+    pub(super) fn write(&mut self, intent: &Intent) -> Result<(), EditError> {
         match self.doc.write(intent, 0) {
             Ok(changes) => {
                 self.log.extend(changes);
@@ -51,24 +51,24 @@ impl Copy {
         }
     }
 
-    fn ops(&mut self, ops: Value) -> Result<(), EditError> {
+    pub(super) fn ops(&mut self, ops: Value) -> Result<(), EditError> {
         self.write(&Intent::Edits(serde_json::from_value(ops).unwrap()))
     }
 
-    fn patch(&mut self, ops: Value) -> Result<(), EditError> {
+    pub(super) fn patch(&mut self, ops: Value) -> Result<(), EditError> {
         self.write(&Intent::Patch(serde_json::from_value(ops).unwrap()))
     }
 
-    fn put(&mut self, value: Value) {
+    pub(super) fn put(&mut self, value: Value) {
         self.write(&Intent::Replace(value)).unwrap();
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         self.doc.read().unwrap_or(json!("absent"))
     }
 }
 
-fn meet(copies: &mut [&mut Copy]) {
+pub(super) fn meet(copies: &mut [&mut Copy]) {
     let all: Vec<Vec<Bytes>> = copies.iter().map(|copy| copy.log.clone()).collect();
     for copy in copies.iter_mut() {
         for log in &all {
@@ -89,10 +89,12 @@ fn meet(copies: &mut [&mut Copy]) {
     for at in 1..copies.len() {
         let version = copies[0].doc.version();
         assert_eq!(copies[at].doc.version(), version);
+        let conflicts = copies[0].doc.conflicts();
+        assert_eq!(copies[at].doc.conflicts(), conflicts);
     }
 }
 
-fn two(start: Value) -> (Copy, Copy) {
+pub(super) fn two(start: Value) -> (Copy, Copy) {
     let (mut a, mut b) = (Copy::new(1), Copy::new(2));
     if !start.is_null() {
         a.put(start);
@@ -437,7 +439,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn object() -> impl Strategy<Value = Value> {
+pub(super) fn object() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[a-c]", value(), 0..4)
         .prop_map(|map| Value::Object(map.into_iter().collect()))
 }
@@ -451,6 +453,9 @@ fn intent() -> impl Strategy<Value = Intent> {
         (path(), value()).prop_map(|(path, value)| Edit::Put { path, value }),
         path().prop_map(|path| Edit::Remove { path }),
         (path(), -3_i64..4).prop_map(|(path, by)| Edit::Increment { path, by }),
+        (path(), -3_i64..4).prop_map(|(path, by)| Edit::Adjust { path, by }),
+        (path(), value()).prop_map(|(path, value)| Edit::SetAdd { path, value }),
+        (path(), value()).prop_map(|(path, value)| Edit::SetRemove { path, value }),
         (path(), value()).prop_map(|(path, value)| Edit::Insert { path, value }),
         (path(), value()).prop_map(|(path, value)| Edit::Append { path, value }),
         (path(), "[x-z]{0,3}").prop_map(|(path, insert)| Edit::Splice {

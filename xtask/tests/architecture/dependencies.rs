@@ -12,10 +12,12 @@ use xtask::workspace::{DependencyKind, Package};
 use crate::{none, package, workspace};
 
 /// All that the core is made of. None of these gives it a runtime, clock, disk or socket.
-const CORE_ALLOWED: [&str; 6] = [
+const CORE_ALLOWED: [&str; 8] = [
     "automerge",
+    "base64",
     "blake3",
     "bytes",
+    "imara-diff",
     "serde",
     "serde_json",
     "thiserror",

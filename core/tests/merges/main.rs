@@ -1,0 +1,14 @@
+//! Proves `docs/types.md`: the replica against a model of its table of types that knows nothing of how
+//! documents are kept.
+//!
+//! * [`model`] says what edits mean, [`reading`] which readings are allowed;
+//! * [`bed`] runs three replicas, [`trial`] one document on them and in the model;
+//! * [`cases`] tries all pairs and triples of concurrent edits of [`table`], [`programs`] random programs.
+
+mod bed;
+mod cases;
+mod model;
+mod programs;
+mod reading;
+mod table;
+mod trial;
