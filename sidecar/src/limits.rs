@@ -10,7 +10,11 @@ pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest request head, in bytes, and so what a connection buffers.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
-/// How long a request may take once it has arrived.
+/// How long a request waits for what its session has seen, unless it says so itself.
+pub(crate) const SESSION_WAIT: Duration = Duration::from_secs(1);
+/// How long it may ask to wait, unless the configuration says otherwise.
+pub(crate) const SESSION_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long a request may take once it has arrived, besides what it asks to wait.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a probe waits for the replica before it calls it not ready.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,8 +40,17 @@ pub(crate) const SETTINGS_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// How long a client command waits for a connection.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client command waits for an answer.
+/// How long a client command waits for an answer, besides what it asks the node to wait.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client command pauses before each time that it sends a write again whose connection broke.
+pub(crate) const RETRY_PAUSES: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 /// A feed on which not even a sign of life arrives for this long is taken for dead.
 pub(crate) const FEED_SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Largest answer that a client command reads, in bytes.

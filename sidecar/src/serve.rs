@@ -168,6 +168,13 @@ fn node_config(settings: &Settings) -> Result<Config, SettingsError> {
     if let Some(bytes) = settings.store_cache_bytes {
         config.store_cache_bytes = bytes;
     }
+    config.session_wait_max = settings.session_wait_max;
+    if let Some(keys) = settings.idempotency_keys_max {
+        config.receipts_max = keys;
+    }
+    if let Some(kept) = settings.idempotency_kept {
+        config.receipts_kept = kept;
+    }
     match &settings.gossip {
         None => tracing::info!("no certificates are configured (`tls`): this node runs alone"),
         Some(gossip) => config = config.gossiping(gossip_config(gossip)?),
@@ -206,7 +213,7 @@ async fn live(settings: &Settings) -> Result<(), ServeError> {
     };
     let http = listener.local_addr().map_err(ServeError::Start)?;
     let (close, closing) = watch::channel(false);
-    let router = http::router(node.clone(), closing.clone());
+    let router = http::router(node.clone(), settings.session_wait_max, closing.clone());
     let mut serving = tokio::spawn(http::server::serve(listener, router, closing));
     announce(http, node.gossip_addr());
 

@@ -56,6 +56,8 @@ pub struct Status {
     pub held_back_bytes: usize,
     /// Requests waiting.
     pub requests_open: usize,
+    /// Of those, requests that wait for what their session has seen elsewhere.
+    pub sessions_waiting: usize,
     /// Counts since the start.
     pub counters: Counters,
     /// Why it stopped, if it did.
@@ -124,6 +126,7 @@ impl Replica {
             unpersisted_bytes: self.unsettled_bytes,
             held_back_bytes: self.history.held_back_bytes(),
             requests_open: self.requests_open,
+            sessions_waiting: self.waits.len(),
             counters: self.counters,
             failed: self.failed.clone(),
         }

@@ -37,6 +37,10 @@ impl Waits {
         self.deadlines.first().map_or(u64::MAX, |(at, _)| *at)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_number.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Requests to the first node that can be reached.
+//! Requests to the first node that can be reached, and again to the same one when the connection breaks.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body, BodyReader};
 
 use super::error::ClientError;
+use crate::http::{session, writing};
 use crate::limits;
 
 /// Where nodes are, in the order in which they are tried.
@@ -24,11 +25,31 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<(&'static str, &'a [u8])>,
 }
 
+/// What a node answered, whatever it was.
+pub(super) struct Reply {
+    status: StatusCode,
+    pub(super) answer: Answer,
+}
+
 /// An answer of the 2xx kind.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) etag: Option<String>,
-    pub(super) body: Vec<u8>,
+    /// What the session has seen now.
+    pub(super) token: Option<String>,
+    /// Whether it is the answer to an earlier request.
+    pub(super) repeated: bool,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    /// Takes anything but success for an error.
+    pub(super) fn success(self) -> Result<Answer, ClientError> {
+        match self.status.is_success() {
+            true => Ok(self.answer),
+            false => Err(refusal(self.status, &self.answer.body)),
+        }
+    }
 }
 
 impl Answer {
@@ -46,11 +67,18 @@ impl Call<'_> {
             body: None,
         }
     }
+
+    /// Under which name it can be sent again without being done again.
+    fn idempotency_key(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let header = headers.find(|(name, _)| *name == writing::IDEMPOTENCY_KEY);
+        header.map(|(_, key)| &**key)
+    }
 }
 
 impl Connection {
-    /// Parses addresses with commas between them.
-    pub(super) fn new(urls: &str) -> Result<Self, ClientError> {
+    /// Parses addresses with commas between them. `wait` is what nodes will be asked to wait.
+    pub(super) fn new(urls: &str, wait: Duration) -> Result<Self, ClientError> {
         let bases = urls
             .split(',')
             .map(str::trim)
@@ -67,7 +95,7 @@ impl Connection {
             .max_redirects(0)
             .proxy(None)
             .timeout_connect(Some(limits::CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(limits::ANSWER_TIMEOUT))
+            .timeout_recv_response(Some(limits::ANSWER_TIMEOUT.saturating_add(wait)))
             .user_agent(concat!("anabranch/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
@@ -84,15 +112,38 @@ impl Connection {
 
     /// Asks, and takes anything but success for an error.
     pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, ClientError> {
-        let (response, url) = self.send(call, None)?;
-        let etag = response.headers().get("etag").and_then(|value| {
-            let version = value.to_str().ok()?.trim_matches('"');
-            Some(version.to_owned())
-        });
-        let status = response.status();
-        let body = read(response, &url)?;
-        success(status, &body)?;
-        Ok(Answer { etag, body })
+        self.ask(call)?.success()
+    }
+
+    /// Asks. A write that has an idempotency key is sent again if the connection breaks, to the same node: another
+    /// one may not have heard of it yet.
+    pub(super) fn ask(&self, call: &Call<'_>) -> Result<Reply, ClientError> {
+        let (mut error, base) = match self.send(call, None) {
+            Ok((response, base)) => match read(response) {
+                Ok(reply) => return Ok(reply),
+                Err(source) => (source, base),
+            },
+            Err(Unsent::Broken { base, source }) => (source, base),
+            Err(Unsent::Unreachable { failures }) => {
+                return Err(ClientError::Unreachable { failures });
+            }
+        };
+        let pauses: &[Duration] = match call.idempotency_key() {
+            Some(_) => &limits::RETRY_PAUSES,
+            None => &[],
+        };
+        for pause in pauses {
+            // A node that is silent for this long is not asked for as long again.
+            if matches!(error, ureq::Error::Timeout(_)) {
+                break;
+            }
+            std::thread::sleep(*pause);
+            match self.send_to(&base, call, None).and_then(read) {
+                Ok(reply) => return Ok(reply),
+                Err(again) => error = again,
+            }
+        }
+        Err(broken(base, error, call))
     }
 
     /// Follows an endless answer, by its bytes, and says whom it comes from.
@@ -101,36 +152,38 @@ impl Connection {
         call: &Call<'_>,
         silence_max: Duration,
     ) -> Result<(BodyReader<'static>, String), ClientError> {
-        let (response, base) = self.send(call, Some(silence_max))?;
-        let status = response.status();
-        if !status.is_success() {
-            let body = read(response, &base)?;
-            return Err(refusal(status, &body));
+        let sent = self.send(call, Some(silence_max));
+        let (response, base) = sent.map_err(|unsent| match unsent {
+            Unsent::Unreachable { failures } => ClientError::Unreachable { failures },
+            Unsent::Broken { base, source } => broken(base, source, call),
+        })?;
+        if !response.status().is_success() {
+            return match read(response) {
+                Ok(reply) => Err(refusal(reply.status, &reply.answer.body)),
+                Err(source) => Err(broken(base, source, call)),
+            };
         }
         Ok((response.into_body().into_reader(), base))
     }
 
-    /// The next node is tried only when this one can't have seen the request: a write is never sent twice.
+    /// The next node is tried only when this one can't have seen the request.
     fn send(
         &self,
         call: &Call<'_>,
         silence_max: Option<Duration>,
-    ) -> Result<(Response<Body>, String), ClientError> {
+    ) -> Result<(Response<Body>, String), Unsent> {
         let mut failures = Vec::new();
         for base in &self.bases {
             match self.send_to(base, call, silence_max) {
                 Ok(response) => return Ok((response, base.clone())),
                 Err(error) if is_unreached(&error) => failures.push(format!("{base}: {error}")),
                 Err(source) => {
-                    return Err(ClientError::Broken {
-                        url: base.clone(),
-                        source: Box::new(source),
-                        wrote: !call.method.is_safe(),
-                    });
+                    let base = base.clone();
+                    return Err(Unsent::Broken { base, source });
                 }
             }
         }
-        Err(ClientError::Unreachable { failures })
+        Err(Unsent::Unreachable { failures })
     }
 
     fn send_to(
@@ -156,6 +209,23 @@ impl Connection {
                     .run(request.timeout_per_read(silence_max).build())
             }
         }
+    }
+}
+
+/// Why there is no answer.
+enum Unsent {
+    /// No node has seen the request.
+    Unreachable { failures: Vec<String> },
+    /// This one may have.
+    Broken { base: String, source: ureq::Error },
+}
+
+fn broken(url: String, source: ureq::Error, call: &Call<'_>) -> ClientError {
+    ClientError::Broken {
+        url,
+        source: Box::new(source),
+        wrote: !call.method.is_safe(),
+        key: call.idempotency_key().map(str::to_owned),
     }
 }
 
@@ -187,25 +257,26 @@ fn is_unreached(error: &ureq::Error) -> bool {
     }
 }
 
-fn read(response: Response<Body>, url: &str) -> Result<Vec<u8>, ClientError> {
-    response
+fn read(response: Response<Body>) -> Result<Reply, ureq::Error> {
+    let status = response.status();
+    let header = |name: &str| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    let (etag, token) = (header("etag"), header(session::TOKEN));
+    let repeated = header(writing::REPEATED).is_some();
+    let body = response
         .into_body()
         .into_with_config()
         .limit(limits::ANSWER_BYTES_MAX)
-        .read_to_vec()
-        .map_err(|source| ClientError::Broken {
-            url: url.to_owned(),
-            source: Box::new(source),
-            // The status is the answer to a write, and it has arrived.
-            wrote: false,
-        })
-}
-
-fn success(status: StatusCode, body: &[u8]) -> Result<(), ClientError> {
-    match status.is_success() {
-        true => Ok(()),
-        false => Err(refusal(status, body)),
-    }
+        .read_to_vec()?;
+    let answer = Answer {
+        etag,
+        token,
+        repeated,
+        body,
+    };
+    Ok(Reply { status, answer })
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
@@ -232,7 +303,7 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        let bases = |urls| Connection::new(urls).map(|connection| connection.bases);
+        let bases = |urls| Connection::new(urls, Duration::ZERO).map(|connection| connection.bases);
         assert_eq!(
             bases("http://a:1, http://b:2/").unwrap(),
             ["http://a:1", "http://b:2"]
@@ -254,10 +325,10 @@ mod tests {
     #[test]
     fn problems_are_told_from_foreign_answers() {
         let problem = br#"{"type":"https://anabranch.dev/problems/busy","title":"T","detail":"D"}"#;
-        let error = success(StatusCode::SERVICE_UNAVAILABLE, problem).unwrap_err();
+        let error = refusal(StatusCode::SERVICE_UNAVAILABLE, problem);
         assert!(matches!(&error, ClientError::Problem { kind, .. } if kind == "busy"));
         assert_eq!(error.to_string(), "D");
-        let error = success(StatusCode::BAD_GATEWAY, b"<html>").unwrap_err();
+        let error = refusal(StatusCode::BAD_GATEWAY, b"<html>");
         assert!(matches!(error, ClientError::NotAnabranch));
     }
 }

@@ -4,44 +4,30 @@ use anabranch::Namespace;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::connection::{Call, Connection};
+use super::connection::Call;
 use super::error::ClientError;
 use super::output::Output;
-use super::{Common, input};
+use super::session::{Session, Visit};
+use super::writing::Options;
+use super::{Common, history, input};
 use crate::http::address;
 
 /// What `ls` asks for at once.
 const PAGE_DOCUMENTS: u64 = 1_000;
-
-/// What must hold of the document at the node that is asked.
-#[derive(clap::Args)]
-struct Condition {
-    /// Only if the document is at this version (`*`: only if it is there)
-    #[arg(long, value_name = "VERSION", conflicts_with = "if_none_match")]
-    if_match: Option<String>,
-    /// Only if the document is not at this version (`*`: only if it is not there)
-    #[arg(long, value_name = "VERSION")]
-    if_none_match: Option<String>,
-}
-
-impl Condition {
-    fn headers(&self) -> Vec<(&'static str, String)> {
-        let quoted = |version: &String| match &**version {
-            "*" => version.clone(),
-            version => format!("\"{}\"", version.trim_matches('"')),
-        };
-        let if_match = self.if_match.as_ref().map(|v| ("if-match", quoted(v)));
-        let if_none = self.if_none_match.as_ref();
-        let if_none_match = if_none.map(|v| ("if-none-match", quoted(v)));
-        if_match.into_iter().chain(if_none_match).collect()
-    }
-}
 
 /// `anabranch get`
 #[derive(clap::Args)]
 pub(crate) struct Get {
     /// The document, as NAMESPACE/KEY
     document: String,
+    /// Print where values lost against others that were written at the same time, too
+    #[arg(long, conflicts_with = "at")]
+    conflicts: bool,
+    /// Print it as it was at this version, given whole or by its first digits
+    #[arg(long, value_name = "VERSION")]
+    at: Option<String>,
+    #[command(flatten)]
+    visit: Visit,
     #[command(flatten)]
     common: Common,
 }
@@ -49,14 +35,25 @@ pub(crate) struct Get {
 impl Get {
     pub(super) fn run(&self) -> Result<(), ClientError> {
         let id = input::document(&self.document)?;
-        let (connection, mut output) = self.common.open()?;
-        let answer = connection.call(&Call::get(address::of_document(&id)))?;
-        let value = answer.json()?;
-        if output.is_json() {
-            output.value(&json!({"version": answer.etag, "value": value}))
-        } else {
-            output.value(&value)
+        let (mut session, mut output) = self.visit.open(&self.common)?;
+        let mut target = address::of_document(&id);
+        if let Some(at) = &self.at {
+            let version = history::version(&mut session, &id, at)?;
+            target += &format!("?at={}", address::escape(&version));
         }
+        if self.conflicts {
+            target += "?conflicts=true";
+        }
+        let answer = session.call(Call::get(target))?;
+        let body = answer.json()?;
+        if !output.is_json() {
+            return output.value(&body);
+        }
+        let body = match self.conflicts {
+            true => body,
+            false => json!({"version": answer.etag, "value": body}),
+        };
+        output.value(&answer.tagged(body))
     }
 }
 
@@ -68,21 +65,15 @@ pub(crate) struct Put {
     /// The JSON object; `@FILE` reads a file, `-` standard input
     json: String,
     #[command(flatten)]
-    condition: Condition,
-    #[command(flatten)]
-    common: Common,
+    options: Options,
 }
 
 impl Put {
     pub(super) fn run(&self) -> Result<(), ClientError> {
         let body = input::json(&self.json)?;
-        write(
-            Method::PUT,
-            (&self.document, ""),
-            ("application/json", &body),
-            &self.condition,
-            &self.common,
-        )
+        let target = (&*self.document, "");
+        self.options
+            .write(Method::PUT, target, ("application/json", &body))
     }
 }
 
@@ -100,9 +91,7 @@ pub(crate) struct Patch {
     #[arg(long)]
     merge: bool,
     #[command(flatten)]
-    condition: Condition,
-    #[command(flatten)]
-    common: Common,
+    options: Options,
 }
 
 impl Patch {
@@ -119,27 +108,32 @@ impl Patch {
             true => "application/json-patch+json",
             false => "application/merge-patch+json",
         };
-        write(
-            Method::PATCH,
-            (&self.document, ""),
-            (media_type, &body),
-            &self.condition,
-            &self.common,
-        )
+        let target = (&*self.document, "");
+        self.options
+            .write(Method::PATCH, target, (media_type, &body))
     }
 }
 
 /// `anabranch ops`
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Edits:
+  {\"op\":\"put\",\"path\":\"/price\",\"value\":2.55}
+  {\"op\":\"remove\",\"path\":\"/items/22752\"}
+  {\"op\":\"increment\",\"path\":\"/likes\",\"by\":1}               a counter: what only counts
+  {\"op\":\"adjust\",\"path\":\"/items/22752/qty\",\"by\":2}      a quantity: what is put in and taken out
+  {\"op\":\"set_add\",\"path\":\"/tags\",\"value\":\"x\"}
+  {\"op\":\"set_remove\",\"path\":\"/tags\",\"value\":\"x\"}
+  {\"op\":\"insert\",\"path\":\"/posts/0\",\"value\":{}}
+  {\"op\":\"append\",\"path\":\"/posts\",\"value\":{}}
+  {\"op\":\"splice\",\"path\":\"/note\",\"at\":5,\"delete\":2,\"insert\":\"abc\"}")]
 pub(crate) struct Ops {
     /// The document, as NAMESPACE/KEY
     document: String,
     /// The edits, as an array or as {"ops":[..]}; `@FILE` reads a file, `-` standard input
     json: String,
     #[command(flatten)]
-    condition: Condition,
-    #[command(flatten)]
-    common: Common,
+    options: Options,
 }
 
 impl Ops {
@@ -149,42 +143,10 @@ impl Ops {
             body @ Value::Object(_) => body,
             _ => return Err(ClientError::Ops),
         };
-        write(
-            Method::POST,
-            (&self.document, "/ops"),
-            ("application/json", &body),
-            &self.condition,
-            &self.common,
-        )
+        let target = (&*self.document, "/ops");
+        self.options
+            .write(Method::POST, target, ("application/json", &body))
     }
-}
-
-fn write(
-    method: Method,
-    (document, suffix): (&str, &str),
-    (media_type, body): (&'static str, &Value),
-    condition: &Condition,
-    common: &Common,
-) -> Result<(), ClientError> {
-    let id = input::document(document)?;
-    let (connection, mut output) = common.open()?;
-    let answer = connection.call(&Call {
-        method,
-        target: format!("{}{suffix}", address::of_document(&id)),
-        headers: condition.headers(),
-        body: Some((media_type, body.to_string().as_bytes())),
-    })?;
-    let written = answer.json()?;
-    if output.is_json() {
-        return output.value(&written);
-    }
-    let what = match (&written["created"], &written["changed"]) {
-        (Value::Bool(true), _) => "created",
-        (_, Value::Bool(true)) => "changed",
-        _ => "unchanged",
-    };
-    let version = written["version"].as_str().unwrap_or_default();
-    output.line(&format!("{id} {what}, version {version}"))
 }
 
 /// `anabranch rm`
@@ -193,25 +155,17 @@ pub(crate) struct Rm {
     /// The document, as NAMESPACE/KEY
     document: String,
     #[command(flatten)]
-    condition: Condition,
-    #[command(flatten)]
-    common: Common,
+    options: Options,
 }
 
 impl Rm {
     pub(super) fn run(&self) -> Result<(), ClientError> {
-        let id = input::document(&self.document)?;
-        let (connection, mut output) = self.common.open()?;
-        connection.call(&Call {
-            method: Method::DELETE,
-            target: address::of_document(&id),
-            headers: self.condition.headers(),
-            body: None,
-        })?;
+        let target = (&*self.document, "");
+        let (id, answer, mut output) = self.options.send(Method::DELETE, target, None)?;
         if output.is_json() {
-            output.value(&json!({"deleted": true}))
+            output.value(&answer.tagged(json!({"deleted": true})))
         } else {
-            output.line(&format!("{id} deleted"))
+            output.line(&format!("{id} deleted{}", answer.repetition()))
         }
     }
 }
@@ -231,17 +185,19 @@ pub(crate) struct Ls {
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     #[command(flatten)]
+    visit: Visit,
+    #[command(flatten)]
     common: Common,
 }
 
 impl Ls {
     pub(super) fn run(&self) -> Result<(), ClientError> {
         let namespace = Namespace::new(&self.namespace)?;
-        let (connection, mut output) = self.common.open()?;
+        let (mut session, mut output) = self.visit.open(&self.common)?;
         let mut left = self.limit.unwrap_or(u64::MAX);
         let mut after = None;
         while left > 0 {
-            let page = self.page(&connection, &namespace, after.as_deref(), left)?;
+            let page = self.page(&mut session, &namespace, after.as_deref(), left)?;
             let documents = page["documents"]
                 .as_array()
                 .ok_or(ClientError::NotAnabranch)?;
@@ -259,7 +215,7 @@ impl Ls {
 
     fn page(
         &self,
-        connection: &Connection,
+        session: &mut Session,
         namespace: &Namespace,
         after: Option<&str>,
         left: u64,
@@ -275,7 +231,7 @@ impl Ls {
         if let Some(after) = after {
             target += &format!("&after={}", address::escape(after));
         }
-        connection.call(&Call::get(target))?.json()
+        session.call(Call::get(target))?.json()
     }
 }
 

@@ -1,6 +1,9 @@
 //! What can go wrong with a client command, and how its process ends then.
 
 use std::io;
+use std::path::PathBuf;
+
+use anabranch::TokenError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,23 @@ pub(super) enum ClientError {
     /// Neither form of edits.
     #[error("edits are an array of them, or {{\"ops\":[..]}}; this is neither")]
     Ops,
+    /// Neither form of a batch.
+    #[error("a batch is an array of writes, or {{\"writes\":[..]}}; this is neither")]
+    Batch,
+    /// A session file that can't be read or written.
+    #[error("cannot keep the session in {}: {source}", path.display())]
+    SessionFile { path: PathBuf, source: io::Error },
+    /// A session file that holds something else.
+    #[error("{} holds no session: {source}; remove the file to begin a new one, or give another with --session", path.display())]
+    Session { path: PathBuf, source: TokenError },
+    /// The first digits of no version.
+    #[error("no version of the document begins with {given}; `anabranch history` lists them")]
+    NoVersion { given: String },
+    /// The first digits of several versions.
+    #[error(
+        "{count} versions of the document begin with {given}; give more digits (`anabranch history --full` has all)"
+    )]
+    SeveralVersions { given: String, count: usize },
     /// What was to be read can't be.
     #[error("cannot read {from}: {source}")]
     Input { from: String, source: io::Error },
@@ -36,15 +56,13 @@ pub(super) enum ClientError {
     #[error("no node can be reached ({}); is one running, and is --url or ANABRANCH_URL right?", failures.join("; "))]
     Unreachable { failures: Vec<String> },
     /// The connection broke.
-    #[error("the connection to {url} broke: {source}{}", if *wrote {
-        "; whether the write was taken is not known, read the document before writing again"
-    } else {
-        ""
-    })]
+    #[error("the connection to {url} broke: {source}{}", afterwards(*wrote, url, key.as_deref()))]
     Broken {
         url: String,
         source: Box<ureq::Error>,
         wrote: bool,
+        /// Under which the write can be sent again.
+        key: Option<String>,
     },
     /// The node refused.
     #[error("{message}")]
@@ -61,6 +79,20 @@ pub(super) enum ClientError {
     Output(#[from] io::Error),
 }
 
+fn afterwards(wrote: bool, url: &str, key: Option<&str>) -> String {
+    match key {
+        _ if !wrote => String::new(),
+        None => {
+            "; whether the write was taken is not known, read the document before writing again"
+                .to_owned()
+        }
+        Some(key) => format!(
+            "; whether the write was taken is not known: repeat the command with --url {url} --idempotency-key {key}, and it \
+             is done once"
+        ),
+    }
+}
+
 impl ClientError {
     /// The status of the process. Part of the interface.
     pub(super) fn exit_code(&self) -> u8 {
@@ -70,13 +102,21 @@ impl ClientError {
             | Self::Name(_)
             | Self::Json { .. }
             | Self::Patch
-            | Self::Ops => 2,
-            Self::Problem { kind, .. } if kind == "document-not-found" => 3,
-            Self::Problem { kind, .. } if kind == "precondition-failed" => 4,
-            Self::Input { .. }
+            | Self::Ops
+            | Self::Batch
+            | Self::Session { .. }
+            | Self::SeveralVersions { .. } => 2,
+            Self::NoVersion { .. } => 3,
+            Self::Problem { kind, .. } => match &**kind {
+                "document-not-found" | "unknown-version" => 3,
+                "precondition-failed" => 4,
+                "replica-behind" => 5,
+                _ => 1,
+            },
+            Self::SessionFile { .. }
+            | Self::Input { .. }
             | Self::Unreachable { .. }
             | Self::Broken { .. }
-            | Self::Problem { .. }
             | Self::NotAnabranch
             | Self::Output(_) => 1,
         }

@@ -4,13 +4,17 @@ mod connection;
 mod documents;
 mod error;
 mod feed;
+mod history;
 mod input;
 mod output;
+mod session;
 mod status;
 mod watch;
+mod writing;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use self::connection::Connection;
 use self::error::ClientError;
@@ -27,6 +31,12 @@ pub(crate) enum Command {
     Patch(documents::Patch),
     /// Change a document by edits with their intent
     Ops(documents::Ops),
+    /// Write several documents of a namespace, all or none
+    Batch(writing::Batch),
+    /// List a document's versions, newest first
+    History(history::History),
+    /// Print what changed from one version of a document to another
+    Diff(history::Diff),
     /// Delete a document
     Rm(documents::Rm),
     /// List documents
@@ -60,7 +70,10 @@ struct Common {
 
 impl Common {
     fn open(&self) -> Result<(Connection, Output), ClientError> {
-        Ok((Connection::new(&self.url)?, Output::new(self.output)))
+        Ok((
+            Connection::new(&self.url, Duration::ZERO)?,
+            Output::new(self.output),
+        ))
     }
 }
 
@@ -70,6 +83,9 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Put(command) => command.run(),
         Command::Patch(command) => command.run(),
         Command::Ops(command) => command.run(),
+        Command::Batch(command) => command.run(),
+        Command::History(command) => command.run(),
+        Command::Diff(command) => command.run(),
         Command::Rm(command) => command.run(),
         Command::Ls(command) => command.run(),
         Command::Watch(command) => command.run(),

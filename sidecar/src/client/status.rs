@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Common;
 use super::connection::Call;
 use super::error::ClientError;
+use super::output::table;
 
 /// `anabranch status`
 #[derive(clap::Args)]
@@ -57,7 +58,7 @@ fn text(cluster: &Value) -> Vec<String> {
         lines.push("no other members met".to_owned());
     } else {
         let rows: Vec<_> = members.iter().map(row).collect();
-        lines.extend(table(&rows));
+        lines.extend(table(HEAD, &rows));
     }
     let seeds = cluster["seeds"].as_array().map_or(&[][..], Vec::as_slice);
     for seed in seeds {
@@ -85,25 +86,6 @@ fn row(member: &Value) -> [String; 9] {
         bytes(&member["bytes_sent"]),
         bytes(&member["bytes_received"]),
     ]
-}
-
-fn table(rows: &[[String; 9]]) -> Vec<String> {
-    let head = HEAD.map(str::to_owned);
-    let all = || std::iter::once(&head).chain(rows);
-    let mut widths = [0; 9];
-    for row in all() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; 9]| {
-        let cells = row.iter().zip(widths);
-        let padded: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    all().map(line).collect()
 }
 
 fn string(value: &Value) -> String {

@@ -122,14 +122,14 @@ fn print(output: &mut Output, event: &FeedEvent) -> Result<(), ClientError> {
         return output.value(&data);
     }
     let text = |name: &str| data[name].as_str().unwrap_or_default();
-    output.line(&format!(
-        "{}\t{}/{}\t{}",
-        data["lsn"],
-        text("ns"),
-        text("key"),
-        match data["local"] {
-            Value::Bool(true) => "here",
-            _ => "elsewhere",
-        }
-    ))
+    let place = match data["local"] {
+        Value::Bool(true) => "here",
+        _ => "elsewhere",
+    };
+    let together = match (data["part"].as_u64(), data["parts"].as_u64()) {
+        (Some(part), Some(parts @ 2..)) => format!("\t{part} of {parts}"),
+        _ => String::new(),
+    };
+    let (lsn, namespace, key) = (&data["lsn"], text("ns"), text("key"));
+    output.line(&format!("{lsn}\t{namespace}/{key}\t{place}{together}"))
 }

@@ -34,18 +34,30 @@ keys! {
     TLS_CA: "tls.ca", "ANABRANCH_TLS_CA", "--tls-ca";
     TLS_CERT: "tls.cert", "ANABRANCH_TLS_CERT", "--tls-cert";
     TLS_KEY: "tls.key", "ANABRANCH_TLS_KEY", "--tls-key";
+    SESSION_WAIT_MAX: "session.wait_max_ms", "ANABRANCH_SESSION_WAIT_MAX_MS", "--session-wait-max-ms";
+    IDEMPOTENCY_KEYS_MAX: "idempotency.keys_max", "ANABRANCH_IDEMPOTENCY_KEYS_MAX", "--idempotency-keys-max";
+    IDEMPOTENCY_KEPT: "idempotency.kept_s", "ANABRANCH_IDEMPOTENCY_KEPT_S", "--idempotency-kept-s";
     STORE_CACHE: "store.cache_bytes", "ANABRANCH_STORE_CACHE_BYTES", "--store-cache-bytes";
 }
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 5] = ["gossip", "http", "namespaces", "store", "tls"];
+pub(super) const SECTIONS: [&str; 7] = [
+    "gossip",
+    "http",
+    "idempotency",
+    "namespaces",
+    "session",
+    "store",
+    "tls",
+];
 
 /// Environment variables of the command line that are no settings of a node.
-const OTHER_ENV: [&str; 5] = [
+const OTHER_ENV: [&str; 6] = [
     "ANABRANCH_CONFIG",
     "ANABRANCH_LOG",
     "ANABRANCH_LOG_FORMAT",
     "ANABRANCH_OUTPUT",
+    "ANABRANCH_SESSION",
     "ANABRANCH_URL",
 ];
 
@@ -91,6 +103,8 @@ mod tests {
             ("gossip.seed", Some("gossip.seeds")),
             ("seeds", Some("gossip.seeds")),
             ("htpp", Some("http")),
+            ("session.wait_max", Some("session.wait_max_ms")),
+            ("idempotence.kept_s", Some("idempotency.kept_s")),
             ("zzz", None),
         ] {
             assert_eq!(nearest(given), meant, "{given}");

@@ -11,12 +11,14 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anabranch::Timing;
 
 pub(crate) use self::error::{Place, SettingsError};
 use self::keys::Key;
 use self::value::{Found, Raw};
+use crate::limits;
 
 /// Settings as flags. All are text here: what they must be is checked in one place, wherever they come from.
 #[derive(clap::Args, Clone, Default, Debug)]
@@ -63,6 +65,15 @@ pub(crate) struct Flags {
     /// Its private key [env: ANABRANCH_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<String>,
+    /// The longest that a request may wait for what its session has seen [env: ANABRANCH_SESSION_WAIT_MAX_MS] [default: 20000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) session_wait_max_ms: Option<String>,
+    /// How many idempotency keys are remembered [env: ANABRANCH_IDEMPOTENCY_KEYS_MAX] [default: 100000]
+    #[arg(long, value_name = "N")]
+    pub(crate) idempotency_keys_max: Option<String>,
+    /// How long they are remembered [env: ANABRANCH_IDEMPOTENCY_KEPT_S] [default: 86400]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) idempotency_kept_s: Option<String>,
     /// Memory for the store's pages [env: ANABRANCH_STORE_CACHE_BYTES] [default: 67108864]
     #[arg(long, value_name = "BYTES")]
     pub(crate) store_cache_bytes: Option<String>,
@@ -85,6 +96,9 @@ impl Flags {
             "--tls-ca" => &self.tls_ca,
             "--tls-cert" => &self.tls_cert,
             "--tls-key" => &self.tls_key,
+            "--session-wait-max-ms" => &self.session_wait_max_ms,
+            "--idempotency-keys-max" => &self.idempotency_keys_max,
+            "--idempotency-kept-s" => &self.idempotency_kept_s,
             "--store-cache-bytes" => &self.store_cache_bytes,
             _ => &None,
         };
@@ -99,6 +113,10 @@ pub(crate) struct Settings {
     pub(crate) datacenter: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) http_listen: SocketAddr,
+    pub(crate) session_wait_max: Duration,
+    /// How many idempotency keys are remembered, and for how long.
+    pub(crate) idempotency_keys_max: Option<u64>,
+    pub(crate) idempotency_kept: Option<Duration>,
     pub(crate) store_cache_bytes: Option<usize>,
     /// None for a node on its own.
     pub(crate) gossip: Option<GossipSettings>,
@@ -184,6 +202,11 @@ impl Layers {
             http_listen: self
                 .get(&keys::HTTP_LISTEN, Found::address)?
                 .unwrap_or_else(|| local(7171)),
+            session_wait_max: self
+                .get(&keys::SESSION_WAIT_MAX, Found::milliseconds)?
+                .unwrap_or(limits::SESSION_WAIT_MAX),
+            idempotency_keys_max: self.get(&keys::IDEMPOTENCY_KEYS_MAX, Found::count)?,
+            idempotency_kept: self.get(&keys::IDEMPOTENCY_KEPT, Found::seconds)?,
             store_cache_bytes: self.get(&keys::STORE_CACHE, Found::bytes)?,
             gossip,
         })

@@ -25,6 +25,13 @@ ca = "pki/ca.pem"
 cert = "pki/eu-1.pem"
 key = "/secret/eu-1.key"
 
+[session]
+wait_max_ms = 5_000
+
+[idempotency]
+keys_max = 1_000
+kept_s = 3_600
+
 [namespaces.carts]
 datacenters = "all"
 "#;
@@ -48,6 +55,9 @@ fn the_whole_contract_is_read() {
     let settings = layered(WHOLE, &[], &Flags::default()).unwrap();
     assert_eq!(settings.name, "eu-1");
     assert_eq!(settings.http_listen.port(), 8181);
+    assert_eq!(settings.session_wait_max, Duration::from_secs(5));
+    assert_eq!(settings.idempotency_keys_max, Some(1_000));
+    assert_eq!(settings.idempotency_kept, Some(Duration::from_secs(3_600)));
     let gossip = settings.gossip.unwrap();
     assert_eq!(gossip.seeds, ["10.0.0.6:7172", "us.example:7172"]);
     assert_eq!(gossip.advertise.as_deref(), Some("10.0.0.5:7172"));
@@ -63,6 +73,7 @@ fn nothing_given_is_a_node_on_its_own() {
     let settings = resolve(None, |_| None, &Flags::default()).unwrap();
     assert_eq!(settings.http_listen.to_string(), "127.0.0.1:7171");
     assert_eq!(settings.data_dir, Path::new("anabranch-data"));
+    assert_eq!(settings.session_wait_max, Duration::from_secs(20));
     assert!(settings.gossip.is_none());
 }
 
@@ -125,6 +136,9 @@ fn a_bad_value_is_named_with_what_was_expected_and_found() {
         ),
         ("gossip.idle_timeout_ms = 0", "must be milliseconds"),
         ("gossip.idle_timeout_ms = \"5s\"", "not \"5s\""),
+        ("session.wait_max_ms = 0", "must be milliseconds"),
+        ("idempotency.keys_max = 0", "a number from 1 to"),
+        ("idempotency.kept_s = \"1d\"", "must be seconds"),
         ("store.cache_bytes = 1", "at least 1048576"),
         (
             "namespaces.\"a/b\".datacenters = \"all\"",

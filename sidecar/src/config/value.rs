@@ -109,6 +109,20 @@ impl Found {
             .ok_or_else(|| self.wrong("milliseconds, 1 to 3600000"))
     }
 
+    pub(super) fn seconds(&self) -> Result<Duration, SettingsError> {
+        let number = self.number().filter(|s| (1..=31_536_000).contains(s));
+        number
+            .map(Duration::from_secs)
+            .ok_or_else(|| self.wrong("seconds, 1 to 31536000 (a year)"))
+    }
+
+    pub(super) fn count(&self) -> Result<u64, SettingsError> {
+        let number = self
+            .number()
+            .filter(|count| (1..=100_000_000).contains(count));
+        number.ok_or_else(|| self.wrong("a number from 1 to 100000000"))
+    }
+
     pub(super) fn bytes(&self) -> Result<usize, SettingsError> {
         let number = self.number().filter(|bytes| *bytes >= 1 << 20);
         number

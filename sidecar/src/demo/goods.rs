@@ -18,12 +18,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The edits that it stands for.
+    /// The edits that it stands for. Pieces are a quantity: put in by an order, taken out by a cancellation,
+    /// which may come before it, from another datacenter.
     pub(super) fn edits(&self) -> Result<[Edit; 2], Failure> {
         let item = self.item.replace('~', "~0").replace('/', "~1");
         let path = |name: &str| Path::parse(&format!("/items/{item}/{name}")).map_err(Failure::new);
         Ok([
-            Edit::Increment {
+            Edit::Adjust {
                 path: path("qty")?,
                 by: self.pieces,
             },

@@ -30,6 +30,12 @@ pub(super) fn typed(media_type: &'static str, body: impl Into<Body>) -> Response
     response
 }
 
+/// The replica's answer is to another question than was asked.
+pub(super) fn unexpected() -> Problem {
+    let detail = "the replica answered another question; please report this";
+    Problem::new(Kind::Internal, detail)
+}
+
 /// No body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());

@@ -44,6 +44,7 @@ fn view(report: &Report) -> Value {
             "log_end": replica.log_end,
             "failed": replica.failed,
             "requests_open": replica.requests_open,
+            "sessions_waiting": replica.sessions_waiting,
             "documents_loaded": replica.documents_loaded,
         },
         "datacenters": datacenters

@@ -5,10 +5,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::{Kind, Problem};
-use super::reserved;
-
-/// Edits of the contract that a later version brings.
-const LATER: [&str; 3] = ["adjust", "set_add", "set_remove"];
 
 /// The edits in `{"ops":[..]}`.
 pub(super) fn ops(body: Value) -> Result<Vec<Edit>, Problem> {
@@ -24,10 +20,12 @@ pub(super) fn ops(body: Value) -> Result<Vec<Edit>, Problem> {
     let Some(Value::Array(ops)) = ops else {
         return Err(malformed("\"ops\" must be an array of edits"));
     };
-    each(ops, "ops", |op| match op {
-        name if LATER.contains(&name) => Err(reserved::feature(&format!("the edit `{name}`"))),
-        _ => Ok(()),
-    })
+    list(ops)
+}
+
+/// Edits out of their JSON.
+pub(super) fn list(ops: Vec<Value>) -> Result<Vec<Edit>, Problem> {
+    each(ops, "ops")
 }
 
 /// The operations of a JSON Patch.
@@ -38,23 +36,18 @@ pub(super) fn json_patch(body: Value) -> Result<Vec<PatchOperation>, Problem> {
              for an object with the new values, use Content-Type: application/merge-patch+json",
         ));
     };
-    each(operations, "patch", |_| Ok(()))
+    each(operations, "patch")
 }
 
-fn each<T: DeserializeOwned>(
-    list: Vec<Value>,
-    what: &str,
-    check: impl Fn(&str) -> Result<(), Problem>,
-) -> Result<Vec<T>, Problem> {
+fn each<T: DeserializeOwned>(list: Vec<Value>, what: &str) -> Result<Vec<T>, Problem> {
     let one = |(index, value): (usize, Value)| {
-        check(value.get("op").and_then(Value::as_str).unwrap_or_default())?;
         T::deserialize(value)
             .map_err(|error| malformed(format!("{what}[{index}]: {error}")).with("index", index))
     };
     list.into_iter().enumerate().map(one).collect()
 }
 
-fn malformed(detail: impl Into<String>) -> Problem {
+pub(super) fn malformed(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadEdit, detail)
 }
 
@@ -75,8 +68,11 @@ mod tests {
             {"op": "append", "path": "/posts", "value": null},
             {"op": "splice", "path": "/note", "at": 5, "delete": 2, "insert": "abc"},
             {"op": "splice", "path": "/note", "at": 5},
+            {"op": "adjust", "path": "/items/22752/qty", "by": 2},
+            {"op": "set_add", "path": "/tags", "value": "x"},
+            {"op": "set_remove", "path": "/tags", "value": {"any": ["value"]}},
         ]}));
-        assert_eq!(edits.unwrap().len(), 7);
+        assert_eq!(edits.unwrap().len(), 10);
     }
 
     #[test]
@@ -142,13 +138,5 @@ mod tests {
             "{}",
             problem.detail()
         );
-    }
-
-    #[test]
-    fn edits_to_come_are_told_from_mistakes() {
-        for name in LATER {
-            let body = json!({"ops": [{"op": name, "path": "/a", "by": 1}]});
-            assert_eq!(ops(body).unwrap_err().kind(), Kind::NotSupportedYet);
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Changes as server-sent events.
 //!
 //! An event's id is its position in this node's log. Positions mean nothing on another node: a reader goes on
-//! where it was at the node that it read from. What was written together has one position, which its last
-//! event carries: who is cut off in between gets all of it again.
+//! where it was at the node that it read from. What was written together comes together and has one position,
+//! which its last event carries: who is cut off in between gets all of it again.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -165,26 +165,28 @@ impl Feed {
 
 /// One for each document.
 fn events(visible: &Visible) -> impl Iterator<Item = Event> + '_ {
-    let last = visible.documents.len().saturating_sub(1);
-    visible
-        .documents
-        .iter()
-        .enumerate()
-        .map(move |(index, id)| {
-            let data = json!({
-                "lsn": visible.lsn,
-                "ns": id.namespace,
-                "key": id.key,
-                "time_ms": visible.time_ms,
-                "local": visible.local,
-            });
-            let event = Event::default().event("change").data(data.to_string());
-            if index == last {
-                event.id(visible.lsn.0.to_string())
-            } else {
-                event
-            }
-        })
+    let parts = visible.documents.len();
+    // The same at every node, unlike the position.
+    let batch = format!("{}.{}", visible.origin, visible.seq.0);
+    let documents = visible.documents.iter().zip(1..);
+    documents.map(move |(id, part)| {
+        let data = json!({
+            "lsn": visible.lsn,
+            "ns": id.namespace,
+            "key": id.key,
+            "time_ms": visible.time_ms,
+            "local": visible.local,
+            "batch": batch,
+            "part": part,
+            "parts": parts,
+        });
+        let event = Event::default().event("change").data(data.to_string());
+        if part == parts {
+            event.id(visible.lsn.0.to_string())
+        } else {
+            event
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! What a node refuses, as a problem.
 
-use anabranch::{EditError, Error, NameError, RequestError};
+use anabranch::{EditError, Error, Missing, NameError, RequestError};
+use serde_json::{Value, json};
 
+use super::header::bad_header;
 use super::problem::{Kind, Problem};
+use super::{session, writing};
 use crate::limits;
 
 impl From<Error> for Problem {
@@ -39,12 +42,44 @@ impl From<RequestError> for Problem {
             .with("version", version.map(|version| version.to_string())),
             RequestError::Busy => Self::new(Kind::Busy, detail).retry_after(limits::RETRY_AFTER_S),
             RequestError::Store(_) => Self::new(Kind::StoreFailed, detail),
+            RequestError::Behind { missing } => Self::new(Kind::ReplicaBehind, detail)
+                .with("missing", missing.iter().map(of_missing).collect::<Vec<_>>())
+                .retry_after(limits::RETRY_AFTER_S),
+            RequestError::KeyReused => Self::new(Kind::IdempotencyKeyReused, detail)
+                .with("header", writing::IDEMPOTENCY_KEY),
+            RequestError::UnknownVersion { version } => Self::new(
+                Kind::UnknownVersion,
+                format!("{detail}, and if it was written elsewhere, send the token of the session that saw it"),
+            )
+            .with("version", version.to_string()),
+            RequestError::OneOf { index, key, error } => {
+                Self::from(*error).of_write(index, Some(key.as_str()))
+            }
+            RequestError::Count { count: 0, .. } => Self::new(Kind::BadEdit, detail),
+            RequestError::Count { count, max } => Self::new(Kind::WriteTooLarge, detail)
+                .with("size", count)
+                .with("size_max", max),
+            RequestError::SessionTooLong { bytes, max } => bad_header(session::TOKEN, detail)
+                .with("size", bytes)
+                .with("size_max", max),
+            RequestError::ConflictsThen => {
+                Self::new(Kind::BadQuery, detail).with("parameter", "conflicts")
+            }
             RequestError::Limit { .. } => {
                 Self::new(Kind::BadQuery, detail).with("parameter", "limit")
             }
             _ => Self::new(Kind::Internal, detail),
         }
     }
+}
+
+fn of_missing(missing: &Missing) -> Value {
+    json!({
+        "ns": missing.namespace,
+        "name": missing.name,
+        "datacenter": missing.datacenter,
+        "batches": missing.batches,
+    })
 }
 
 impl From<EditError> for Problem {
@@ -66,6 +101,10 @@ impl From<EditError> for Problem {
             | EditError::TooDeep { path }
             | EditError::Reserved { path }
             | EditError::Overflow { path } => does_not_fit(path),
+            EditError::NotInList { path, kind } => does_not_fit(path).with("expected", kind),
+            EditError::Element { path, len } => does_not_fit(path)
+                .with("size", len)
+                .with("size_max", anabranch::limits::SET_ELEMENT_BYTES_MAX),
             EditError::MoveIntoItself { from, path } => does_not_fit(path).with("from", from),
             EditError::Root | EditError::NotAnObject { .. } => does_not_fit(String::new()),
             EditError::TooLarge { value, max, .. } => Self::new(Kind::WriteTooLarge, detail)

@@ -96,6 +96,8 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    repeated: Counter,
+    behind: Counter,
 }
 
 impl Metrics {
@@ -115,11 +117,35 @@ impl Metrics {
             Unit::Seconds,
             latency.clone(),
         );
+        let (repeated, behind) = (Counter::default(), Counter::default());
+        registry.register(
+            "writes_repeated",
+            "Writes that were asked for again with their idempotency key, and not done again",
+            repeated.clone(),
+        );
+        registry.register(
+            "sessions_behind",
+            "Requests refused because this node did not come to see in time what their session has; a rise means that \
+             links are slow or down, or that clients wait too briefly",
+            behind.clone(),
+        );
         Self {
             registry,
             requests,
             latency,
+            repeated,
+            behind,
         }
+    }
+
+    /// Counts a write that was asked for again.
+    pub(super) fn repeated(&self) {
+        self.repeated.inc();
+    }
+
+    /// Counts a request whose session had seen more than this node.
+    pub(super) fn was_behind(&self) {
+        self.behind.inc();
     }
 
     /// Counts a request that was answered.
@@ -192,6 +218,11 @@ fn of_node(report: &Report, feeds: usize) -> Registry {
         "requests_open",
         "Requests inside the replica; a rise means that the disk does not keep up",
         replica.requests_open,
+    );
+    gauge(
+        "sessions_waiting",
+        "Of those, requests that wait for what their session has seen elsewhere; a rise means that links are slow or down",
+        replica.sessions_waiting,
     );
     gauge(
         "documents_loaded",

@@ -1,12 +1,14 @@
 //! HTTP, as a translation of requests to the node's methods and back.
 //!
-//! * [`address`], [`query`], [`guard`], [`body`], [`edits`]: what a request says, without any I/O;
-//! * [`documents`], [`events`], [`cluster`], [`probes`], [`metrics`]: the endpoints;
+//! * [`address`], [`query`], [`reading`], [`header`], [`guard`], [`session`], [`body`], [`edits`]: what a request says;
+//! * [`writing`]: what all writes have in common;
+//! * [`documents`], [`batch`], [`events`], [`cluster`], [`probes`], [`metrics`]: the endpoints;
 //! * [`problem`], [`failure`]: errors; [`reserved`]: what is promised and not there yet;
 //! * [`server`]: sockets, bounds on them, and draining.
 
 pub(crate) mod address;
 mod answer;
+mod batch;
 mod body;
 mod cluster;
 mod documents;
@@ -14,25 +16,30 @@ mod edits;
 mod events;
 mod failure;
 mod guard;
+mod header;
 mod metrics;
 mod probes;
 pub(crate) mod problem;
 mod query;
+mod reading;
 mod reserved;
 pub(crate) mod server;
+pub(crate) mod session;
 #[cfg(test)]
 mod tests;
+pub(crate) mod writing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anabranch::Node;
+use anabranch::{Answer, Error, Node, Request as Asked, RequestError, Session};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Response, Uri};
+use axum::http::{HeaderMap, Response, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -47,28 +54,53 @@ pub(crate) struct Service {
     feeds: Arc<Semaphore>,
     /// True once the node is to stop.
     closing: watch::Receiver<bool>,
+    /// How long a request may wait for what its session has seen.
+    session_wait_max: Duration,
+}
+
+impl Service {
+    fn new(node: Node, session_wait_max: Duration, closing: watch::Receiver<bool>) -> Self {
+        Self {
+            node,
+            metrics: Metrics::new(),
+            feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
+            closing,
+            session_wait_max,
+        }
+    }
+
+    fn session(&self, headers: &HeaderMap) -> Result<Session, Problem> {
+        session::of(headers, self.session_wait_max)
+    }
+
+    async fn ask(&self, asked: Asked, session: Session) -> Result<Answer, Problem> {
+        let answer = self.node.ask(asked, session).await;
+        if let Err(Error::Request(RequestError::Behind { .. })) = &answer {
+            self.metrics.was_behind();
+        }
+        Ok(answer?)
+    }
 }
 
 /// All endpoints over one node.
-pub(crate) fn router(node: Node, closing: watch::Receiver<bool>) -> Router {
-    let service = Arc::new(Service {
-        node,
-        metrics: Metrics::new(),
-        feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
-        closing,
-    });
+pub(crate) fn router(
+    node: Node,
+    session_wait_max: Duration,
+    closing: watch::Receiver<bool>,
+) -> Router {
+    let service = Arc::new(Service::new(node, session_wait_max, closing));
     Router::new()
         .route("/", get(index))
         .route("/v1/docs/{ns}", get(documents::list))
         // An empty key gets an error of its own.
         .route("/v1/docs/{ns}/", document_routes())
         .route("/v1/docs/{ns}/{*key}", document_routes())
+        .route("/v1/batch", post(batch::write))
         .route("/v1/events", get(events::follow))
         .route("/v1/cluster", get(cluster::show))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(metrics::show))
-        .route("/v1/batch", any(to_come))
         .route("/v1/cluster/verify", any(to_come))
         .route("/automerge", any(to_come))
         .route("/openapi.json", any(to_come))
@@ -86,7 +118,7 @@ fn document_routes() -> MethodRouter<Arc<Service>> {
         .delete(documents::delete)
 }
 
-/// Around every request: refuses what is to come, bounds the time, counts.
+/// Around every request: bounds the time, counts.
 async fn attend(
     State(service): State<Arc<Service>>,
     request: Request,
@@ -95,12 +127,13 @@ async fn attend(
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = match reserved::headers(request.headers()) {
-        Err(problem) => problem.into_response(),
-        Ok(()) => match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => timed_out().into_response(),
-        },
+    // What is malformed, or too long, is for the endpoint to refuse.
+    let waits = session::asked(request.headers()).ok().flatten();
+    let waits = waits.unwrap_or_default().min(service.session_wait_max);
+    let within = limits::REQUEST_TIMEOUT.saturating_add(waits);
+    let response = match tokio::time::timeout(within, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => timed_out(within).into_response(),
     };
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     service
@@ -109,12 +142,12 @@ async fn attend(
     response
 }
 
-fn timed_out() -> Problem {
+fn timed_out(within: Duration) -> Problem {
     Problem::new(
         Kind::TimedOut,
         format!(
             "no answer within {} s. Whether a write was taken is not known: read the document before writing again",
-            limits::REQUEST_TIMEOUT.as_secs()
+            within.as_secs()
         ),
     )
     .retry_after(limits::RETRY_AFTER_S)

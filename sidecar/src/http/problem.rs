@@ -37,17 +37,21 @@ kinds! {
     Busy: "busy", SERVICE_UNAVAILABLE, "Too much is under way at this node";
     DocumentNotFound: "document-not-found", NOT_FOUND, "No such document";
     EditDoesNotFit: "edit-does-not-fit", UNPROCESSABLE_ENTITY, "The edit does not fit the document";
+    IdempotencyKeyReused: "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key came with another write before";
     Internal: "internal", INTERNAL_SERVER_ERROR, "A bug of Anabranch";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
     NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";
     PositionGone: "position-gone", GONE, "The log of this node does not have that position";
     PreconditionFailed: "precondition-failed", PRECONDITION_FAILED, "The document is not as the request requires";
+    ReplicaBehind: "replica-behind", SERVICE_UNAVAILABLE, "This node has not seen yet what the session has";
     RequestTimeout: "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
+    SeveralNamespaces: "several-namespaces", BAD_REQUEST, "A batch is of one namespace";
     ShuttingDown: "shutting-down", SERVICE_UNAVAILABLE, "This node is shutting down";
     StoreFailed: "store-failed", SERVICE_UNAVAILABLE, "The store of this node failed";
     TestFailed: "test-failed", CONFLICT, "A test of the JSON Patch did not hold";
     TimedOut: "timed-out", SERVICE_UNAVAILABLE, "The answer took too long";
     UnknownPath: "unknown-path", NOT_FOUND, "Nothing is at this path";
+    UnknownVersion: "unknown-version", NOT_FOUND, "No such version is known here";
     UnsupportedMediaType: "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type";
     WriteTooLarge: "write-too-large", PAYLOAD_TOO_LARGE, "The write is too large";
 }
@@ -79,6 +83,23 @@ impl Problem {
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.members.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// As that of one write of several. What was an index before is that of the write's edit.
+    pub(crate) fn of_write(mut self, index: usize, key: Option<&str>) -> Self {
+        let members = &mut self.0.members;
+        if let Some(edit) = members.remove("index") {
+            members.insert("edit".to_owned(), edit);
+        }
+        self.0.detail = match key {
+            Some(key) => format!("write {index} ({key}): {}", self.0.detail),
+            None => format!("write {index}: {}", self.0.detail),
+        };
+        let problem = self.with("index", index);
+        match key {
+            Some(key) => problem.with("key", key),
+            None => problem,
+        }
     }
 
     /// With a header.

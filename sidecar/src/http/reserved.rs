@@ -1,17 +1,8 @@
 //! What the interface has promised and this version does not have yet. It is refused, never ignored: a
 //! caller that asks for it relies on it.
 
-use axum::http::HeaderMap;
-
 use super::problem::{Kind, Problem};
-use super::query::Query;
-
-const HEADERS: [&str; 4] = [
-    "anabranch-token",
-    "anabranch-wait",
-    "base-version",
-    "idempotency-key",
-];
+use super::query::{Query, refusal};
 
 /// A problem that names a feature to come.
 pub(super) fn feature(what: &str) -> Problem {
@@ -22,29 +13,37 @@ pub(super) fn feature(what: &str) -> Problem {
     .with("feature", what)
 }
 
-/// Refuses headers to come.
-pub(super) fn headers(headers: &HeaderMap) -> Result<(), Problem> {
-    match HEADERS.iter().find(|name| headers.contains_key(**name)) {
-        Some(name) => Err(feature(&format!("the header `{name}`"))),
-        None => Ok(()),
+/// Refuses what a write may ask for beyond being durable here, which it always is.
+pub(super) fn acknowledgement(query: &mut Query) -> Result<(), Problem> {
+    let Some(ack) = query.text("ack") else {
+        return Ok(());
+    };
+    match (&*ack, ack.parse::<u16>()) {
+        ("local", _) | (_, Ok(1)) => Ok(()),
+        ("all", _) | (_, Ok(2..)) => Err(feature("`ack` by more than this node")),
+        _ => Err(refusal(
+            "ack",
+            format!("`ack` must be `local`, `all` or a number of datacenters, not {ack:?}"),
+        )),
     }
 }
 
-/// Refuses what a write may ask for beyond being durable here.
-pub(super) fn of_write(query: &mut Query) -> Result<(), Problem> {
-    match query.text("ack").as_deref() {
-        None | Some("local") => Ok(()),
-        Some(_) => Err(feature("`ack` other than `local`")),
-    }
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
 
-/// Refuses readings to come.
-pub(super) fn of_read(query: &mut Query) -> Result<(), Problem> {
-    if query.text("at").is_some() {
-        return Err(feature("`at`"));
-    }
-    match query.flag("conflicts")? {
-        true => Err(feature("`conflicts`")),
-        false => Ok(()),
+    #[test]
+    fn only_what_a_write_does_anyway_is_taken() {
+        let ask = |query| acknowledgement(&mut Query::parse(Some(query)).unwrap());
+        for taken in ["", "ack=local", "ack=1"] {
+            ask(taken).unwrap();
+        }
+        for later in ["ack=2", "ack=all"] {
+            assert_eq!(ask(later).unwrap_err().kind(), Kind::NotSupportedYet);
+        }
+        for bad in ["ack", "ack=0", "ack=-1", "ack=ALL"] {
+            assert_eq!(ask(bad).unwrap_err().kind(), Kind::BadQuery, "{bad}");
+        }
     }
 }

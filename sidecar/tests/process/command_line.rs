@@ -17,7 +17,7 @@ fn run(node: &NodeProcess, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn said(node: &NodeProcess, arguments: &[&str]) -> String {
+pub(crate) fn said(node: &NodeProcess, arguments: &[&str]) -> String {
     let output = run(node, arguments);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{arguments:?}: {error}");
@@ -25,13 +25,13 @@ fn said(node: &NodeProcess, arguments: &[&str]) -> String {
 }
 
 #[track_caller]
-fn json_said(node: &NodeProcess, arguments: &[&str]) -> Value {
+pub(crate) fn json_said(node: &NodeProcess, arguments: &[&str]) -> Value {
     let arguments = [arguments, &["--output", "json"]].concat();
     serde_json::from_str(&said(node, &arguments)).unwrap()
 }
 
 #[track_caller]
-fn refused(node: &NodeProcess, arguments: &[&str], status: i32) -> String {
+pub(crate) fn refused(node: &NodeProcess, arguments: &[&str], status: i32) -> String {
     let output = run(node, arguments);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");

@@ -4,6 +4,8 @@
 mod certificates;
 mod client;
 mod command_line;
+mod command_sessions;
 mod crash;
 mod node;
+mod sessions;
 mod startup;

@@ -72,6 +72,39 @@ async fn both_patches_and_edits_do_what_they_say() {
 }
 
 #[tokio::test]
+async fn quantities_and_sets_are_edited_by_intent() {
+    let bed = Bed::new().await;
+    let edit = async |edits: &str| {
+        let reply = bed
+            .ops(&format!("{DOC}/ops"), &format!("{{\"ops\": [{edits}]}}"))
+            .await;
+        reply.version();
+        bed.get(DOC).await.json()
+    };
+    let made = edit(
+        r#"{"op": "adjust", "path": "/items/1/qty", "by": 3},
+           {"op": "set_add", "path": "/tags", "value": "b"},
+           {"op": "set_add", "path": "/tags", "value": 1},
+           {"op": "set_add", "path": "/tags", "value": 1.0}"#,
+    );
+    let made = made.await;
+    assert_eq!(made, json!({"items": {"1": {"qty": 3}}, "tags": [1, "b"]}));
+    let changed = edit(
+        r#"{"op": "adjust", "path": "/items/1/qty", "by": -1},
+           {"op": "set_remove", "path": "/tags", "value": "b"},
+           {"op": "set_remove", "path": "/tags", "value": "never there"}"#,
+    );
+    let changed = changed.await;
+    assert_eq!(changed, json!({"items": {"1": {"qty": 2}}, "tags": [1]}));
+    let long = format!(
+        r#"{{"ops": [{{"op": "set_add", "path": "/tags", "value": "{}"}}]}}"#,
+        "x".repeat(5_000)
+    );
+    let refused = bed.ops(&format!("{DOC}/ops"), &long).await;
+    assert_eq!(refused.problem(422, "edit-does-not-fit")["size_max"], 4_096);
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_gone() {
     let bed = Bed::new().await;
     bed.put(DOC, "{}").await;

@@ -1,11 +1,14 @@
 //! The endpoints over a real node in a temporary directory, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod batches;
 mod documents;
 mod draining;
 mod events;
+mod history;
 mod operations;
 mod refusals;
+mod sessions;
 
 use anabranch::{Config, Node};
 use axum::Router;
@@ -17,6 +20,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::router;
+use crate::limits;
 
 /// A node and its endpoints.
 struct Bed {
@@ -39,7 +43,7 @@ impl Bed {
         let node = Node::open(Config::new(dir.path())).await.unwrap();
         let (close, closing) = watch::channel(false);
         Self {
-            router: router(node.clone(), closing.clone()),
+            router: router(node.clone(), limits::SESSION_WAIT_MAX, closing.clone()),
             node,
             close,
             closing,
