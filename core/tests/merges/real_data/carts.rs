@@ -150,7 +150,7 @@ impl Shop {
                 }
             }
         }
-        if self.random.one_in(4_000) {
+        if self.random.one_in(2_000) {
             self.bed.restart(self.random.below(SITES));
             self.restarts += 1;
         }
