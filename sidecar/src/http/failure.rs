@@ -95,7 +95,14 @@ impl From<EditError> for Problem {
             } => does_not_fit(path)
                 .with("found", found)
                 .with("expected", expected),
-            EditError::Index { path, len, .. } => does_not_fit(path).with("index_max", len),
+            EditError::Index {
+                path,
+                last: Some(last),
+                ..
+            } => does_not_fit(path).with("index_max", last),
+            EditError::Index {
+                path, last: None, ..
+            } => does_not_fit(path),
             EditError::Splice { path, len, .. } => does_not_fit(path).with("length", len),
             EditError::NotFound { path }
             | EditError::TooDeep { path }
