@@ -2,6 +2,7 @@
 //!
 //! automerge stays inside this module. What others see are JSON values, versions, and changes as bytes.
 
+mod cells;
 mod conflicts;
 mod difference;
 mod equalise;

@@ -8,10 +8,11 @@ use automerge::legacy::OpType;
 use automerge::transaction::Transactable;
 use automerge::{ObjId, ScalarValue};
 
+use super::cells::{Cell, Part};
 use super::pen::{Crdt, Pen};
 use super::places::{Place, check_key};
 use super::slots::Kind;
-use super::standing::{Cell, Part, Standing, is_integer};
+use super::standing::{Standing, is_integer};
 use crate::{EditError, Path, limits};
 
 impl Pen<'_> {

@@ -10,9 +10,10 @@ use automerge::{
 };
 use bytes::Bytes;
 
+use super::cells::{Cell, Part};
 use super::intake;
 use super::slots::{Kind, ROOT_REVIVAL};
-use super::standing::{Cell, Part, View, is_there};
+use super::standing::{View, is_there};
 use crate::{EditError, limits};
 
 /// Writes to one document and gathers the changes that come of it, in causal order.
