@@ -104,13 +104,22 @@ impl Cell {
         }
     }
 
-    /// What a kind consists of here, buried or not.
+    /// What a kind consists of here, buried or not. Whatever else somebody put where its parts stand has no
+    /// meaning.
     pub(super) fn members(&self, kind: Kind) -> impl Iterator<Item = &Part> {
         let values = self
             .values
             .iter()
             .filter(move |part| part.kind() == Some(kind));
-        let parts = self.parts.iter().filter(move |(of, _)| *of == kind);
+        let made_of = match kind {
+            Kind::Quantity => Kind::Counter,
+            Kind::Set => Kind::Map,
+            kind => kind,
+        };
+        let parts = self
+            .parts
+            .iter()
+            .filter(move |(of, part)| *of == kind && part.kind() == Some(made_of));
         values.chain(parts.map(|(_, part)| part))
     }
 

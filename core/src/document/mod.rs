@@ -27,6 +27,8 @@ mod merges;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
+mod strange;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

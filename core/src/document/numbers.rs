@@ -108,6 +108,7 @@ impl Pen<'_> {
         } else {
             kind.slot(&cell.name)
         };
+        self.pass_over_graves(maps, cell, kind)?;
         self.before_counting()?;
         self.doc
             .put(Self::primary(maps), key, ScalarValue::counter(by))

@@ -101,11 +101,7 @@ impl<'a> View<'a> {
         }
         let mut claims = Vec::new();
         for kind in [Kind::Map, Kind::List, Kind::Text, Kind::Set] {
-            let mut members: Vec<_> = cell
-                .members(kind)
-                .filter(|part| matches!(part.value, Stored::Object(_)))
-                .map(|part| part.id.clone())
-                .collect();
+            let mut members: Vec<_> = cell.members(kind).map(|part| part.id.clone()).collect();
             members.sort();
             #[cfg(feature = "planted")]
             if self.planted == Some(crate::Planted::LocalIdentity) && members.len() > 1 {
