@@ -387,6 +387,8 @@ pub struct Listed {
 pub struct Visible {
     /// Where it stands in this replica's log.
     pub lsn: Lsn,
+    /// The namespace that it is a step in, also if it changed no document.
+    pub namespace: Namespace,
     /// Who wrote it.
     pub origin: Origin,
     /// Which of the writer's batches it is.

@@ -217,7 +217,11 @@ impl Replica {
     ) {
         match stored {
             Some(stored) if !self.is_expired(now, stored.time_ms) => {
-                self.repeat(writing, Ticket(0), stored.bytes);
+                // The store may show a batch before it says that it is durable: then the answer waits, and
+                // with it goes a token that covers the batch.
+                if let Some(writing) = self.unless_repeated(now, writing) {
+                    self.repeat(writing, Ticket(0), stored.bytes);
+                }
             }
             _ => self.write(now, writing),
         }
