@@ -531,10 +531,9 @@ pub struct Missing {
 fn missing_text(missing: &[Missing]) -> String {
     let each = missing.iter().map(|missing| {
         let of = missing.name.as_deref().unwrap_or("a replica unknown here");
-        format!(
-            "{} batches of {of} in {}",
-            missing.batches, missing.namespace
-        )
+        let (count, namespace) = (missing.batches, &missing.namespace);
+        let batches = if count == 1 { "batch" } else { "batches" };
+        format!("{count} {batches} of {of} in {namespace}")
     });
     each.collect::<Vec<_>>().join(", ")
 }
