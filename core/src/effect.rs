@@ -520,6 +520,8 @@ pub enum RequestError {
 pub struct Missing {
     /// Where.
     pub namespace: Namespace,
+    /// The writer, if it is known here.
+    pub replica: Option<ReplicaId>,
     /// The writer's name, if it is known here.
     pub name: Option<String>,
     /// The writer's datacenter, if it is known here.
@@ -530,7 +532,11 @@ pub struct Missing {
 
 fn missing_text(missing: &[Missing]) -> String {
     let each = missing.iter().map(|missing| {
-        let of = missing.name.as_deref().unwrap_or("a replica unknown here");
+        let of = match (&missing.name, &missing.replica) {
+            (Some(name), _) => name.clone(),
+            (None, Some(replica)) => format!("replica {replica}"),
+            (None, None) => "a replica unknown here".to_owned(),
+        };
         let (count, namespace) = (missing.batches, &missing.namespace);
         let batches = if count == 1 { "batch" } else { "batches" };
         format!("{count} {batches} of {of} in {namespace}")

@@ -239,6 +239,12 @@ pub enum EditError {
         /// Whether it is a number, but past the end.
         past: bool,
     },
+    /// A number of more digits than 64 bits hold.
+    #[error("{path:?}: a number in there is too large to be stored; put it as a string")]
+    Number {
+        /// Where the value goes.
+        path: String,
+    },
     /// Numbers in lists can't be counted.
     #[error("{path:?} is an element of a list, which can't be {kind}: put the number into a map")]
     NotInList {

@@ -40,6 +40,7 @@ use serde_json::Value;
 
 use crate::{Conflict, EditError, Intent, Origin};
 pub(crate) use intake::Refusal;
+pub(crate) use scalars::normalised;
 use standing::View;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on

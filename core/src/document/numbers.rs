@@ -44,6 +44,7 @@ impl Pen<'_> {
                         check_sum(value.as_i64().unwrap_or(0), by, path)?;
                         self.begin(&maps, &cell, kind, by)
                     }
+                    Some(Standing::Register(ScalarValue::Uint(_))) => Err(overflow(path)),
                     Some(standing) => Err(EditError::TypeMismatch {
                         path: path.to_string(),
                         found: standing.describe(),

@@ -76,6 +76,7 @@ impl From<RequestError> for Problem {
 fn of_missing(missing: &Missing) -> Value {
     json!({
         "ns": missing.namespace,
+        "replica": missing.replica,
         "name": missing.name,
         "datacenter": missing.datacenter,
         "batches": missing.batches,
@@ -107,7 +108,8 @@ impl From<EditError> for Problem {
             EditError::NotFound { path }
             | EditError::TooDeep { path }
             | EditError::Reserved { path }
-            | EditError::Overflow { path } => does_not_fit(path),
+            | EditError::Overflow { path }
+            | EditError::Number { path } => does_not_fit(path),
             EditError::NotInList { path, kind } => does_not_fit(path).with("expected", kind),
             EditError::Element { path, len } => does_not_fit(path)
                 .with("size", len)
