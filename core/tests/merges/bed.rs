@@ -1,16 +1,16 @@
 //! Three replicas in one process: stores in memory, links that are there when a test says so, time that
 //! passes when it must.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use anabranch_core::persist::{
     Checkpoint, Commit, Continuity, Fetch, Fetched, LogRecord, Recovery, StoredDocument,
     StoredReceipt,
 };
 use anabranch_core::{
-    Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Namespace, Notice, Now,
-    Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room, Session, Version,
-    Write, Written,
+    Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Lsn, Namespace, Notice,
+    Now, Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room, Session,
+    Version, Visible, Write, Written,
 };
 use bytes::Bytes;
 
@@ -19,6 +19,9 @@ use crate::reading::Shown;
 pub(crate) const SITES: usize = 3;
 const NAMESPACE: &str = "n";
 
+/// How many of each replica's batches somebody holds.
+pub(crate) type Held = [u64; SITES];
+
 /// What a store holds; it answers as a real one does, at once.
 #[derive(Default)]
 struct Store {
@@ -26,14 +29,22 @@ struct Store {
     documents: BTreeMap<DocumentId, StoredDocument>,
     checkpoint: Option<Checkpoint>,
     receipts: Vec<StoredReceipt>,
+    /// Document states that it was ever given.
+    folds: usize,
 }
 
 impl Store {
     fn commit(&mut self, commit: Commit) {
+        self.folds += commit.documents.len();
         self.log.extend(commit.log);
         self.documents.extend(commit.documents);
         self.receipts.extend(commit.receipts);
         self.checkpoint = commit.checkpoint.or(self.checkpoint.take());
+    }
+
+    /// The log from a position on.
+    fn since(&self, from: Lsn) -> &[LogRecord] {
+        &self.log[self.log.partition_point(|record| record.lsn < from)..]
     }
 
     fn fetch(&self, fetch: Fetch) -> Fetched {
@@ -63,8 +74,7 @@ impl Store {
             }
             Fetch::Log { from, bytes_max } => {
                 let mut bytes = 0;
-                let records = self.log.iter().skip_while(|record| record.lsn < from);
-                let records = records.take_while(|record| {
+                let records = self.since(from).iter().take_while(|record| {
                     let room = bytes < bytes_max;
                     bytes += record.bytes.len();
                     room
@@ -78,12 +88,26 @@ impl Store {
 struct Site {
     replica: Replica,
     store: Store,
-    /// The link that is up, and the frames on their way out.
-    link: Option<LinkId>,
-    frames: VecDeque<Bytes>,
+    /// The links that are up.
+    wires: BTreeMap<LinkId, Wire>,
     replies: Vec<Result<Answer, RequestError>>,
-    /// The writes that it holds: whose, and which of that replica's.
-    writes: BTreeSet<(usize, u64)>,
+    held: Held,
+}
+
+/// One direction of a link.
+struct Wire {
+    to: usize,
+    /// On their way, in order.
+    frames: VecDeque<Bytes>,
+}
+
+impl Site {
+    fn link_to(&self, other: usize) -> Option<LinkId> {
+        let mut wires = self.wires.iter();
+        wires
+            .find(|(_, wire)| wire.to == other)
+            .map(|(link, _)| *link)
+    }
 }
 
 pub(crate) struct Bed {
@@ -95,10 +119,13 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new() -> Self {
-        let room = Room {
+        Self::with_room(Room {
             checkpoint_records: 1,
             ..Room::default()
-        };
+        })
+    }
+
+    pub(crate) fn with_room(room: Room) -> Self {
         let mut bed = Self {
             sites: Vec::new(),
             now_ms: 1_000,
@@ -108,14 +135,12 @@ impl Bed {
         for site in 0..SITES {
             let store = Store::default();
             let replica = bed.open(site, &store, Continuity::New);
-            let (frames, replies, writes) = (VecDeque::new(), Vec::new(), BTreeSet::new());
             bed.sites.push(Site {
                 replica,
                 store,
-                link: None,
-                frames,
-                replies,
-                writes,
+                wires: BTreeMap::new(),
+                replies: Vec::new(),
+                held: Held::default(),
             });
         }
         bed
@@ -133,31 +158,36 @@ impl Bed {
             log_end: store.log.last().map(|record| record.lsn),
         };
         let (mut replica, from) = Replica::recover(config, recovery).expect("its own checkpoint");
-        let records = store.log.iter().filter(|record| record.lsn >= from);
         replica
-            .replay(records.cloned().collect())
+            .replay(store.since(from).to_vec())
             .expect("its own log");
         replica.begin(from);
         replica
     }
 
-    /// The process ends and begins again, from what its store holds.
+    /// The process ends, and its links with it, and begins again from what its store holds.
     pub(crate) fn restart(&mut self, site: usize) {
+        for other in 0..SITES {
+            self.cut(site, other);
+        }
         self.sites[site].replica = self.open(site, &self.sites[site].store, Continuity::Proven);
     }
 
-    fn give(&mut self, site: usize, input: Input) {
-        let now = Now {
+    fn now(&self) -> Now {
+        Now {
             mono_ms: self.now_ms,
             wall_ms: self.now_ms,
-        };
+        }
+    }
+
+    fn give(&mut self, site: usize, input: Input) {
+        let now = self.now();
         let Site {
             replica,
             store,
-            link: up,
-            frames,
+            wires,
             replies,
-            ..
+            held,
         } = &mut self.sites[site];
         replica.handle(now, input);
         while let Some(output) = replica.poll() {
@@ -173,15 +203,15 @@ impl Bed {
                 }
                 Output::Send { link, frame } => {
                     let bytes = frame.len();
-                    if *up == Some(link) {
-                        frames.push_back(frame);
+                    if let Some(wire) = wires.get_mut(&link) {
+                        wire.frames.push_back(frame);
                     }
                     replica.handle(now, Input::Sent { link, bytes });
                 }
                 Output::Reply { reply, .. } => replies.push(reply),
                 Output::Disconnect { reason, .. } => panic!("disconnected: {reason}"),
                 Output::Notice(notice) => unwelcome(&notice),
-                Output::Visible(_) => {}
+                Output::Visible(visible) => count(held, &visible),
             }
         }
     }
@@ -226,11 +256,7 @@ impl Bed {
         let Reply::Written { mut documents, .. } = self.ask(site, request)? else {
             panic!("a write was answered by something else");
         };
-        let written = documents.pop().expect("one write, one answer");
-        if written.changed {
-            self.sites[site].writes.insert((site, self.counter));
-        }
-        Ok(written)
+        Ok(documents.pop().expect("one write, one answer"))
     }
 
     /// What one replica shows of a document, and its version.
@@ -253,22 +279,97 @@ impl Bed {
         }
     }
 
-    /// Links two replicas until both hold what either held.
-    pub(crate) fn sync(&mut self, a: usize, b: usize) {
+    /// The keys of all documents that one replica has.
+    pub(crate) fn keys(&mut self, site: usize) -> Vec<Key> {
+        let namespace = Namespace::new(NAMESPACE).expect("a name");
+        let (mut keys, mut after) = (Vec::new(), None);
+        loop {
+            let request = Request::Scan {
+                namespace: namespace.clone(),
+                prefix: String::new(),
+                after,
+                limit: 1_000,
+                values: false,
+            };
+            let Ok(Reply::Page(page)) = self.ask(site, request) else {
+                panic!("a listing was answered by something else");
+            };
+            keys.extend(page.documents.into_iter().map(|listed| listed.key));
+            after = page.next;
+            if after.is_none() {
+                return keys;
+            }
+        }
+    }
+
+    /// What one replica holds.
+    pub(crate) fn held(&self, site: usize) -> Held {
+        self.sites[site].held
+    }
+
+    /// How many document states one replica has ever written behind its log.
+    pub(crate) fn folds(&self, site: usize) -> usize {
+        self.sites[site].store.folds
+    }
+
+    /// Links two replicas, unless they are linked.
+    pub(crate) fn link(&mut self, a: usize, b: usize) {
+        if self.sites[a].link_to(b).is_some() {
+            return;
+        }
         self.counter += 1;
         let link = LinkId(self.counter);
-        for (site, other) in [(a, b), (b, a)] {
-            let peer = self.sites[other].replica.origin().replica;
-            self.sites[site].link = Some(link);
+        for (site, to) in [(a, b), (b, a)] {
+            let peer = self.sites[to].replica.origin().replica;
+            let frames = VecDeque::new();
+            self.sites[site].wires.insert(link, Wire { to, frames });
             self.give(site, Input::LinkUp { link, peer });
         }
-        let both = &self.sites[a].writes | &self.sites[b].writes;
-        let holds_both = |site: &Site| site.store.log.len() == both.len();
+    }
+
+    /// Cuts two replicas off from each other, if they are linked; what is on its way is lost.
+    pub(crate) fn cut(&mut self, a: usize, b: usize) {
+        let Some(link) = self.sites[a].link_to(b) else {
+            return;
+        };
+        for site in [a, b] {
+            self.sites[site].wires.remove(&link);
+            self.give(site, Input::LinkDown { link });
+        }
+    }
+
+    /// Delivers the next frame that is on its way from one replica to another, if there is any.
+    pub(crate) fn deliver(&mut self, from: usize, to: usize) -> bool {
+        let Some(link) = self.sites[from].link_to(to) else {
+            return false;
+        };
+        let wire = self.sites[from].wires.get_mut(&link);
+        let Some(bytes) = wire.and_then(|wire| wire.frames.pop_front()) else {
+            return false;
+        };
+        self.give(to, Input::Frame { link, bytes });
+        true
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        for site in 0..SITES {
+            if self.sites[site].replica.wake_at() <= self.now_ms {
+                self.give(site, Input::Tick);
+            }
+        }
+    }
+
+    /// Links two replicas until both hold what either held, and then cuts them off again.
+    pub(crate) fn sync(&mut self, a: usize, b: usize) {
+        self.link(a, b);
+        let both: Held = std::array::from_fn(|of| self.held(a)[of].max(self.held(b)[of]));
         // What is not the speaker's own is asked for at the next tick.
         let end = self.now_ms + 10_000;
         loop {
-            while self.carry(a, b, link) | self.carry(b, a, link) {}
-            if [a, b].into_iter().all(|site| holds_both(&self.sites[site])) {
+            while self.deliver(a, b) | self.deliver(b, a) {}
+            if [a, b].into_iter().all(|site| self.held(site) == both) {
                 break;
             }
             self.now_ms = self.sites[a]
@@ -283,21 +384,7 @@ impl Bed {
             self.give(a, Input::Tick);
             self.give(b, Input::Tick);
         }
-        for site in [a, b] {
-            self.sites[site].link = None;
-            self.sites[site].frames.clear();
-            self.give(site, Input::LinkDown { link });
-            self.sites[site].writes.clone_from(&both);
-        }
-    }
-
-    fn carry(&mut self, from: usize, to: usize, link: LinkId) -> bool {
-        let frames = std::mem::take(&mut self.sites[from].frames);
-        let any = !frames.is_empty();
-        for bytes in frames {
-            self.give(to, Input::Frame { link, bytes });
-        }
-        any
+        self.cut(a, b);
     }
 
     /// Lets time pass until every document's state is compacted and stored.
@@ -312,6 +399,16 @@ impl Bed {
         }
         panic!("compaction does not end");
     }
+}
+
+/// Counts a batch, which must be its writer's next.
+fn count(held: &mut Held, visible: &Visible) {
+    let writer = usize::from(visible.origin.replica.0[0]) - 1;
+    held[writer] += 1;
+    assert_eq!(
+        held[writer], visible.seq.0,
+        "a batch of {writer} is missing"
+    );
 }
 
 fn unwelcome(notice: &Notice) {

@@ -223,7 +223,7 @@ impl Trial {
 }
 
 /// Equal but for the authors' names, which a replica may not have heard yet.
-fn alike(a: &Shown, b: &Shown) -> bool {
+pub(crate) fn alike(a: &Shown, b: &Shown) -> bool {
     let bare = |shown: &Shown| {
         let mut shown = shown.clone();
         for conflict in &mut shown.conflicts {
