@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::persist::ReceiptKey;
+use crate::persist::{LogRecord, ReceiptKey};
 use crate::{Key, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
@@ -77,6 +77,14 @@ pub struct DocumentWrite {
 }
 
 impl Batch {
+    /// The batches of a log record, for what looks at a log from outside.
+    ///
+    /// # Errors
+    /// When the record can't be read.
+    pub fn of_record(record: &LogRecord) -> Result<Vec<Arc<Self>>, DecodeError> {
+        decode(record.bytes.clone())
+    }
+
     /// About how many bytes it takes encoded.
     #[must_use]
     pub fn bytes(&self) -> usize {

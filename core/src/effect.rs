@@ -387,6 +387,8 @@ pub struct Listed {
 pub struct Visible {
     /// Where it stands in this replica's log.
     pub lsn: Lsn,
+    /// The namespace that it is a step in, also if it changed no document.
+    pub namespace: Namespace,
     /// Who wrote it.
     pub origin: Origin,
     /// Which of the writer's batches it is.
@@ -518,6 +520,8 @@ pub enum RequestError {
 pub struct Missing {
     /// Where.
     pub namespace: Namespace,
+    /// The writer, if it is known here.
+    pub replica: Option<ReplicaId>,
     /// The writer's name, if it is known here.
     pub name: Option<String>,
     /// The writer's datacenter, if it is known here.
@@ -528,11 +532,14 @@ pub struct Missing {
 
 fn missing_text(missing: &[Missing]) -> String {
     let each = missing.iter().map(|missing| {
-        let of = missing.name.as_deref().unwrap_or("a replica unknown here");
-        format!(
-            "{} batches of {of} in {}",
-            missing.batches, missing.namespace
-        )
+        let of = match (&missing.name, &missing.replica) {
+            (Some(name), _) => name.clone(),
+            (None, Some(replica)) => format!("replica {replica}"),
+            (None, None) => "a replica unknown here".to_owned(),
+        };
+        let (count, namespace) = (missing.batches, &missing.namespace);
+        let batches = if count == 1 { "batch" } else { "batches" };
+        format!("{count} {batches} of {of} in {namespace}")
     });
     each.collect::<Vec<_>>().join(", ")
 }

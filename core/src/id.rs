@@ -119,18 +119,28 @@ impl Lsn {
     }
 }
 
+fn article(noun: &str) -> &'static str {
+    match noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        true => "an",
+        false => "a",
+    }
+}
+
 /// Why a namespace or a key was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// Nothing there.
-    #[error("a {what} must not be empty")]
+    #[error("{} {what} must not be empty", article(what))]
     Empty {
         /// Namespace or key.
         what: &'static str,
     },
     /// Over the limit.
-    #[error("a {what} may have {max} bytes of UTF-8 at most; this one has {len}")]
+    #[error(
+        "{} {what} may have {max} bytes of UTF-8 at most; this one has {len}",
+        article(what)
+    )]
     TooLong {
         /// Namespace or key.
         what: &'static str,
@@ -140,7 +150,7 @@ pub enum NameError {
         len: usize,
     },
     /// A character that would make the name ambiguous or unprintable.
-    #[error("a {what} may not contain {character:?}: {why}")]
+    #[error("{} {what} may not contain {character:?}: {why}", article(what))]
     Character {
         /// Namespace or key.
         what: &'static str,

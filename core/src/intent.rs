@@ -1,6 +1,9 @@
 //! What a caller wants done to a document.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::{Path, limits};
@@ -26,6 +29,7 @@ pub enum Edit {
         /// The counter.
         path: Path,
         /// How much; negative to take away.
+        #[serde(deserialize_with = "whole")]
         by: i64,
     },
     /// Adds to a quantity, which is created at 0 where there is nothing.
@@ -33,6 +37,7 @@ pub enum Edit {
         /// The quantity.
         path: Path,
         /// How much; negative to take away.
+        #[serde(deserialize_with = "whole")]
         by: i64,
     },
     /// Adds to a set, which is created where there is nothing.
@@ -68,14 +73,61 @@ pub enum Edit {
         /// The text.
         path: Path,
         /// Where it begins.
+        #[serde(deserialize_with = "position")]
         at: usize,
         /// Characters to take away.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "position")]
         delete: usize,
         /// What to put there.
         #[serde(default)]
         insert: String,
     },
+}
+
+/// A whole number in either of the forms that JSON has for it: 2 and 2.0 are worth the same.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    // A number with a fraction of nothing is known by being a float, so the form is left open.
+    deserializer.deserialize_any(Whole)
+}
+
+fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let number = whole(deserializer)?;
+    usize::try_from(number).map_err(|_| {
+        de::Error::invalid_value(Unexpected::Signed(number), &"a whole number from 0 on")
+    })
+}
+
+struct Whole;
+
+impl Visitor<'_> for Whole {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number of up to 64 bits")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<i64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<i64, E> {
+        number
+            .try_into()
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<i64, E> {
+        // Beyond, a float no longer says which whole number was meant.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.fract() != 0.0 || number.abs() > EXACT {
+            return Err(E::invalid_value(Unexpected::Float(number), &self));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it is whole and within 2^53"
+        )]
+        Ok(number as i64)
+    }
 }
 
 /// One operation of JSON Patch (RFC 6902).
@@ -158,7 +210,8 @@ pub enum Guard {
 pub enum EditError {
     /// Something else stands at the path.
     #[error(
-        "{path:?} is {found}, and this edit needs {expected}: remove what is there first, or use another path"
+        "{} is {found}, and this edit needs {expected}: remove what is there first, or use another path",
+        place(path)
     )]
     TypeMismatch {
         /// Where.
@@ -185,6 +238,12 @@ pub enum EditError {
         dash: bool,
         /// Whether it is a number, but past the end.
         past: bool,
+    },
+    /// A number of more digits than 64 bits hold.
+    #[error("{path:?}: a number in there is too large to be stored; put it as a string")]
+    Number {
+        /// Where the value goes.
+        path: String,
     },
     /// Numbers in lists can't be counted.
     #[error("{path:?} is an element of a list, which can't be {kind}: put the number into a map")]
@@ -226,7 +285,7 @@ pub enum EditError {
         found: &'static str,
     },
     /// Nested too deep.
-    #[error("{path:?} would be nested deeper than {max} levels", max = limits::DEPTH_MAX)]
+    #[error("{} would be nested deeper than {max} levels", place(path), max = limits::DEPTH_MAX)]
     TooDeep {
         /// Where.
         path: String,
@@ -274,6 +333,14 @@ pub enum EditError {
     Internal(String),
 }
 
+/// A path in a message, where the whole document has no name.
+fn place(path: &str) -> String {
+    match path {
+        "" => "the document".to_owned(),
+        path => format!("{path:?}"),
+    }
+}
+
 fn index_text(last: Option<usize>, dash: bool) -> String {
     match (last, dash) {
         (Some(last), true) => {
@@ -283,5 +350,49 @@ fn index_text(last: Option<usize>, dash: bool) -> String {
         (None, _) => {
             "the list is empty, so no index fits; append to it, or insert at \"-\"".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{from_str, json};
+
+    use super::*;
+
+    /// JSON writers that know floats alone write 2.0 where 2 is meant.
+    #[test]
+    fn a_step_is_a_whole_number_in_either_form() {
+        for (by, number) in [("2", 2), ("2.0", 2), ("-2e1", -20), ("-0.0", 0)] {
+            for op in ["adjust", "increment"] {
+                let edit = format!(r#"{{"op":"{op}","path":"/a","by":{by}}}"#);
+                let edit: Edit = from_str(&edit).unwrap();
+                assert_eq!(serde_json::to_value(edit).unwrap()["by"], json!(number));
+            }
+        }
+        let splice = r#"{"op":"splice","path":"/a","at":1.0,"delete":2.0}"#;
+        let Edit::Splice { at, delete, .. } = from_str(splice).unwrap() else {
+            panic!("it is a splice");
+        };
+        assert_eq!((at, delete), (1, 2));
+    }
+
+    #[test]
+    fn what_is_no_whole_number_is_refused_in_words() {
+        for by in ["2.5", "\"2\"", "null", "9223372036854775808", "1e300"] {
+            let edit = format!(r#"{{"op":"adjust","path":"/a","by":{by}}}"#);
+            let error = from_str::<Edit>(&edit).unwrap_err().to_string();
+            assert!(error.contains("a whole number"), "{by}: {error}");
+        }
+        let splice = r#"{"op":"splice","path":"/a","at":-1}"#;
+        let error = from_str::<Edit>(splice).unwrap_err().to_string();
+        assert!(error.contains("from 0 on"), "{error}");
+    }
+
+    #[test]
+    fn the_whole_document_is_named_as_such() {
+        let path = String::new();
+        let error = EditError::TooDeep { path };
+        assert!(error.to_string().starts_with("the document would be"));
     }
 }

@@ -63,3 +63,5 @@ pub const RECEIPTS_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const RECEIPTS_FORGOTTEN_PER_COMMIT_MAX: usize = 256;
 /// Longest time that a request waits for what its session has seen, in milliseconds.
 pub const SESSION_WAIT_MS_MAX: u64 = 60_000;
+/// Most branches of a document's history that a write on top of an old version leaves open.
+pub const HEADS_MAX: usize = 16;

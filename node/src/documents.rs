@@ -139,7 +139,7 @@ impl Node {
     }
 
     /// Writes several documents of a namespace: all or none, here and wherever it arrives. What became of
-    /// each, in order.
+    /// each, in order. No writes, such as those of drafts that nobody changed, are nothing to do.
     ///
     /// # Errors
     /// [`anabranch_core::RequestError::OneOf`] with what is wrong with one of them, and as for
@@ -150,7 +150,11 @@ impl Node {
         writes: impl IntoIterator<Item = Write>,
     ) -> Result<Vec<Written>, Error> {
         let namespace = Namespace::new(namespace)?;
-        let request = questions::batch(namespace, writes.into_iter().collect());
+        let writes: Vec<Write> = writes.into_iter().collect();
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = questions::batch(namespace, writes);
         questions::all_written(self.reply(request).await?)
     }
 

@@ -143,7 +143,11 @@ impl Visitor {
         writes: impl IntoIterator<Item = Write>,
     ) -> Result<Vec<Written>, Error> {
         let namespace = Namespace::new(namespace)?;
-        let request = questions::batch(namespace, writes.into_iter().collect());
+        let writes: Vec<Write> = writes.into_iter().collect();
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = questions::batch(namespace, writes);
         questions::all_written(self.ask(request).await?)
     }
 

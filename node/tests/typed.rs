@@ -219,6 +219,17 @@ async fn a_document_that_does_not_fit_is_left_alone() {
         "{error}"
     );
     assert_eq!(node.read::<Cart>("carts", "a").await.unwrap_err(), error);
+    #[derive(Deserialize, Debug)]
+    struct Whole {
+        #[serde(rename = "owner")]
+        _owner: String,
+    }
+    let error = node.read::<Whole>("carts", "a").await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("the document does not fit") && error.contains("missing field `owner`"),
+        "{error}"
+    );
     assert_eq!(json(&node, "a").await, Some(odd));
     node.shutdown().await.unwrap();
 }
@@ -243,5 +254,16 @@ async fn a_session_takes_typed_edits_along() {
             .value(),
         1
     );
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn drafts_that_nobody_changed_are_nothing_to_write() {
+    let (_dir, node) = alone().await;
+    let draft = node.draft::<Cart>("carts", "a").await.unwrap();
+    let write = draft.into_write().unwrap();
+    assert_eq!(node.batch("carts", write.clone()).await.unwrap(), []);
+    assert_eq!(node.session().batch("carts", write).await.unwrap(), []);
+    assert_eq!(json(&node, "a").await, None);
     node.shutdown().await.unwrap();
 }

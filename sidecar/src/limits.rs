@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Largest request body, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body over that limit which are still taken in, so that its sender comes to read the answer.
+pub(crate) const BODY_DRAINED_BYTES_MAX: usize = 16 << 20;
 /// How long a request's body may take to arrive.
 pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request's head may take to arrive, and how long an idle connection is kept.

@@ -1,36 +1,54 @@
-//! Clients ask, and what they are told is checked.
+//! Clients ask, keep their sessions, go from replica to replica, and repeat what was not answered.
 
 use std::collections::VecDeque;
 
 use anabranch_core::{
-    Answer, DocumentId, EditError, Input, Lsn, Namespace, Page, Reply, Request, RequestError,
-    RequestId, Session, Snapshot, Visible, Write, Written,
+    DocumentId, Frontier, IdempotencyKey, Input, Key, Lsn, Namespace, Request, RequestId, Session,
+    Version, Write,
 };
 
-use crate::ledger::{Fate, Mark};
 use crate::random::Random;
 use crate::schedule::Event;
+use crate::sessions::{Owed, Seen};
 use crate::trace::Topic;
-use crate::workload;
+use crate::workload::{self, Draft, Drafting};
 use crate::world::{Phase, World};
 
-/// Versions that a client remembers, for guards.
-const VERSIONS_REMEMBERED: usize = 4;
+/// Versions that a client remembers.
+pub(crate) const VERSIONS_REMEMBERED: usize = 8;
+/// A write is asked for so often at most.
+const TRIES_MAX: usize = 4;
 
 pub(crate) struct Client {
     pub(crate) site: usize,
-    random: Random,
+    pub(crate) random: Random,
     waiting: Option<RequestId>,
-    versions: VecDeque<String>,
+    /// None: it keeps no token.
+    pub(crate) session: Option<Seen>,
+    pub(crate) versions: VecDeque<(DocumentId, Version)>,
+    /// A write under an idempotency key that it may ask for again.
+    pub(crate) repeat: Option<Repeat>,
+}
+
+/// A write that can be asked for again.
+#[derive(Clone)]
+pub(crate) struct Repeat {
+    pub(crate) number: usize,
+    request: Request,
+    poison: Option<usize>,
+    tries: usize,
 }
 
 impl Client {
-    pub(crate) fn new(site: usize, random: Random) -> Self {
+    pub(crate) fn new(site: usize, mut random: Random) -> Self {
+        let session = random.chance(700).then(Seen::default);
         Self {
             site,
             random,
             waiting: None,
+            session,
             versions: VecDeque::new(),
+            repeat: None,
         }
     }
 }
@@ -38,28 +56,47 @@ impl Client {
 /// A request that has not been answered.
 pub(crate) struct Pending {
     pub(crate) site: usize,
-    client: Option<usize>,
-    asked: Asked,
+    /// None: nobody waits for the answer any more.
+    pub(crate) client: Option<usize>,
+    pub(crate) asked: Asked,
+    pub(crate) asked_us: u64,
+    /// What was durable there, and what the session had seen.
+    pub(crate) low: Frontier,
+    pub(crate) session: Option<Owed>,
 }
 
-enum Asked {
+pub(crate) enum Asked {
     Read {
         document: DocumentId,
-        owed: usize,
+        at: Option<Version>,
     },
     Write {
         number: usize,
+        namespace: Namespace,
+        /// The write of it that can't but fail.
+        poison: Option<usize>,
+        /// Under a key, and if so one that came with another write.
+        key: Option<Reused>,
+        based: bool,
     },
     Scan {
         namespace: Namespace,
-        values: bool,
+        prefix: String,
+        after: Option<Key>,
         limit: usize,
+        values: bool,
     },
+    Versions(DocumentId),
+    Diff(DocumentId, [Version; 2]),
     Changes {
         after: Lsn,
     },
+    /// The simulator's own, answered on the spot.
     Probe,
 }
+
+/// Whether an idempotency key came with another write before.
+pub(crate) type Reused = bool;
 
 impl Pending {
     /// Whether it is the subscriber's, which never ends.
@@ -69,8 +106,18 @@ impl Pending {
 
     pub(crate) fn write(&self) -> Option<usize> {
         match self.asked {
-            Asked::Write { number } => Some(number),
-            Asked::Read { .. } | Asked::Scan { .. } | Asked::Changes { .. } | Asked::Probe => None,
+            Asked::Write { number, .. } => Some(number),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&Namespace> {
+        match &self.asked {
+            Asked::Read { document, .. } | Asked::Versions(document) | Asked::Diff(document, _) => {
+                Some(&document.namespace)
+            }
+            Asked::Write { namespace, .. } | Asked::Scan { namespace, .. } => Some(namespace),
+            Asked::Changes { .. } | Asked::Probe => None,
         }
     }
 }
@@ -84,63 +131,260 @@ impl World {
         let client = &mut self.clients[index];
         let pause = client.random.tail(1_000, self.plan.think_us_max * 2);
         self.schedule.after(pause, Event::Client(index));
-        let site = client.site;
-        if client.waiting.is_some() || self.machines[site].process.is_none() {
+        self.lose_patience(index);
+        if self.clients[index].waiting.is_some() {
             return;
         }
-        let (request, asked) = match client.random.between(0, 99) {
-            0..58 => {
-                let number = self.ledger.writes.len();
-                let versions: Vec<_> = client.versions.iter().cloned().collect();
-                let draft = workload::draft(&mut client.random, &self.plan, number, &versions);
-                self.ledger.open(site, draft.document.clone(), draft.mark);
-                let write = Write {
-                    key: draft.document.key,
-                    intent: draft.intent,
-                    guard: draft.guard,
-                    base: None,
-                };
-                let request = Request::Write {
-                    namespace: draft.document.namespace,
-                    writes: vec![write],
-                    idempotency: None,
-                };
-                (request, Asked::Write { number })
+        self.wander(index);
+        let site = self.clients[index].site;
+        if self.machines[site].process.is_none() {
+            return;
+        }
+        if let Some((request, asked)) = self.wish(index, site) {
+            self.ask_as(index, site, asked, request);
+        }
+    }
+
+    /// Whoever has a key waits no longer than they like, and asks again.
+    fn lose_patience(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if let (Some(id), Some(_)) = (client.waiting, &client.repeat)
+            && client.random.chance(250)
+        {
+            client.waiting = None;
+            if let Some(pending) = self.requests.get_mut(&id) {
+                pending.client = None;
             }
-            58..92 => {
+            self.tally.given_up += 1;
+        }
+    }
+
+    /// Now and then a client goes to another replica, wherever that stands, or meets another client.
+    fn wander(&mut self, index: usize) {
+        let down = self.machines[self.clients[index].site].process.is_none();
+        let replicas = self.machines.len();
+        let clients = self.clients.len();
+        let client = &mut self.clients[index];
+        if client.random.chance(if down { 500 } else { 120 }) {
+            let site = client.random.index(replicas);
+            self.tally.hops += u64::from(site != client.site);
+            client.site = site;
+        }
+        if client.random.chance(20) {
+            let other = client.random.index(clients);
+            let theirs = self.clients[other].session.clone();
+            if let (Some(mine), Some(theirs)) = (&mut self.clients[index].session, theirs) {
+                mine.merge(&theirs);
+            }
+        }
+    }
+
+    fn wish(&mut self, index: usize, site: usize) -> Option<(Request, Asked)> {
+        if self.clients[index].repeat.is_some() && self.clients[index].random.chance(800) {
+            return self.ask_again(index);
+        }
+        match self.clients[index].random.between(0, 99) {
+            0..52 => Some(self.wish_write(index)),
+            52..54 => self.wish_reused_key(index, site),
+            54..80 => {
+                let client = &mut self.clients[index];
                 let document = workload::any_document(&mut client.random, &self.plan);
-                let owed = self.ledger.acknowledged_here(site, &document);
-                (
-                    Request::Read {
-                        document: document.clone(),
-                        at: None,
-                        conflicts: false,
-                    },
-                    Asked::Read { document, owed },
-                )
+                let request = Request::Read {
+                    document: document.clone(),
+                    at: None,
+                    conflicts: client.random.chance(150),
+                };
+                let at = None;
+                Some((request, Asked::Read { document, at }))
+            }
+            80..88 => self.wish_history(index),
+            _ => {
+                let request = workload::listing(&mut self.clients[index].random);
+                let asked = Asked::of_scan(&request)?;
+                Some((request, asked))
+            }
+        }
+    }
+
+    fn draft(&mut self, index: usize, namespace: Namespace, sure: bool) -> Draft {
+        let client = &mut self.clients[index];
+        let versions = client.versions.iter();
+        let drafting = Drafting {
+            plan: &self.plan,
+            ledger: &self.ledger,
+            number: self.ledger.writes.len(),
+            versions: versions.map(|(_, version)| version.to_string()).collect(),
+        };
+        drafting.draft(&mut client.random, namespace, sure)
+    }
+
+    fn wish_write(&mut self, index: usize) -> (Request, Asked) {
+        let keyed = self.clients[index].random.chance(250);
+        // Now and then of a write that may well change nothing, and is remembered nevertheless.
+        let sure = keyed && self.clients[index].random.chance(800);
+        let namespace = workload::namespace(&mut self.clients[index].random);
+        let mut draft = self.draft(index, namespace, sure);
+        let based = self.lay_on_versions(index, &mut draft.writes, &draft.namespace);
+        let Draft {
+            namespace,
+            writes,
+            parts,
+            poison,
+        } = draft;
+        let site = self.clients[index].site;
+        let number = self.ledger.open(site, namespace.clone(), parts);
+        let key = keyed.then(|| idempotency_key(number));
+        self.tally.writes_of_several += u64::from(writes.len() > 1);
+        let request = Request::Write {
+            namespace: namespace.clone(),
+            writes,
+            idempotency: key,
+        };
+        self.clients[index].repeat = keyed.then(|| Repeat {
+            number,
+            request: request.clone(),
+            poison,
+            tries: 1,
+        });
+        let asked = Asked::Write {
+            number,
+            namespace,
+            poison,
+            key: keyed.then_some(false),
+            based,
+        };
+        (request, asked)
+    }
+
+    /// Puts some writes on top of versions that the client has seen.
+    fn lay_on_versions(&mut self, index: usize, writes: &mut [Write], of: &Namespace) -> bool {
+        let client = &mut self.clients[index];
+        let mut based = false;
+        for write in writes {
+            // What a removal had seen is then not what the replica had.
+            let class = write.key.as_str().split('/').next();
+            let fits = matches!(class, Some("set" | "feed" | "cart" | "cold"));
+            if !fits || !client.random.chance(150) {
+                continue;
+            }
+            let mut known = client.versions.iter();
+            let version = known.find(|(id, _)| id.namespace == *of && id.key == write.key);
+            write.base = version.map(|(_, version)| version.clone());
+            based |= write.base.is_some();
+        }
+        self.tally.writes_on_versions += u64::from(based);
+        based
+    }
+
+    fn ask_again(&mut self, index: usize) -> Option<(Request, Asked)> {
+        let repeat = self.clients[index].repeat.as_mut()?;
+        repeat.tries += 1;
+        let last = repeat.tries >= TRIES_MAX;
+        let Repeat {
+            number,
+            request,
+            poison,
+            ..
+        } = repeat.clone();
+        if last {
+            self.clients[index].repeat = None;
+        }
+        self.tally.writes_asked_again += 1;
+        let namespace = self.ledger.writes[number].namespace.clone();
+        let based = matches!(&request, Request::Write { writes, .. } if writes.iter().any(|write| write.base.is_some()));
+        let key = Some(false);
+        let asked = Asked::Write {
+            number,
+            namespace,
+            poison,
+            key,
+            based,
+        };
+        Some((request, asked))
+    }
+
+    /// Another write under a key that was used, where that is known.
+    fn wish_reused_key(&mut self, index: usize, site: usize) -> Option<(Request, Asked)> {
+        let other = self.clients[index].repeat.as_ref()?.number;
+        let write = &self.ledger.writes[other];
+        let namespace = write.namespace.clone();
+        let here = self.durable(site, &namespace);
+        let known = |at| crate::ledger::is_in(at, &here);
+        if !write.positions.iter().any(known) {
+            return None;
+        }
+        let draft = self.draft(index, namespace, true);
+        let poison = draft.poison;
+        let namespace = draft.namespace;
+        let number = self.ledger.open(site, namespace.clone(), draft.parts);
+        let request = Request::Write {
+            namespace: namespace.clone(),
+            writes: draft.writes,
+            idempotency: Some(idempotency_key(other)),
+        };
+        let asked = Asked::Write {
+            number,
+            namespace,
+            poison,
+            key: Some(true),
+            based: false,
+        };
+        Some((request, asked))
+    }
+
+    fn wish_history(&mut self, index: usize) -> Option<(Request, Asked)> {
+        let client = &mut self.clients[index];
+        let versions: Vec<_> = client.versions.iter().cloned().collect();
+        if versions.is_empty() {
+            return None;
+        }
+        let (document, version) = client.random.pick(&versions).clone();
+        let same = versions.iter().filter(|(id, _)| *id == document);
+        let same: Vec<_> = same.map(|(_, version)| version.clone()).collect();
+        Some(match client.random.between(0, 3) {
+            0 => {
+                let request = Request::Versions {
+                    document: document.clone(),
+                    skip: client.random.index(4),
+                    limit: *client.random.pick(&[1, 5, 100]),
+                };
+                (request, Asked::Versions(document))
+            }
+            1 => {
+                let to = client.random.pick(&same).clone();
+                let request = Request::Diff {
+                    document: document.clone(),
+                    from: version.clone(),
+                    to: Some(to.clone()),
+                };
+                (request, Asked::Diff(document, [version, to]))
             }
             _ => {
-                let request = workload::listing(&mut client.random);
-                let Request::Scan {
-                    namespace,
-                    values,
-                    limit,
-                    ..
-                } = &request
-                else {
-                    return;
+                let at = Some(version);
+                let request = Request::Read {
+                    document: document.clone(),
+                    at: at.clone(),
+                    conflicts: false,
                 };
-                let asked = Asked::Scan {
-                    namespace: namespace.clone(),
-                    values: *values,
-                    limit: *limit,
-                };
-                (request, asked)
+                (request, Asked::Read { document, at })
+            }
+        })
+    }
+
+    fn ask_as(&mut self, index: usize, site: usize, asked: Asked, request: Request) {
+        let client = &mut self.clients[index];
+        let session = client.session.as_ref();
+        let session = session.map(|seen| (seen.ask(&mut client.random), seen.clone()));
+        let id = self.ask(site, Some(index), asked, &request);
+        let asked = match session {
+            None => Session::default(),
+            Some((session, seen)) => {
+                self.owe(id, &seen, session.wait_ms);
+                session
             }
         };
-        let id = self.ask(site, Some(index), asked, &request);
         self.clients[index].waiting = Some(id);
-        let session = Session::default();
+        let session = asked;
         self.feed(
             site,
             Input::Request {
@@ -151,7 +395,25 @@ impl World {
         );
     }
 
-    fn ask(
+    /// Notes what a session is owed.
+    fn owe(&mut self, id: RequestId, session: &Seen, wait_ms: u64) {
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let Some(namespace) = pending.namespace() else {
+            return;
+        };
+        let seen = session.of(namespace);
+        let at_once = pending.low.covers(&seen);
+        crate::ledger::join(&mut pending.low, &seen);
+        pending.session = Some(Owed {
+            seen,
+            wait_ms,
+            at_once,
+        });
+    }
+
+    pub(crate) fn ask(
         &mut self,
         site: usize,
         client: Option<usize>,
@@ -163,16 +425,20 @@ impl World {
         self.note(
             Some(site),
             Topic::Client,
-            format_args!("#{} {}", id.0, Shown(request)),
+            format_args!("#{} {}{}", id.0, Whose(client, &asked), Shown(request)),
         );
-        self.requests.insert(
-            id,
-            Pending {
-                site,
-                client,
-                asked,
-            },
-        );
+        let mut pending = Pending {
+            site,
+            client,
+            asked,
+            asked_us: self.schedule.now_us,
+            low: Frontier::default(),
+            session: None,
+        };
+        if let Some(namespace) = pending.namespace() {
+            pending.low = self.durable(site, namespace);
+        }
+        self.requests.insert(id, pending);
         id
     }
 
@@ -183,14 +449,10 @@ impl World {
         let waits = self
             .requests
             .values()
-            .any(|pending| pending.site == site && matches!(pending.asked, Asked::Changes { .. }));
+            .any(|pending| pending.site == site && pending.is_feed());
         if self.machines[site].process.is_none() || waits {
             return;
         }
-        self.ask_for_changes(site);
-    }
-
-    fn ask_for_changes(&mut self, site: usize) {
         let after = self.machines[site].subscriber.at;
         let request = Request::Changes { after };
         let id = self.ask(site, None, Asked::Changes { after }, &request);
@@ -205,18 +467,6 @@ impl World {
         );
     }
 
-    /// A reading of a whole namespace, right now.
-    pub(crate) fn ask_probe(&mut self, site: usize, namespace: &Namespace) -> (RequestId, Request) {
-        let request = Request::Scan {
-            namespace: namespace.clone(),
-            prefix: String::new(),
-            after: None,
-            limit: 1_000,
-            values: true,
-        };
-        (self.ask(site, None, Asked::Probe, &request), request)
-    }
-
     pub(crate) fn free_client(&mut self, id: RequestId, pending: &Pending) {
         if let Some(index) = pending.client {
             let client = &mut self.clients[index];
@@ -225,217 +475,46 @@ impl World {
             }
         }
     }
+}
 
-    pub(crate) fn reply(
-        &mut self,
-        site: usize,
-        id: RequestId,
-        reply: Result<Answer, RequestError>,
-    ) {
-        let reply = reply.map(|answer| answer.reply);
-        let Some(pending) = self.requests.remove(&id) else {
-            return self.fail(
-                "one answer to each request",
-                format!("#{} is answered twice", id.0),
-            );
+impl Asked {
+    pub(crate) fn of_scan(request: &Request) -> Option<Self> {
+        let Request::Scan {
+            namespace,
+            prefix,
+            after,
+            limit,
+            values,
+        } = request
+        else {
+            return None;
         };
-        self.free_client(id, &pending);
-        let outcome = match &reply {
-            Ok(Reply::Written { documents, .. }) => {
-                let changed: Vec<_> = documents.iter().map(|written| written.changed).collect();
-                format!("written, changed: {changed:?}")
-            }
-            Ok(Reply::Document { snapshot, .. }) => {
-                format!("document, there: {}", snapshot.is_some())
-            }
-            Ok(Reply::Versions(versions)) => format!("{} versions", versions.versions.len()),
-            Ok(Reply::Diff(operations)) => format!("{} differences", operations.len()),
-            Ok(Reply::Page(page)) => format!("page of {}", page.documents.len()),
-            Ok(Reply::Changes { visible, .. }) => format!("{} batches", visible.len()),
-            Err(error) => format!("refused: {error}"),
-        };
-        self.note(
-            Some(site),
-            Topic::Client,
-            format_args!("#{} {outcome}", id.0),
-        );
-        match (pending.asked, reply) {
-            (Asked::Write { number }, Ok(Reply::Written { documents, .. })) => {
-                let [written] = &documents[..] else {
-                    let found = format!("w{number} is answered {} times", documents.len());
-                    return self.fail("requests are answered", found);
-                };
-                self.written(site, number, written);
-                self.remember(pending.client, &written.version.to_string());
-            }
-            (Asked::Write { number }, Err(error)) => self.refused(site, number, &error),
-            (Asked::Read { document, owed }, Ok(Reply::Document { snapshot, .. })) => {
-                self.read(site, pending.client, &document, snapshot.as_ref(), owed);
-            }
-            (
-                Asked::Scan {
-                    namespace,
-                    values,
-                    limit,
-                },
-                Ok(Reply::Page(page)),
-            ) => {
-                self.page(site, &namespace, values, limit, &page);
-            }
-            (Asked::Changes { after }, Ok(Reply::Changes { visible, next })) => {
-                self.subscribed(site, after, &visible, next);
-            }
-            (Asked::Probe, Ok(Reply::Page(page))) => {
-                if let Some(probe) = &mut self.convergence.probing {
-                    probe.page = Some(page);
-                }
-            }
-            (_, Err(RequestError::Store(_))) => self.tally.reads += 1,
-            (_, Err(error)) => self.fail("requests are answered", error.to_string()),
-            (_, Ok(_)) => {
-                self.fail(
-                    "requests are answered",
-                    format!("#{} gets another's answer", id.0),
-                );
-            }
-        }
+        Some(Self::Scan {
+            namespace: namespace.clone(),
+            prefix: prefix.clone(),
+            after: after.clone(),
+            limit: *limit,
+            values: *values,
+        })
     }
+}
 
-    fn remember(&mut self, client: Option<usize>, version: &str) {
-        if let Some(client) = client.map(|index| &mut self.clients[index]) {
-            client.versions.push_front(version.to_owned());
-            client.versions.truncate(VERSIONS_REMEMBERED);
-        }
-    }
+fn idempotency_key(number: usize) -> IdempotencyKey {
+    IdempotencyKey::new(&format!("k{number}")).expect("a letter and a number make a valid key")
+}
 
-    /// Checker: a write is acknowledged once its change is durable and shown, not before.
-    fn written(&mut self, site: usize, number: usize, written: &Written) {
-        self.tally.writes_acknowledged += 1;
-        if !written.changed {
-            if self.ledger.writes[number].mark != Mark::Value {
-                let found = format!("w{number} adds something and is said to change nothing");
-                return self.fail("a write does what it says", found);
-            }
-            return self.ledger.acknowledge(number, None);
-        }
-        let announced = self.machines[site]
-            .process
-            .as_mut()
-            .and_then(|process| process.announced.pop_front());
-        match announced {
-            Some((documents, origin, seq))
-                if documents[..] == [self.ledger.writes[number].document.clone()] =>
-            {
-                self.ledger.acknowledge(number, Some((origin, seq)));
-            }
-            other => {
-                let found = format!("w{number} is acknowledged, and durable is {other:?}");
-                self.fail("nothing is acknowledged before it is durable", found);
-            }
-        }
-    }
+/// Who asks, and which write it is.
+struct Whose<'a>(Option<usize>, &'a Asked);
 
-    fn refused(&mut self, site: usize, number: usize, error: &RequestError) {
-        let write = &mut self.ledger.writes[number];
-        let additive = write.mark != Mark::Value;
-        match error {
-            RequestError::Store(_) => {
-                // Whether it survives is not known: the replica may have handed it out already.
-                write.fate = Fate::Unknown;
-                self.tally.writes_unknown += 1;
-                return;
-            }
-            RequestError::Edit(EditError::Internal(what)) => {
-                let found = format!("w{number} to {}: {what}", write.document);
-                return self.fail("no internal errors", found);
-            }
-            RequestError::Edit(_) | RequestError::Guard { .. } if !additive => {}
-            error => {
-                let found = format!(
-                    "w{number} to {} at {} can't fail and is refused: {error}",
-                    write.document,
-                    crate::site_name(site)
-                );
-                return self.fail("a write does what it says", found);
-            }
+impl std::fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(client) = self.0 {
+            write!(f, "client {client}: ")?;
         }
-        write.fate = Fate::Refused;
-        self.tally.writes_refused += 1;
-    }
-
-    /// Checker: a reader finds what was acknowledged here, and nothing that nobody wrote.
-    fn read(
-        &mut self,
-        site: usize,
-        client: Option<usize>,
-        document: &DocumentId,
-        snapshot: Option<&Snapshot>,
-        owed: usize,
-    ) {
-        self.tally.reads += 1;
-        if let Some(snapshot) = snapshot {
-            self.remember(client, &snapshot.version.to_string());
+        match self.1 {
+            Asked::Write { number, .. } => write!(f, "w{number}, "),
+            _ => Ok(()),
         }
-        let value = snapshot.map(|snapshot| &snapshot.value);
-        let result = self.ledger.read(site, document, value, owed);
-        self.check("what is read was written", result);
-    }
-
-    fn page(
-        &mut self,
-        site: usize,
-        namespace: &Namespace,
-        values: bool,
-        limit: usize,
-        page: &Page,
-    ) {
-        self.tally.reads += 1;
-        let sorted = page
-            .documents
-            .windows(2)
-            .all(|pair| pair[0].key < pair[1].key);
-        let whole = page
-            .documents
-            .iter()
-            .all(|listed| listed.snapshot.is_some() == values);
-        if !sorted || !whole || page.documents.len() > limit {
-            self.fail("listings are in order", format!("{page:?}"));
-        }
-        for listed in &page.documents {
-            let document = DocumentId {
-                namespace: namespace.clone(),
-                key: listed.key.clone(),
-            };
-            if let Some(snapshot) = &listed.snapshot {
-                let result = self.ledger.read(site, &document, Some(&snapshot.value), 0);
-                self.check("what is read was written", result);
-            }
-        }
-    }
-
-    fn subscribed(&mut self, site: usize, after: Lsn, changes: &[Visible], next: Lsn) {
-        let own = self.machines[site].origin;
-        let machine = &mut self.machines[site];
-        if machine.subscriber.at != after {
-            return;
-        }
-        for change in changes {
-            let source = own == Some(change.origin);
-            let taken = machine
-                .subscriber
-                .take(change, &mut self.provenance, source);
-            if let Err(found) = taken {
-                return self.fail("the change feed is whole", format!("subscriber: {found}"));
-            }
-        }
-        if next < machine.subscriber.at {
-            let found = format!(
-                "to go on from {}, after {} was shown",
-                next.0, machine.subscriber.at.0
-            );
-            return self.fail("the change feed is whole", found);
-        }
-        machine.subscriber.at = next;
     }
 }
 
@@ -445,20 +524,28 @@ struct Shown<'a>(&'a Request);
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Request::Read { document, .. } => write!(f, "read {document}"),
+            Request::Read { document, at, .. } => {
+                write!(f, "read {document}")?;
+                at.as_ref().map_or(Ok(()), |at| write!(f, " at {at}"))
+            }
             Request::Versions { document, .. } => write!(f, "versions of {document}"),
             Request::Diff { document, .. } => write!(f, "compare {document}"),
             Request::Write {
-                namespace, writes, ..
+                namespace,
+                writes,
+                idempotency,
             } => {
-                write!(f, "write")?;
-                for Write {
-                    key, intent, guard, ..
-                } in writes
-                {
-                    write!(f, " {namespace}/{key} {intent:?}")?;
-                    if let Some(guard) = guard {
+                write!(f, "write {namespace}")?;
+                if let Some(key) = idempotency {
+                    write!(f, " as {}", key.as_str())?;
+                }
+                for write in writes {
+                    write!(f, "; {} {:?}", write.key, write.intent)?;
+                    if let Some(guard) = &write.guard {
                         write!(f, " if {guard:?}")?;
+                    }
+                    if let Some(base) = &write.base {
+                        write!(f, " on {base}")?;
                     }
                 }
                 Ok(())

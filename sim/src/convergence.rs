@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use anabranch_core::persist::Fetch;
-use anabranch_core::{DocumentId, FetchId, Frontier, Input, Namespace, Origin, Page, Seq, Session};
+use anabranch_core::{
+    Answer, Claim, Conflict, DocumentId, FetchId, Frontier, Input, Key, Namespace, Origin, Page,
+    Reply, Request, RequestError, Seq, Session,
+};
 use serde_json::Value;
 
+use crate::accounts::Span;
+use crate::clients::Asked;
 use crate::schedule::Event;
 use crate::trace::{Topic, site_name};
 use crate::world::{Phase, World};
@@ -17,7 +22,7 @@ const STATES_MAX: usize = 4_096;
 pub(crate) struct Probe {
     pub(crate) site: usize,
     pub(crate) fetches: Vec<(FetchId, Fetch)>,
-    pub(crate) page: Option<Page>,
+    pub(crate) reply: Option<Result<Answer, RequestError>>,
 }
 
 type State = (Namespace, Vec<(Origin, Seq)>);
@@ -36,8 +41,9 @@ impl Convergence {
         namespace: &Namespace,
         frontier: &Frontier,
         page: &Page,
+        conflicts: Vec<String>,
     ) -> Result<bool, String> {
-        let reading: Vec<String> = page
+        let mut reading: Vec<String> = page
             .documents
             .iter()
             .map(|listed| match &listed.snapshot {
@@ -45,6 +51,7 @@ impl Convergence {
                 None => listed.key.to_string(),
             })
             .collect();
+        reading.extend(conflicts);
         let entries = frontier
             .iter()
             .map(|(origin, seq)| (*origin, *seq))
@@ -67,6 +74,22 @@ impl Convergence {
             site_name(*first)
         ))
     }
+}
+
+/// A conflict without the names of replicas, which not all know.
+fn shown(key: &Key, conflict: &Conflict) -> String {
+    let claim = |claim: &Claim| {
+        format!(
+            "{} {} {} {}",
+            claim.kind, claim.value, claim.by.actor, claim.time_s
+        )
+    };
+    let losers: Vec<_> = conflict.losers.iter().map(claim).collect();
+    let winner = claim(&conflict.winner);
+    format!(
+        "conflict in {key} at {:?}: {winner}, over {losers:?}",
+        conflict.path.parts()
+    )
 }
 
 impl World {
@@ -115,22 +138,77 @@ impl World {
         let Some(page) = self.read_everything(site, namespace) else {
             return;
         };
-        match self.convergence.compare(site, namespace, frontier, &page) {
+        self.account_for(namespace, frontier, &page);
+        let Some(conflicts) = self.read_beside(site, namespace, &page, 2) else {
+            return;
+        };
+        let compared = self
+            .convergence
+            .compare(site, namespace, frontier, &page, conflicts);
+        match compared {
             Ok(true) => self.tally.probes_equal += 1,
             Ok(false) => {}
             Err(found) => self.fail("equal changes read the same", found),
         }
     }
 
-    /// A whole namespace through the replica, with its fetches answered at once. None: the machine died.
-    pub(crate) fn read_everything(&mut self, site: usize, namespace: &Namespace) -> Option<Page> {
-        let (id, request) = self.ask_probe(site, namespace);
+    /// What a replica shows of its own disk as soon as it runs.
+    pub(crate) fn read_after_start(&mut self, site: usize) {
+        let name = *self.random.pick(&crate::workload::NAMESPACES);
+        let Ok(namespace) = Namespace::new(name) else {
+            return;
+        };
+        let Some(frontier) = self.quiet_frontier(site, &namespace) else {
+            return;
+        };
+        if let Some(page) = self.read_everything(site, &namespace) {
+            self.account_for(&namespace, &frontier, &page);
+        }
+    }
+
+    /// Checker: what is shown is what this set of batches comes to.
+    fn account_for(&mut self, namespace: &Namespace, frontier: &Frontier, page: &Page) {
+        let shown = page.documents.iter().map(|listed| {
+            let snapshot = listed.snapshot.as_ref();
+            (
+                listed.key.clone(),
+                snapshot.map(|snapshot| snapshot.value.clone()),
+            )
+        });
+        let mut span = Span {
+            low: frontier.clone(),
+            high: frontier.clone(),
+        };
+        let checked =
+            self.ledger
+                .check_page(namespace, &shown.collect(), |_| true, true, &mut span);
+        self.tally.states_accounted += 1;
+        self.check("what is stored is what was written", checked);
+        for listed in &page.documents {
+            let id = DocumentId {
+                namespace: namespace.clone(),
+                key: listed.key.clone(),
+            };
+            if let Some(snapshot) = &listed.snapshot {
+                let agreed = self.past.agree(&id, snapshot);
+                self.check("equal versions are equal documents", agreed);
+            }
+        }
+    }
+
+    /// Asks for something that a quiet replica can answer at once. None: the machine died.
+    fn ask_now(
+        &mut self,
+        site: usize,
+        request: Request,
+        session: Session,
+    ) -> Option<Result<Answer, RequestError>> {
+        let id = self.ask(site, None, Asked::Probe, &request);
         self.convergence.probing = Some(Probe {
             site,
             fetches: Vec::new(),
-            page: None,
+            reply: None,
         });
-        let session = Session::default();
         self.give(
             site,
             Input::Request {
@@ -151,14 +229,154 @@ impl World {
             };
             self.give(site, Input::Fetched { id, result });
         }
-        let page = self.convergence.probing.take().and_then(|probe| probe.page);
-        if page.is_none() && self.machines[site].process.is_some() {
+        let reply = self
+            .convergence
+            .probing
+            .take()
+            .and_then(|probe| probe.reply);
+        // A document that is on its way into memory already is waited for.
+        let process = self.machines[site].process.as_ref();
+        if reply.is_none() && process.is_some_and(|process| process.fetching.is_empty()) {
             self.fail(
                 "liveness",
-                "a listing at a quiet replica is not answered".to_owned(),
+                format!(
+                    "#{} is not answered at a quiet replica that lacks nothing",
+                    id.0
+                ),
             );
         }
-        page
+        reply
+    }
+
+    /// A whole namespace through the replica, with its fetches answered at once. None: the machine died, or
+    /// a promise is broken.
+    pub(crate) fn read_everything(&mut self, site: usize, namespace: &Namespace) -> Option<Page> {
+        let request = Request::Scan {
+            namespace: namespace.clone(),
+            prefix: String::new(),
+            after: None,
+            limit: crate::workload::PAGE_MAX,
+            values: true,
+        };
+        let here = self.durable(site, namespace);
+        let session = self.satisfied_session(namespace, &here);
+        match self.ask_now(site, request, session)? {
+            Ok(Answer {
+                reply: Reply::Page(page),
+                ..
+            }) => Some(page),
+            other => {
+                self.not_a_reading(site, &other);
+                None
+            }
+        }
+    }
+
+    fn not_a_reading(&mut self, site: usize, reply: &Result<Answer, RequestError>) {
+        // A read of a disk that fails is no fault of the replica's.
+        if !(matches!(reply, Err(RequestError::Store(_))) && self.machines[site].disk.has_faulted())
+        {
+            self.fail("requests are answered", format!("a reading with {reply:?}"));
+        }
+    }
+
+    /// Any reading at all, for a session that may lack something.
+    pub(crate) fn read_something(
+        &mut self,
+        site: usize,
+        namespace: &Namespace,
+        session: Session,
+    ) -> Option<Result<Answer, RequestError>> {
+        let request = Request::Read {
+            document: crate::workload::any_document(&mut self.random, &self.plan),
+            at: None,
+            conflicts: false,
+        };
+        let Request::Read { document, .. } = &request else {
+            return None;
+        };
+        let document = DocumentId {
+            namespace: namespace.clone(),
+            key: document.key.clone(),
+        };
+        let request = Request::Read {
+            document,
+            at: None,
+            conflicts: false,
+        };
+        self.ask_now(site, request, session)
+    }
+
+    /// Checker: a document reads alone as it is listed, and so it does at its version. Gives the conflicts of
+    /// those in which there can be any. `others`: how many of the rest are read.
+    fn read_beside(
+        &mut self,
+        site: usize,
+        namespace: &Namespace,
+        page: &Page,
+        others: usize,
+    ) -> Option<Vec<String>> {
+        let mut found = Vec::new();
+        let skip = self.random.index(page.documents.len().max(1));
+        let mut left = others;
+        for listed in page
+            .documents
+            .iter()
+            .cycle()
+            .skip(skip)
+            .take(page.documents.len())
+        {
+            let clashing = listed.key.as_str().starts_with("cart/");
+            if !clashing && left == 0 {
+                continue;
+            }
+            left -= usize::from(!clashing);
+            let document = DocumentId {
+                namespace: namespace.clone(),
+                key: listed.key.clone(),
+            };
+            let at = listed
+                .snapshot
+                .as_ref()
+                .map(|snapshot| snapshot.version.clone());
+            let at = at.filter(|_| !clashing && self.random.coin());
+            let request = Request::Read {
+                document,
+                at,
+                conflicts: clashing,
+            };
+            match self.ask_now(site, request, Session::default())? {
+                Ok(Answer {
+                    reply:
+                        Reply::Document {
+                            snapshot,
+                            conflicts,
+                        },
+                    ..
+                }) => {
+                    if snapshot != listed.snapshot {
+                        let found = format!(
+                            "{namespace}/{} is {snapshot:?}, and listed as {:?}",
+                            listed.key, listed.snapshot
+                        );
+                        self.fail("a document reads as it is listed", found);
+                        return None;
+                    }
+                    self.tally.conflicts_compared += conflicts.len() as u64;
+                    found.extend(
+                        conflicts
+                            .iter()
+                            .map(|conflict| shown(&listed.key, conflict)),
+                    );
+                }
+                other => {
+                    self.not_a_reading(site, &other);
+                    return None;
+                }
+            }
+        }
+        found.sort();
+        Some(found)
     }
 
     /// Every namespace at every replica, compared; the documents of the first.
@@ -176,7 +394,13 @@ impl World {
                 let Some(page) = self.read_everything(site, &namespace) else {
                     return documents;
                 };
-                let compared = self.convergence.compare(site, &namespace, &frontier, &page);
+                self.account_for(&namespace, &frontier, &page);
+                let Some(conflicts) = self.read_beside(site, &namespace, &page, 8) else {
+                    return documents;
+                };
+                let compared = self
+                    .convergence
+                    .compare(site, &namespace, &frontier, &page, conflicts);
                 self.check("equal changes read the same", compared.map(|_| ()));
                 for listed in page.documents.into_iter().filter(|_| site == 0) {
                     let id = DocumentId {

@@ -1,8 +1,9 @@
 //! Driving a replica as a real driver would: inputs in, all outputs out, commits in groups, fetches when they come.
 
-use anabranch_core::persist::{Fetch, Fetched, Ticket};
-use anabranch_core::{FetchId, Input, Notice, Output, Visible};
+use anabranch_core::persist::{Commit, Fetch, Fetched, Ticket};
+use anabranch_core::{Batch, DocumentId, FetchId, Input, Notice, Output, Visible};
 
+use crate::marks::{highest, is_signed};
 use crate::process::End;
 use crate::schedule::{Event, Life};
 use crate::trace::Topic;
@@ -83,6 +84,7 @@ impl World {
         let life = self.machines[site].life(site);
         match output {
             Output::Persist(commit) => {
+                self.observe(site, &commit);
                 let Some(process) = &mut self.machines[site].process else {
                     return;
                 };
@@ -111,6 +113,9 @@ impl World {
         {
             probe.fetches.push((id, fetch));
             return;
+        }
+        if let Some(process) = &mut self.machines[life.site].process {
+            process.fetching.insert(id);
         }
         let after = self.random.tail(0, 20_000);
         self.schedule
@@ -176,6 +181,9 @@ impl World {
         result: Result<Fetched, String>,
     ) {
         if self.is_alive(life) {
+            if let Some(process) = &mut self.machines[life.site].process {
+                process.fetching.remove(&id);
+            }
             let outcome = if result.is_ok() { "answered" } else { "failed" };
             self.note(
                 Some(life.site),
@@ -349,6 +357,47 @@ impl World {
             process.announced.push_back(announced);
         }
         self.check("the change feed is whole", taken);
+        self.check_shown(change);
+    }
+
+    /// Looks into what goes to the disk: which write became which batch, and what its writer held by then.
+    fn observe(&mut self, site: usize, commit: &Commit) {
+        for record in &commit.log {
+            let batches = match Batch::of_record(record) {
+                Ok(batches) => batches,
+                Err(error) => return self.fail("the log reads", error.to_string()),
+            };
+            for batch in batches {
+                self.observe_batch(site, &batch);
+            }
+        }
+    }
+
+    fn observe_batch(&mut self, site: usize, batch: &Batch) {
+        let Some(process) = &mut self.machines[site].process else {
+            return;
+        };
+        let accepted = process.accepted.entry(batch.namespace.clone()).or_default();
+        let past = accepted.clone();
+        let new = accepted.raise(batch.origin, batch.seq);
+        if batch.origin != process.replica.origin() || !new {
+            return;
+        }
+        let signed = batch.writes.iter().filter(|write| is_signed(&write.key));
+        let number = signed
+            .flat_map(|write| &write.changes)
+            .filter_map(|change| highest(change));
+        let number = number.max();
+        let documents = batch.writes.iter().map(|write| DocumentId {
+            namespace: batch.namespace.clone(),
+            key: write.key.clone(),
+        });
+        let position = (batch.origin, batch.seq);
+        let documents = documents.collect();
+        let issued = self
+            .ledger
+            .issue(&batch.namespace, position, number, past, documents);
+        self.check("a write is done once", issued);
     }
 
     fn notice(&mut self, site: usize, notice: &Notice) {

@@ -58,10 +58,10 @@ impl Feed {
         provenance: &mut Provenance,
         source: bool,
     ) -> Result<(), String> {
-        let Some(first) = change.documents.first() else {
-            return Err(format!("position {} shows nothing", change.lsn.0));
-        };
-        let namespace = first.namespace.clone();
+        let namespace = change.namespace.clone();
+        if let Some(other) = change.documents.iter().find(|id| id.namespace != namespace) {
+            return Err(format!("a batch of {namespace} shows {other}"));
+        }
         let shown = self.shown.entry(namespace.clone()).or_default();
         let name = (namespace, change.origin, change.seq);
         let expected = shown.of(&change.origin).next();
@@ -108,6 +108,7 @@ mod tests {
     fn change(origin: u8, seq: u64, lsn: u64) -> Visible {
         Visible {
             lsn: Lsn(lsn),
+            namespace: Namespace::new("n").unwrap(),
             documents: vec![DocumentId::new("n", "d").unwrap()],
             origin: Origin {
                 replica: ReplicaId([origin; 16]),

@@ -156,11 +156,24 @@ impl World {
         if self.violation.is_some() {
             return;
         }
-        let settled = self.ledger.settle(&documents);
-        self.check(
-            "no acknowledged write is lost, and counters add up",
-            settled,
-        );
+        for name in crate::workload::NAMESPACES {
+            let Ok(namespace) = Namespace::new(name) else {
+                continue;
+            };
+            let end = self.durable(0, &namespace);
+            let settled = self.ledger.settle(&namespace, &end);
+            self.check("no acknowledged write is lost", settled);
+        }
+        self.check_sessions();
+        let apart = self
+            .ledger
+            .writes
+            .iter()
+            .filter(|write| write.positions.len() > 1);
+        self.tally.writes_done_apart = apart.count() as u64;
+        if self.violation.is_some() {
+            return;
+        }
         self.compare_states(documents.into_keys());
         self.phase = Phase::Over;
     }

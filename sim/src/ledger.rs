@@ -1,17 +1,13 @@
-//! Checkers over content: no acknowledged or seen write is lost, nothing comes from nowhere, counters add up.
-//!
-//! Every write carries its number in what it writes. Documents come in classes: in `count/`, `set/` and
-//! `feed/` things are only ever added, so what was acknowledged must be found at the end; in the others
-//! anything goes, and what is found must have been written. Text that is edited there is all tildes.
+//! What was asked to be written, which batches came of it, and what their writers had seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use anabranch_core::{DocumentId, Origin, Seq};
-use serde_json::Value;
+use anabranch_core::{DocumentId, Frontier, Namespace, Origin, Seq, Written};
 
 use crate::machine::{Holdings, held};
+use crate::marks::{Place, Sum};
 
-/// What became of a write, as far as its caller knows.
+/// What became of a write, as far as its callers know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     Pending,
@@ -21,86 +17,203 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// What a write leaves behind.
+/// What a removal takes of what its writer had seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Mark {
-    /// Its number in some value; may be overwritten.
-    Value,
-    /// An entry that is never removed.
-    Member,
-    /// An element or a stretch of text that is never removed.
-    Post,
-    /// An increment of a counter that is never removed.
-    Count { name: String, by: i64 },
+pub(crate) enum Scope {
+    Document,
+    /// All of the map `m`.
+    Entries,
+    /// What one write left at a place.
+    Mark(Place, usize),
+    Sum(Sum, &'static str),
 }
+
+/// What a write does to a document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    /// Something that is not accounted for.
+    Anything,
+    Leaves(Place),
+    Adds {
+        sum: Sum,
+        name: &'static str,
+        by: i64,
+    },
+    Removes(Scope),
+}
+
+/// A write's part in one document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Part {
+    pub(crate) document: DocumentId,
+    pub(crate) deeds: Vec<Deed>,
+}
+
+impl Part {
+    /// Whether it can't but change the document: nothing can be refused or be there already.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.deeds.iter().any(|deed| match deed {
+            Deed::Leaves(_) | Deed::Adds { .. } => true,
+            Deed::Anything | Deed::Removes(_) => false,
+        })
+    }
+}
+
+/// A batch that came of a write.
+pub(crate) type Position = (Origin, Seq);
 
 pub(crate) struct Write {
     pub(crate) site: usize,
-    pub(crate) document: DocumentId,
-    pub(crate) mark: Mark,
+    pub(crate) namespace: Namespace,
+    pub(crate) parts: Vec<Part>,
     pub(crate) fate: Fate,
-    /// Known once it is acknowledged.
-    pub(crate) position: Option<(Origin, Seq)>,
+    /// More than one if replicas that did not know of each other were asked for it.
+    pub(crate) positions: Vec<Position>,
+    /// What was answered by those who carried it out.
+    pub(crate) answers: Vec<Vec<Written>>,
     /// Somebody has read it.
     pub(crate) seen: bool,
     /// A disk was lost before anybody else was known to hold it.
     pub(crate) excused: bool,
 }
 
-impl Write {
-    fn is_owed(&self) -> bool {
-        (self.fate == Fate::Acknowledged || self.seen) && !self.excused
-    }
+/// A batch when its origin handed it to the disk.
+pub(crate) struct Issued {
+    pub(crate) number: Option<usize>,
+    /// All that its writer held then.
+    pub(crate) past: Frontier,
+    documents: Vec<DocumentId>,
 }
 
 /// Every write that was tried.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) writes: Vec<Write>,
-    /// Acknowledged at a replica on the disk that it has now, by document.
-    here: BTreeMap<(usize, DocumentId), Vec<usize>>,
+    /// The writes to a document, refused ones included.
+    pub(crate) by_document: BTreeMap<DocumentId, Vec<usize>>,
+    pub(super) issued: BTreeMap<(Namespace, Origin, Seq), Issued>,
+}
+
+pub(crate) fn is_in(position: &Position, frontier: &Frontier) -> bool {
+    frontier.of(&position.0) >= position.1
+}
+
+pub(crate) fn join(into: &mut Frontier, other: &Frontier) {
+    for (origin, seq) in other.iter() {
+        into.raise(*origin, *seq);
+    }
 }
 
 impl Ledger {
-    pub(crate) fn open(&mut self, site: usize, document: DocumentId, mark: Mark) -> usize {
+    pub(crate) fn open(&mut self, site: usize, namespace: Namespace, parts: Vec<Part>) -> usize {
+        let number = self.writes.len();
+        for part in &parts {
+            let writes = self.by_document.entry(part.document.clone()).or_default();
+            if writes.last() != Some(&number) {
+                writes.push(number);
+            }
+        }
         self.writes.push(Write {
             site,
-            document,
-            mark,
+            namespace,
+            parts,
             fate: Fate::Pending,
-            position: None,
+            positions: Vec::new(),
+            answers: Vec::new(),
             seen: false,
             excused: false,
         });
-        self.writes.len() - 1
+        number
     }
 
-    pub(crate) fn acknowledge(&mut self, number: usize, position: Option<(Origin, Seq)>) {
+    /// An origin hands a batch of its own to the disk. `number`: the highest mark in it.
+    pub(crate) fn issue(
+        &mut self,
+        namespace: &Namespace,
+        position: Position,
+        number: Option<usize>,
+        past: Frontier,
+        documents: Vec<DocumentId>,
+    ) -> Result<(), String> {
+        let (origin, seq) = position;
+        let mut doubt = Ok(());
+        if let Some(number) = number {
+            let Some(write) = self
+                .writes
+                .get_mut(number)
+                .filter(|w| w.namespace == *namespace)
+            else {
+                return Err(format!("w{number} is written to {namespace} by nobody"));
+            };
+            if write.fate == Fate::Refused {
+                doubt = Err(format!("w{number} was refused, and is written"));
+            }
+            let earlier = write.positions.iter().find(|earlier| is_in(earlier, &past));
+            if let Some((origin, seq)) = earlier {
+                let known = self.issued.get(&(namespace.clone(), *origin, *seq));
+                // A part of one and the same is for those to find who look at what is shown.
+                let again = known.is_none_or(|known| {
+                    documents.is_empty() || documents.iter().any(|id| known.documents.contains(id))
+                });
+                if again {
+                    doubt = Err(format!(
+                        "w{number} is carried out by {} as batch {} of {namespace}, where batch {} of {origin}, which is here, has done it already",
+                        position.0, position.1.0, seq.0
+                    ));
+                }
+            } else {
+                write.positions.push(position);
+            }
+        }
+        let issued = Issued {
+            number,
+            past,
+            documents,
+        };
+        self.issued.insert((namespace.clone(), origin, seq), issued);
+        doubt
+    }
+
+    pub(crate) fn issued(&self, namespace: &Namespace, position: &Position) -> Option<&Issued> {
+        self.issued
+            .get(&(namespace.clone(), position.0, position.1))
+    }
+
+    /// An origin goes on after a restart. What its disk does not hold was never anywhere else.
+    pub(crate) fn took_back(&mut self, origin: &Origin, holdings: &Holdings) {
+        let writes = &mut self.writes;
+        self.issued.retain(|(namespace, by, seq), issued| {
+            let stands = by != origin || *seq <= held(holdings, namespace, origin);
+            if let Some(write) = issued.number.and_then(|number| writes.get_mut(number))
+                && !stands
+            {
+                write.positions.retain(|position| *position != (*by, *seq));
+            }
+            stands
+        });
+    }
+
+    /// A write's caller is told that it is done.
+    pub(crate) fn acknowledge(&mut self, number: usize, position: Option<Position>) {
         let write = &mut self.writes[number];
         write.fate = Fate::Acknowledged;
-        write.position = position;
-        let place = (write.site, write.document.clone());
-        self.here.entry(place).or_default().push(number);
-    }
-
-    /// How many acknowledged writes a reader here must find; to be asked before the read.
-    pub(crate) fn acknowledged_here(&self, site: usize, document: &DocumentId) -> usize {
-        self.here.get(&(site, document.clone())).map_or(0, Vec::len)
+        if let Some(position) = position
+            && !write.positions.contains(&position)
+        {
+            write.positions.push(position);
+        }
     }
 
     /// The disk of a replica was replaced. What no other one holds may be gone.
-    pub(crate) fn disk_lost(&mut self, site: usize, survivors: &[Holdings]) -> usize {
-        self.here.retain(|(at, _), _| *at != site);
+    pub(crate) fn disk_lost(&mut self, survivors: &[Holdings]) -> usize {
         let mut excused = 0;
         for write in self.writes.iter_mut().filter(|write| !write.excused) {
-            let safe = match &write.position {
-                Some((origin, seq)) => survivors
-                    .iter()
-                    .any(|holdings| held(holdings, &write.document.namespace, origin) >= *seq),
-                // Where it stands is not known, so it can't be said who holds it.
-                None => write.site != site || !matches!(write.fate, Fate::Unknown | Fate::Pending),
+            let namespace = &write.namespace;
+            let is_held = |(origin, seq): &Position| {
+                let mut holdings = survivors.iter();
+                holdings.any(|holdings| held(holdings, namespace, origin) >= *seq)
             };
-            if !safe {
+            if !write.positions.is_empty() && !write.positions.iter().any(is_held) {
                 write.excused = true;
                 excused += 1;
             }
@@ -108,130 +221,23 @@ impl Ledger {
         excused
     }
 
-    /// A document as somebody read it. `owed`: of the writes acknowledged here, how many must be in it.
-    pub(crate) fn read(
-        &mut self,
-        site: usize,
-        document: &DocumentId,
-        value: Option<&Value>,
-        owed: usize,
-    ) -> Result<(), String> {
-        let found = self.marks(document, value)?;
-        for number in &found {
-            self.writes[*number].seen = true;
-        }
-        let here = self.here.get(&(site, document.clone()));
-        for number in here.iter().flat_map(|here| here.iter().take(owed)) {
-            let write = &self.writes[*number];
-            let additive = matches!(write.mark, Mark::Member | Mark::Post);
-            if additive && !found.contains(number) {
-                return Err(format!(
-                    "write w{number} to {document} was acknowledged here and is not in what is read here"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The numbers of all writes that a document shows.
-    fn marks(
-        &self,
-        document: &DocumentId,
-        value: Option<&Value>,
-    ) -> Result<BTreeSet<usize>, String> {
-        let mut found = Vec::new();
-        if let Some(value) = value {
-            collect(value, &mut found);
-        }
-        let mut numbers = BTreeSet::new();
-        for mark in found {
-            let number: Option<usize> = mark.strip_prefix('w').and_then(|n| n.parse().ok());
-            let write = number.and_then(|number| Some((number, self.writes.get(number)?)));
-            let Some((number, write)) = write
-                .filter(|(_, write)| write.document == *document && write.fate != Fate::Refused)
-            else {
-                return Err(format!(
-                    "{document} shows {mark:?}, which nobody wrote there"
-                ));
-            };
-            let additive = matches!(write.mark, Mark::Member | Mark::Post);
-            if !numbers.insert(number) && additive {
-                return Err(format!("{document} shows {mark:?} twice"));
-            }
-        }
-        Ok(numbers)
-    }
-
-    /// The final state, equal everywhere: what is owed is there, and counters add up.
-    pub(crate) fn settle(&self, documents: &BTreeMap<DocumentId, Value>) -> Result<(), String> {
-        let mut found = BTreeMap::new();
-        for (document, value) in documents {
-            found.insert(document, self.marks(document, Some(value))?);
-        }
-        let mut sums: BTreeMap<(&DocumentId, &str), (i64, i64)> = BTreeMap::new();
+    /// In the end, when all hold the same: what was acknowledged or seen is among it.
+    pub(crate) fn settle(&self, namespace: &Namespace, end: &Frontier) -> Result<(), String> {
         for (number, write) in self.writes.iter().enumerate() {
-            match &write.mark {
-                Mark::Value => {}
-                Mark::Member | Mark::Post => {
-                    let there = found.get(&write.document);
-                    if write.is_owed() && !there.is_some_and(|marks| marks.contains(&number)) {
-                        return Err(format!(
-                            "write w{number} to {} at replica {} is lost ({:?}, seen: {}, {:?})",
-                            write.document,
-                            crate::site_name(write.site),
-                            write.fate,
-                            write.seen,
-                            write
-                                .position
-                                .map(|(origin, seq)| format!("{origin} {}", seq.0)),
-                        ));
-                    }
-                }
-                Mark::Count { name, by } => {
-                    let (low, high) = sums.entry((&write.document, name)).or_default();
-                    if write.is_owed() {
-                        *low += by;
-                    }
-                    if write.fate != Fate::Refused {
-                        *high += by;
-                    }
-                }
-            }
-        }
-        for ((document, name), (low, high)) in sums {
-            let value = documents
-                .get(document)
-                .and_then(|value| value["n"][name].as_i64());
-            let value = value.unwrap_or(0);
-            if !(low..=high).contains(&value) {
+            let owed = (write.fate == Fate::Acknowledged || write.seen) && !write.excused;
+            let known = !write.positions.is_empty();
+            let there = write.positions.iter().any(|position| is_in(position, end));
+            if write.namespace == *namespace && owed && known && !there {
                 return Err(format!(
-                    "counter {name} of {document} is {value}, acknowledged increments make it {low} to {high}"
+                    "w{number} at replica {} is lost ({:?}, seen: {}, {:?})",
+                    crate::site_name(write.site),
+                    write.fate,
+                    write.seen,
+                    write.positions,
                 ));
             }
         }
         Ok(())
-    }
-}
-
-/// Texts in a document stand for writes: whole strings, entries of `m`, and stretches of `text`.
-fn collect(value: &Value, into: &mut Vec<String>) {
-    match value {
-        Value::String(text) if text.starts_with('<') => {
-            let marks = text.split_inclusive('>').map(|part| {
-                part.strip_prefix('<')
-                    .and_then(|part| part.strip_suffix('>'))
-                    .unwrap_or(part)
-            });
-            into.extend(marks.map(str::to_owned));
-        }
-        Value::String(text) => {
-            if !text.bytes().all(|byte| byte == b'~') {
-                into.push(text.clone());
-            }
-        }
-        Value::Array(elements) => elements.iter().for_each(|element| collect(element, into)),
-        Value::Object(entries) => entries.values().for_each(|entry| collect(entry, into)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -239,115 +245,85 @@ fn collect(value: &Value, into: &mut Vec<String>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use anabranch_core::{Frontier, Incarnation, Namespace, ReplicaId};
-    use serde_json::json;
+    use anabranch_core::{Incarnation, ReplicaId};
 
     use super::*;
 
-    fn document(key: &str) -> DocumentId {
-        DocumentId::new("n", key).unwrap()
-    }
-
-    fn position(seq: u64) -> Option<(Origin, Seq)> {
+    fn at(replica: u8, seq: u64) -> Position {
         let origin = Origin {
-            replica: ReplicaId([1; 16]),
+            replica: ReplicaId([replica; 16]),
             incarnation: Incarnation(1),
         };
-        Some((origin, Seq(seq)))
+        (origin, Seq(seq))
     }
 
-    fn ledger(mark: &Mark, writes: u64) -> Ledger {
-        let mut ledger = Ledger::default();
-        for seq in 1..=writes {
-            let number = ledger.open(0, document("d"), mark.clone());
-            ledger.acknowledge(number, position(seq));
+    fn space() -> Namespace {
+        Namespace::new("n").unwrap()
+    }
+
+    fn part(key: &str) -> Part {
+        Part {
+            document: DocumentId::new("n", key).unwrap(),
+            deeds: vec![Deed::Leaves(Place::Entry)],
         }
-        ledger
     }
 
-    fn settle(ledger: &Ledger, value: Value) -> Result<(), String> {
-        ledger.settle(&BTreeMap::from([(document("d"), value)]))
-    }
-
-    #[test]
-    fn a_lost_write_is_found() {
-        let ledger = ledger(&Mark::Member, 2);
-        settle(&ledger, json!({"m": {"w0": "w0", "w1": {"in": ["w1"]}}})).unwrap();
-        let found = settle(&ledger, json!({"m": {"w0": "w0"}})).unwrap_err();
-        assert!(found.contains("w1"), "{found}");
-        assert!(ledger.settle(&BTreeMap::new()).is_err());
-    }
-
-    #[test]
-    fn text_is_read_mark_by_mark() {
-        let ledger = ledger(&Mark::Post, 3);
-        settle(
-            &ledger,
-            json!({"text": "<w2><w0>", "posts": [{"id": "w1"}]}),
-        )
-        .unwrap();
-        assert!(settle(&ledger, json!({"text": "<w<w2>0>", "posts": ["w1"]})).is_err());
+    /// One write, carried out at these positions by those who had seen this much.
+    fn ledger(positions: &[(Position, &[Position])]) -> Result<Ledger, String> {
+        let mut ledger = Ledger::default();
+        let number = ledger.open(0, space(), vec![part("d")]);
+        for (position, past) in positions {
+            let past = past.iter().copied().collect();
+            let documents = vec![part("d").document];
+            ledger.issue(&space(), *position, Some(number), past, documents)?;
+        }
+        Ok(ledger)
     }
 
     #[test]
-    fn what_nobody_wrote_and_what_is_there_twice_is_found() {
-        let mut ledger = ledger(&Mark::Post, 1);
-        assert!(settle(&ledger, json!({"posts": ["w0", "w0"]})).is_err());
-        assert!(settle(&ledger, json!({"posts": ["w0", "w7"]})).is_err());
-        assert!(settle(&ledger, json!({"posts": ["w0", "x"]})).is_err());
-        ledger.open(0, document("other"), Mark::Post);
-        assert!(settle(&ledger, json!({"posts": ["w0", "w1"]})).is_err());
-        ledger.writes[0].fate = Fate::Refused;
-        assert!(settle(&ledger, json!({"posts": ["w0"]})).is_err());
+    fn a_write_done_again_by_one_who_held_it_is_found() {
+        assert!(ledger(&[(at(1, 1), &[]), (at(2, 1), &[])]).is_ok());
+        assert!(ledger(&[(at(1, 1), &[]), (at(2, 1), &[at(1, 1)])]).is_err());
+        assert!(ledger(&[(at(1, 1), &[]), (at(1, 2), &[at(1, 1)])]).is_err());
     }
 
     #[test]
-    fn counters_have_bounds() {
-        let mark = Mark::Count {
-            name: "x".to_owned(),
-            by: 5,
-        };
-        let mut ledger = ledger(&mark, 2);
-        settle(&ledger, json!({"n": {"x": 10}})).unwrap();
-        assert!(settle(&ledger, json!({"n": {"x": 5}})).is_err());
-        assert!(settle(&ledger, json!({"n": {"x": 15}})).is_err());
-        ledger.writes[1].fate = Fate::Unknown;
-        settle(&ledger, json!({"n": {"x": 5}})).unwrap();
-        settle(&ledger, json!({"n": {"x": 10}})).unwrap();
-        assert!(settle(&ledger, json!({"n": {"x": 11}})).is_err());
+    fn what_a_crash_took_back_may_be_done_again() {
+        let mut ledger = ledger(&[(at(1, 1), &[])]).unwrap();
+        ledger.took_back(&at(1, 1).0, &Holdings::new());
+        assert!(ledger.writes[0].positions.is_empty());
+        let documents = vec![part("d").document];
+        let again = ledger.issue(&space(), at(1, 1), Some(0), Frontier::default(), documents);
+        assert_eq!(again, Ok(()));
     }
 
     #[test]
-    fn a_reader_finds_what_was_acknowledged_before_it_asked() {
-        let mut ledger = ledger(&Mark::Member, 1);
-        let owed = ledger.acknowledged_here(0, &document("d"));
-        assert!(ledger.read(0, &document("d"), None, owed).is_err());
-        assert!(ledger.read(1, &document("d"), None, 0).is_ok());
-        ledger
-            .read(0, &document("d"), Some(&json!({"m": {"w0": "w0"}})), owed)
-            .unwrap();
+    fn what_was_acknowledged_or_seen_is_owed_in_the_end() {
+        let mut ledger = ledger(&[(at(1, 1), &[])]).unwrap();
+        let end = Frontier::default();
+        assert_eq!(ledger.settle(&space(), &end), Ok(()));
+        ledger.writes[0].seen = true;
+        assert!(ledger.settle(&space(), &end).is_err());
+        ledger.writes[0].seen = false;
+        ledger.acknowledge(0, Some(at(1, 1)));
+        assert!(ledger.settle(&space(), &end).is_err());
+        assert_eq!(
+            ledger.settle(&space(), &[at(1, 1)].into_iter().collect()),
+            Ok(())
+        );
     }
 
     #[test]
     fn only_what_no_other_disk_holds_is_excused() {
-        let mut ledger = ledger(&Mark::Member, 3);
-        let (origin, _) = position(1).unwrap();
-        let held: Frontier = [(origin, Seq(2))].into_iter().collect();
-        let survivors = [Holdings::from([(Namespace::new("n").unwrap(), held)])];
-        assert_eq!(ledger.disk_lost(0, &survivors), 1);
-        settle(&ledger, json!({"m": {"a": "w0", "b": "w1"}})).unwrap();
-        assert!(settle(&ledger, json!({"m": {"a": "w0"}})).is_err());
-    }
-
-    #[test]
-    fn what_was_seen_is_owed_although_nobody_was_answered() {
-        let mut ledger = Ledger::default();
-        let number = ledger.open(0, document("d"), Mark::Member);
-        ledger.writes[number].fate = Fate::Unknown;
-        settle(&ledger, json!({})).unwrap();
-        ledger
-            .read(1, &document("d"), Some(&json!({"m": {"w0": "w0"}})), 0)
-            .unwrap();
-        assert!(settle(&ledger, json!({})).is_err());
+        let holding = |position: Position| {
+            let frontier = [position].into_iter().collect();
+            [Holdings::from([(space(), frontier)])]
+        };
+        let mut kept = ledger(&[(at(1, 2), &[])]).unwrap();
+        assert_eq!(kept.disk_lost(&holding(at(1, 2))), 0);
+        let mut lost = ledger(&[(at(1, 2), &[])]).unwrap();
+        assert_eq!(lost.disk_lost(&holding(at(1, 1))), 1);
+        lost.acknowledge(0, None);
+        assert_eq!(lost.settle(&space(), &Frontier::default()), Ok(()));
     }
 }

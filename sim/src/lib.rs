@@ -7,12 +7,16 @@
 //! * `plan`, `schedule`, `world`: what a seed decides, virtual time, the loop.
 //! * `machine`, `process`, `driving`: a replica's machine, its starts and ends, inputs and outputs.
 //! * `disk`, `wires`, `chaos`: what fails.
-//! * `workload`, `clients`: what is asked.
-//! * Checkers: `ledger` (nothing lost, nothing from nowhere, counters), `feed` (change feeds),
-//!   `convergence` (equal changes read the same), `finale` (all become equal, everything is answered), and
-//!   at the seam itself `clients` and `driving` (nothing acknowledged or shown before it is durable) and
-//!   `process` (what was durable survives; nothing is sent before it is durable).
+//! * `workload`, `anything`, `clients`: what is asked, by whom, and what is asked again.
+//! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
+//! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
+//!   seen), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
+//!   same), `finale` (all become equal, everything is answered), and at the seam itself `replies` and `driving`
+//!   (nothing acknowledged or shown before it is durable, or twice, or in part) and `process` (what was durable
+//!   survives; nothing is sent before it is durable).
 
+mod accounts;
+mod anything;
 mod chaos;
 mod clients;
 mod convergence;
@@ -22,10 +26,14 @@ mod feed;
 mod finale;
 mod ledger;
 mod machine;
+mod marks;
+mod past;
 mod plan;
 mod process;
 mod random;
+mod replies;
 mod schedule;
+mod sessions;
 mod tally;
 mod trace;
 mod wires;

@@ -1,10 +1,10 @@
 //! One replica's machine: its disk, its clocks, and the process that runs on it or does not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use anabranch_core::persist::Commit;
 use anabranch_core::{
-    DocumentId, Frontier, Input, Namespace, Now, Origin, Replica, ReplicaId, Seq,
+    DocumentId, FetchId, Frontier, Input, Namespace, Now, Origin, Replica, ReplicaId, Seq,
 };
 use anabranch_store::Store;
 
@@ -39,6 +39,31 @@ pub(crate) struct Process {
     /// Own changes that became visible and whose writers have not been answered.
     pub(crate) announced: VecDeque<(Vec<DocumentId>, Origin, Seq)>,
     pub(crate) live: Feed,
+    /// Fetches that have not been answered.
+    pub(crate) fetching: BTreeSet<FetchId>,
+    /// What it has handed to the disk, durable or not.
+    pub(crate) accepted: Holdings,
+}
+
+impl Process {
+    pub(crate) fn new(replica: Replica, store: Store) -> Self {
+        let accepted = holdings(&replica);
+        Self {
+            live: Feed::after(&accepted),
+            replica,
+            store,
+            queue: VecDeque::new(),
+            committing: false,
+            closed: false,
+            held: VecDeque::new(),
+            saturated_since_us: None,
+            last_persisted_us: 0,
+            tick_at_us: u64::MAX,
+            announced: VecDeque::new(),
+            fetching: BTreeSet::new(),
+            accepted,
+        }
+    }
 }
 
 pub(crate) struct Machine {

@@ -1,7 +1,5 @@
 //! Starting and ending processes.
 
-use std::collections::VecDeque;
-
 use anabranch_core::persist::{Continuity, Fetch, Fetched};
 use anabranch_core::{Config, Incarnation, Replica};
 use anabranch_store::{Opening, Store};
@@ -15,6 +13,8 @@ use crate::trace::{Topic, site_name};
 use crate::world::{Phase, World};
 
 const CACHE_BYTES: usize = 1 << 20;
+/// Per mille of starts after which a whole namespace is read at once.
+const READ_AFTER_START: u64 = 300;
 
 /// How a process ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,21 +124,7 @@ impl World {
             replica.replay(records).map_err(unreadable)?;
         }
         replica.begin(from);
-        let live = Feed::after(&holdings(&replica));
-        let process = Process {
-            replica,
-            store,
-            queue: VecDeque::new(),
-            committing: false,
-            closed: false,
-            held: VecDeque::new(),
-            saturated_since_us: None,
-            last_persisted_us: 0,
-            tick_at_us: u64::MAX,
-            announced: VecDeque::new(),
-            live,
-        };
-        Ok((process, continuity))
+        Ok((Process::new(replica, store), continuity))
     }
 
     fn began(&mut self, site: usize, process: Process, continuity: Continuity) {
@@ -152,6 +138,7 @@ impl World {
                 origin.incarnation
             ),
         );
+        self.ledger.took_back(&origin, &held);
         let replaced = std::mem::take(&mut self.machines[site].replaced);
         if replaced {
             self.machines[site].subscriber = Feed::default();
@@ -166,6 +153,9 @@ impl World {
             if self.pairs[pair].sites.contains(&site) {
                 self.connect_later(pair, 200_000);
             }
+        }
+        if self.random.chance(READ_AFTER_START) {
+            self.read_after_start(site);
         }
     }
 
@@ -274,7 +264,10 @@ impl World {
             };
             self.free_client(id, &pending);
             if let Some(number) = pending.write() {
-                self.ledger.writes[number].fate = Fate::Unknown;
+                let fate = &mut self.ledger.writes[number].fate;
+                if *fate == Fate::Pending {
+                    *fate = Fate::Unknown;
+                }
                 self.tally.writes_unknown += 1;
             }
         }
@@ -304,7 +297,7 @@ impl World {
             .replace(image.map(|image| image.content.clone()).unwrap_or_default());
         let mut survivors = survivors;
         survivors.push(machine.known.clone());
-        let excused = self.ledger.disk_lost(site, &survivors);
+        let excused = self.ledger.disk_lost(&survivors);
         self.tally.writes_excused += excused as u64;
         let what = if restore { "restored" } else { "lost" };
         self.note(

@@ -10,6 +10,7 @@ use crate::disk::SimDisk;
 use crate::feed::{Feed, Provenance};
 use crate::ledger::Ledger;
 use crate::machine::{Holdings, Machine};
+use crate::past::Past;
 use crate::plan::{Options, Plan};
 use crate::random::Random;
 use crate::schedule::{EndId, Event, Schedule};
@@ -73,6 +74,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) provenance: Provenance,
     pub(crate) convergence: Convergence,
+    pub(crate) past: Past,
     pub(crate) violation: Option<Violation>,
 }
 
@@ -123,6 +125,7 @@ impl World {
             ledger: Ledger::default(),
             provenance: Provenance::default(),
             convergence: Convergence::default(),
+            past: Past::default(),
             violation: None,
         }
     }

@@ -1,4 +1,4 @@
-//! Each of five deliberate bugs is found, and only because it is there.
+//! Each of ten deliberate bugs is found, and only because it is there.
 #![cfg(feature = "planted")]
 
 use anabranch_core::Planted as Core;
@@ -50,4 +50,29 @@ fn applying_a_duplicate_is_found() {
 #[test]
 fn an_actor_reused_after_a_restored_disk_is_found() {
     is_found(Planted::TrustRestoredDisk);
+}
+
+#[test]
+fn a_batch_handed_out_in_two_is_found() {
+    is_found(Planted::Core(Core::SplitBatch));
+}
+
+#[test]
+fn an_ignored_session_is_found() {
+    is_found(Planted::Core(Core::IgnoreToken));
+}
+
+#[test]
+fn effects_before_their_causes_after_a_restart_are_found() {
+    is_found(Planted::Core(Core::ForgetHoldBack));
+}
+
+#[test]
+fn containers_that_do_not_become_one_are_found() {
+    is_found(Planted::Core(Core::LocalIdentity));
+}
+
+#[test]
+fn a_removal_of_what_its_writer_had_not_seen_is_found() {
+    is_found(Planted::Core(Core::RemoveUnseen));
 }

@@ -11,7 +11,7 @@ use crate::Outcome;
 
 fn write(document: &mut Bare, edits: Vec<Edit>) -> Outcome<usize> {
     let changes = document.write(&Intent::Edits(edits))?;
-    Ok(changes.iter().map(|change| change.len()).sum())
+    Ok(changes.iter().map(bytes::Bytes::len).sum())
 }
 
 fn line(at: usize) -> Outcome<Edit> {

@@ -1,10 +1,10 @@
 //! Where values lost against others, and who wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{AutoCommit, ObjId, ObjType, ROOT, ReadDoc, ValueRef};
 
-use super::scalars::equal;
+use super::scalars::normalised;
 use super::slots::Kind;
 use super::standing::{Claimed, Standing, View, is_there, plain};
 use crate::{Author, Claim, Conflict, Path, limits};
@@ -59,14 +59,9 @@ pub(super) fn conflicts(
             continue;
         };
         // Two who wrote the same agree.
-        let mut losers: Vec<Claim> = Vec::new();
-        for claim in claims {
-            let told =
-                |known: &Claim| known.kind == claim.kind && equal(&known.value, &claim.value);
-            if !told(&winner) && !losers.iter().any(told) {
-                losers.push(claim);
-            }
-        }
+        let told = |claim: &Claim| (claim.kind, normalised(&claim.value).to_string());
+        let mut known = BTreeSet::from([told(&winner)]);
+        let losers: Vec<Claim> = claims.filter(|claim| known.insert(told(claim))).collect();
         if !losers.is_empty() {
             conflicts.push(Conflict {
                 path,

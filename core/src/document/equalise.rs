@@ -5,11 +5,12 @@ use automerge::transaction::Transactable;
 use automerge::{ObjId, ROOT};
 use serde_json::{Map, Value};
 
+use super::cells::Cell;
 use super::pen::{Crdt, New, Pen};
 use super::places::{Place, check_key};
 use super::scalars::{json_kind, scalar_of};
 use super::slots::{Kind, ROOT_REVIVAL};
-use super::standing::{Cell, Standing, plain};
+use super::standing::{Standing, plain};
 use crate::{EditError, Path};
 
 impl Pen<'_> {

@@ -1,5 +1,6 @@
 //! A document's past: its versions, how it read at one of them, and writing on top of one.
 
+use automerge::transaction::CommitOptions;
 use automerge::{ActorId, ChangeHash};
 use bytes::Bytes;
 use serde_json::Value;
@@ -7,7 +8,7 @@ use serde_json::Value;
 use super::difference;
 use super::{Document, Failed, FailedOn, UnknownVersion, Version};
 use crate::{
-    Author, EditError, Intent, Origin, PatchOperation, RequestError, VersionInfo, Versions,
+    Author, EditError, Intent, Origin, PatchOperation, RequestError, VersionInfo, Versions, limits,
 };
 
 /// An author of whom only the actor is known.
@@ -118,19 +119,32 @@ impl Document {
         let mut then = self
             .at(base, branch(&self.origin, nonce))
             .map_err(|UnknownVersion| FailedOn::UnknownVersion)?;
-        let changes = then.write(intent, time_s).map_err(|failed| {
+        let mut changes = then.write(intent, time_s).map_err(|failed| {
             // Only the branch is spoilt.
             FailedOn::Write(Failed {
                 spoilt: false,
                 ..failed
             })
         })?;
-        match self.absorb(&changes).into_iter().next() {
-            None => Ok(changes),
-            Some(refusal) => Err(FailedOn::Write(Failed {
+        if let Some(refusal) = self.absorb(&changes).into_iter().next() {
+            return Err(FailedOn::Write(Failed {
                 error: EditError::Internal(refusal.reason),
                 spoilt: true,
-            })),
+            }));
         }
+        changes.extend(self.join(time_s));
+        Ok(changes)
+    }
+
+    /// A change that says nothing but that it follows all branches, once there are many: each is a part of the
+    /// version, and of every later change's dependencies.
+    fn join(&mut self, time_s: i64) -> Option<Bytes> {
+        if self.doc.get_heads().len() <= limits::HEADS_MAX {
+            return None;
+        }
+        let options = CommitOptions::default().with_time(time_s);
+        let hash = self.doc.empty_change(options);
+        let change = self.doc.get_change_by_hash(&hash)?;
+        Some(Bytes::copy_from_slice(change.raw_bytes()))
     }
 }

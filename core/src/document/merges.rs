@@ -388,6 +388,13 @@ fn whoever_reads_without_our_rules_sees_plain_documents() {
 #[test]
 fn numbers_of_the_same_worth_are_the_same() {
     let mut a = Copy::new(1);
+    a.put(json!({"z": -0.0}));
+    a.ops(json!([{"op":"increment","path":"/z","by":1}]))
+        .unwrap();
+    assert_eq!(a.json(), json!({"z": 1}));
+    a.put(json!({"big": u64::MAX}));
+    let error = a.ops(json!([{"op":"increment","path":"/big","by":1}]));
+    assert!(matches!(error, Err(EditError::Overflow { .. })));
     a.put(json!({"n": 5, "l": [1, 2.0], "f": -0.5}));
     let before = a.log.len();
     a.put(json!({"n": 5.0, "l": [1.0, 2], "f": -0.5}));

@@ -2,6 +2,7 @@
 //!
 //! automerge stays inside this module. What others see are JSON values, versions, and changes as bytes.
 
+mod cells;
 mod conflicts;
 mod difference;
 mod equalise;
@@ -26,6 +27,8 @@ mod merges;
 #[cfg(test)]
 mod past;
 #[cfg(test)]
+mod strange;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -37,6 +40,7 @@ use serde_json::Value;
 
 use crate::{Conflict, EditError, Intent, Origin};
 pub(crate) use intake::Refusal;
+pub(crate) use scalars::normalised;
 use standing::View;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on

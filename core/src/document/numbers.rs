@@ -8,10 +8,11 @@ use automerge::legacy::OpType;
 use automerge::transaction::Transactable;
 use automerge::{ObjId, ScalarValue};
 
+use super::cells::{Cell, Part};
 use super::pen::{Crdt, Pen};
 use super::places::{Place, check_key};
 use super::slots::Kind;
-use super::standing::{Cell, Part, Standing, is_integer};
+use super::standing::{Standing, is_integer};
 use crate::{EditError, Path, limits};
 
 impl Pen<'_> {
@@ -43,6 +44,7 @@ impl Pen<'_> {
                         check_sum(value.as_i64().unwrap_or(0), by, path)?;
                         self.begin(&maps, &cell, kind, by)
                     }
+                    Some(Standing::Register(ScalarValue::Uint(_))) => Err(overflow(path)),
                     Some(standing) => Err(EditError::TypeMismatch {
                         path: path.to_string(),
                         found: standing.describe(),
@@ -107,6 +109,7 @@ impl Pen<'_> {
         } else {
             kind.slot(&cell.name)
         };
+        self.pass_over_graves(maps, cell, kind)?;
         self.before_counting()?;
         self.doc
             .put(Self::primary(maps), key, ScalarValue::counter(by))

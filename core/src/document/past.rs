@@ -120,6 +120,25 @@ fn a_write_on_an_old_version_merges_with_what_came_since() {
 }
 
 #[test]
+fn many_branches_off_one_version_come_together() {
+    let (mut a, mut b) = two(json!({"n":0}));
+    let base = a.doc.version();
+    for nonce in 0..60 {
+        let intent = Intent::Edits(
+            serde_json::from_value(json!([{"op":"adjust","path":"/n","by":1}])).unwrap(),
+        );
+        let changes = a.doc.write_on(&base, &intent, 0, nonce).map_err(|_| ());
+        a.log.extend(changes.unwrap());
+        assert!(a.doc.version().0.len() <= crate::limits::HEADS_MAX + 1);
+    }
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(b.json(), json!({"n":60}));
+    b.ops(json!([{"op":"adjust","path":"/n","by":1}])).unwrap();
+    meet(&mut [&mut a, &mut b]);
+    assert_eq!(a.doc.version().0.len(), 1);
+}
+
+#[test]
 fn differences_are_small() {
     let mut a = Copy::new(1);
     a.put(json!({"keep":{"deep":[1,2,3]},"list":["a","b","c"],"n":1}));

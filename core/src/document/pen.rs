@@ -10,9 +10,10 @@ use automerge::{
 };
 use bytes::Bytes;
 
+use super::cells::{Cell, Part};
 use super::intake;
 use super::slots::{Kind, ROOT_REVIVAL};
-use super::standing::{Cell, Part, View, is_there};
+use super::standing::{View, is_there};
 use crate::{EditError, limits};
 
 /// Writes to one document and gathers the changes that come of it, in causal order.
@@ -285,6 +286,21 @@ impl<'a> Pen<'a> {
         Ok(())
     }
 
+    /// A grave of what never was must not take what is made now with it. No writer of ours digs one.
+    pub(super) fn pass_over_graves(
+        &mut self,
+        maps: &[ObjId],
+        cell: &Cell,
+        kind: Kind,
+    ) -> Result<(), EditError> {
+        if cell.graves(kind).next().is_none() {
+            return Ok(());
+        }
+        self.dig_grave(maps, cell, kind, 0)?;
+        let key = kind.revival(&cell.name);
+        self.doc.put(Self::primary(maps), key, true).crdt()
+    }
+
     /// What was removed is there from now on.
     pub(super) fn revive(
         &mut self,
@@ -334,6 +350,7 @@ impl<'a> Pen<'a> {
         let object = kind
             .object()
             .ok_or_else(|| EditError::Internal("a number is no object".to_owned()))?;
+        self.pass_over_graves(maps, cell, kind)?;
         if kind == Kind::Set || cell.values.is_empty() {
             self.replace_registers(maps, cell, &New::Nothing)?;
             let map = Self::primary(maps).clone();

@@ -3,10 +3,11 @@
 use automerge::transaction::Transactable;
 use automerge::{ObjId, ROOT, ReadDoc};
 
+use super::cells::Cell;
 use super::pen::{Crdt, New, Pen};
 use super::places::Place;
 use super::slots::{Kind, ROOT_GRAVE, ROOT_REVIVAL};
-use super::standing::{Cell, Standing};
+use super::standing::Standing;
 use crate::{EditError, limits};
 
 impl Pen<'_> {

@@ -1,5 +1,7 @@
 //! JSON values and the scalars that they are stored as.
 
+use std::collections::BTreeMap;
+
 use automerge::{ScalarValue, hydrate};
 use serde_json::{Map, Number, Value};
 
@@ -19,7 +21,7 @@ pub(super) fn json_kind(value: &Value) -> &'static str {
 
 /// A whole number, also where it was written with a fraction of nothing: 5.0 is 5.
 fn whole(n: f64) -> Option<i64> {
-    let fits = n.fract() == 0.0 && n.abs() <= WHOLE_MAX && !(n == 0.0 && n.is_sign_negative());
+    let fits = n.fract() == 0.0 && n.abs() <= WHOLE_MAX;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it is whole and below 2^53"
@@ -43,8 +45,9 @@ pub(super) fn scalar_of(value: &Value) -> Option<ScalarValue> {
     })
 }
 
-/// The value with every number in one form.
-pub(super) fn normalised(value: &Value) -> Value {
+/// The value with every number in one form and its members in order, whatever the features that the JSON
+/// library was built with.
+pub(crate) fn normalised(value: &Value) -> Value {
     match value {
         Value::Number(n) => match n.as_f64().filter(|_| n.is_f64()).and_then(whole) {
             Some(n) => Value::from(n),
@@ -52,10 +55,11 @@ pub(super) fn normalised(value: &Value) -> Value {
         },
         Value::Array(elements) => Value::Array(elements.iter().map(normalised).collect()),
         Value::Object(entries) => {
-            let entries = entries
+            let normal = entries
                 .iter()
                 .map(|(name, value)| (name.clone(), normalised(value)));
-            Value::Object(entries.collect())
+            let sorted: BTreeMap<_, _> = normal.collect();
+            Value::Object(sorted.into_iter().collect())
         }
         Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
     }

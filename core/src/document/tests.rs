@@ -449,7 +449,7 @@ fn path() -> impl Strategy<Value = Path> {
     prop::collection::vec(prop_oneof!["[a-c]", "[0-1]"], 1..4).prop_map(|parts| Path::of(&parts))
 }
 
-fn intent() -> impl Strategy<Value = Intent> {
+pub(super) fn intent() -> impl Strategy<Value = Intent> {
     let edit = prop_oneof![
         (path(), value()).prop_map(|(path, value)| Edit::Put { path, value }),
         path().prop_map(|path| Edit::Remove { path }),
@@ -505,8 +505,13 @@ proptest! {
     fn a_put_is_read_back(first in object(), edits in prop::collection::vec(intent(), 0..4), last in object()) {
         let mut copy = Copy::new(1);
         copy.put(first);
-        for intent in edits {
-            let _ = copy.write(&intent);
+        // A set would stay a set, in its own order.
+        let makes_sets = |intent: &Intent| match intent {
+            Intent::Edits(edits) => edits.iter().any(|edit| matches!(edit, Edit::SetAdd { .. })),
+            _ => false,
+        };
+        for intent in edits.iter().filter(|intent| !makes_sets(intent)) {
+            let _ = copy.write(intent);
         }
         copy.put(last.clone());
         prop_assert_eq!(copy.json(), last);

@@ -283,7 +283,7 @@ fn check_count(count: usize) -> Result<(), EditError> {
     }
 }
 
-/// Bounds nesting before anything recurses into the value.
+/// Bounds nesting before anything recurses into the value, and finds numbers that can't be stored.
 fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
     let mut open = vec![(value, at.parts().len())];
     while let Some((value, depth)) = open.pop() {
@@ -297,6 +297,13 @@ fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
                 open.extend(elements.iter().map(|element| (element, depth + 1)));
             }
             Value::Object(entries) => open.extend(entries.values().map(|entry| (entry, depth + 1))),
+            Value::Number(n)
+                if n.as_i64().is_none() && n.as_u64().is_none() && n.as_f64().is_none() =>
+            {
+                return Err(EditError::Number {
+                    path: at.to_string(),
+                });
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }

@@ -43,7 +43,15 @@ impl Replica {
             && let Some(stored) = entry.on_its_way()
         {
             match Document::load(&origin, &stored.state) {
-                Ok(document) => entry.put_in(document),
+                #[cfg_attr(
+                    not(feature = "planted"),
+                    expect(unused_mut, reason = "for a planted bug")
+                )]
+                Ok(mut document) => {
+                    #[cfg(feature = "planted")]
+                    document.plant(self.config.planted);
+                    entry.put_in(document);
+                }
                 Err(error) => {
                     entry.waiting.push(job);
                     self.stop(&error.to_string());
@@ -69,13 +77,19 @@ impl Replica {
         stored: Option<StoredDocument>,
     ) {
         let origin = self.origin;
-        let document = match stored {
+        #[cfg_attr(
+            not(feature = "planted"),
+            expect(unused_mut, reason = "for a planted bug")
+        )]
+        let mut document = match stored {
             None => Document::empty(&origin),
             Some(stored) => match Document::load(&origin, &stored.state) {
                 Ok(document) => document,
                 Err(error) => return self.document_lost(id, &error.to_string()),
             },
         };
+        #[cfg(feature = "planted")]
+        document.plant(self.config.planted);
         let entry = self.shelf.entry(id);
         entry.fetching = false;
         entry.put_in(document);

@@ -167,6 +167,8 @@ impl Replica {
             Some(stored) => Document::load(&self.origin, &stored.state).map_err(unreadable)?,
             None => Document::empty(&self.origin),
         };
+        #[cfg(feature = "planted")]
+        document.plant(self.config.planted);
         document.absorb(&changes);
         let Some(value) = document.read() else {
             return Ok(None);

@@ -151,6 +151,7 @@ impl Replica {
         let writes = batch.writes.iter();
         Visible {
             lsn,
+            namespace: batch.namespace.clone(),
             origin: batch.origin,
             seq: batch.seq,
             time_ms: batch.time_ms,

@@ -176,6 +176,7 @@ impl Replica {
             let (name, datacenter) = replica.map_or((None, None), |id| self.introduce(&id));
             Some(Missing {
                 namespace: namespace.clone(),
+                replica,
                 name,
                 datacenter,
                 batches: seq.0 - durable.0,

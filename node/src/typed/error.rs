@@ -8,7 +8,8 @@ use crate::PathError;
 pub enum TypedError {
     /// The document is not what the type says.
     #[error(
-        "{path:?} in the document does not fit the type {type_name}: {reason}; change the type or the document (what a document may lack needs #[serde(default)])"
+        "{}the document does not fit the type {type_name}: {reason}; change the type or the document (what a document may lack needs #[serde(default)])",
+        within(path)
     )]
     Unfit {
         /// Where in the document.
@@ -59,4 +60,12 @@ pub enum TypedError {
     /// A name that documents don't have, or nested too deep.
     #[error(transparent)]
     Path(#[from] PathError),
+}
+
+/// A place, as the begin of what is said of it; the document itself has no name.
+fn within(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path => format!("{path:?} in "),
+    }
 }

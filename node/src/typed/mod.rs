@@ -75,6 +75,11 @@
 //! field yet. So give structs `#[serde(default)]`, as above; without it a document that lacks the field does not
 //! read, and the error says which. The four field types need no default: missing, they are 0 or empty.
 //!
+//! What others write must be of the field's kind: a JSON array or string that was put is a list or a register, and
+//! reads as a [`Set`] or [`Text`], but does not become one by an edit, which is refused. Let such writers use the edits
+//! of sets and texts from the beginning, or remove what they put. A number that was put can be counted either way; once
+//! it is counted, a [`Counter`] is no [`Quantity`].
+//!
 //! # Several documents at once
 //! [`Node::draft`](crate::Node::draft) reads a document to be changed; the writes that come of several drafts go
 //! into one [`Node::batch`](crate::Node::batch), which becomes visible everywhere as one.

@@ -41,6 +41,11 @@ pub(super) enum ClientError {
     /// A session file that holds something else.
     #[error("{} holds no session: {source}; remove the file to begin a new one, or give another with --session", path.display())]
     Session { path: PathBuf, source: TokenError },
+    /// Neither a version nor enough of its first digits.
+    #[error(
+        "{given:?} is no version: give it whole, or 4 or more of its first digits, as `anabranch history` prints them"
+    )]
+    Digits { given: String },
     /// The first digits of no version.
     #[error("no version of the document begins with {given}; `anabranch history` lists them")]
     NoVersion { given: String },
@@ -105,6 +110,7 @@ impl ClientError {
             | Self::Ops
             | Self::Batch
             | Self::Session { .. }
+            | Self::Digits { .. }
             | Self::SeveralVersions { .. } => 2,
             Self::NoVersion { .. } => 3,
             Self::Problem { kind, .. } => match &**kind {

@@ -139,10 +139,13 @@ pub(super) fn version(
     given: &str,
 ) -> Result<String, ClientError> {
     let given = given.trim_matches('"').to_ascii_lowercase();
-    let digits = given.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !digits || !(SHORTEST..WHOLE).contains(&given.len()) {
+    if given.len() >= WHOLE {
         // Whole, or the node says what is wrong with it.
         return Ok(given);
+    }
+    let digits = given.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !digits || given.len() < SHORTEST {
+        return Err(ClientError::Digits { given });
     }
     let mut found: Vec<String> = Vec::new();
     let mut pages = Pages::new(id, 0);

@@ -40,6 +40,15 @@ pub(super) fn json(given: &str) -> Result<Value, ClientError> {
     serde_json::from_str(&text).map_err(|source| ClientError::Json { from, source })
 }
 
+/// JSON as [`json`] takes it, or a file's bare name.
+pub(super) fn json_or_file(given: &str) -> Result<Value, ClientError> {
+    let named = given == "-" || given.starts_with('@');
+    match named || given.trim_start().starts_with(['[', '{']) {
+        true => json(given),
+        false => json(&format!("@{given}")),
+    }
+}
+
 fn named(from: String, read: std::io::Result<String>) -> Result<String, ClientError> {
     read.map_err(|source| ClientError::Input { from, source })
 }
@@ -82,5 +91,10 @@ mod tests {
             Err(ClientError::Input { .. })
         ));
         assert_eq!(json("nonsense").unwrap_err().exit_code(), 2);
+        std::fs::write(&path, "[1, 2]").unwrap();
+        let bare = path.display().to_string();
+        for given in [&*bare, &*given, " [1, 2]"] {
+            assert_eq!(json_or_file(given).unwrap()[1], 2, "{given}");
+        }
     }
 }

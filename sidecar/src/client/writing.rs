@@ -141,8 +141,11 @@ pub(super) fn outcome(written: &Value) -> String {
         (_, Value::Bool(true)) => "changed",
         _ => "unchanged",
     };
-    let version = written["version"].as_str().unwrap_or_default();
-    format!("{what}, version {version}")
+    match written["version"].as_str() {
+        // To delete what is not there, in a batch.
+        None | Some("") => format!("{what}, it is not there"),
+        Some(version) => format!("{what}, version {version}"),
+    }
 }
 
 impl Answer {
@@ -169,14 +172,15 @@ impl Answer {
 /// `anabranch batch`
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-The file holds {\"writes\":[..]}, or the array alone. A write is one of
+The writes are {\"writes\":[..]}, or the array alone. A write is one of
   {\"ns\":\"carts\",\"key\":\"alice\",\"ops\":[..]}         edits, as `anabranch ops` takes them
   {\"ns\":\"carts\",\"key\":\"alice\",\"put\":{..}}         make the document equal to this
   {\"ns\":\"carts\",\"key\":\"alice\",\"delete\":true}
 and may have a \"base\", the version on top of which it is made. All are of one namespace.")]
 pub(crate) struct Batch {
-    /// The file with the writes; `-` is standard input
-    file: String,
+    /// The writes: a file (also as `@FILE`), `-` for standard input, or the JSON itself
+    #[arg(value_name = "FILE|JSON")]
+    writes: String,
     #[command(flatten)]
     once: Once,
     #[command(flatten)]
@@ -187,11 +191,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(super) fn run(&self) -> Result<(), ClientError> {
-        let given = match &*self.file {
-            "-" => self.file.clone(),
-            file => format!("@{file}"),
-        };
-        let body = match input::json(&given)? {
+        let body = match input::json_or_file(&self.writes)? {
             writes @ Value::Array(_) => json!({ "writes": writes }),
             body @ Value::Object(_) => body,
             _ => return Err(ClientError::Batch),

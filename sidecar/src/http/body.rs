@@ -2,7 +2,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -56,17 +56,24 @@ pub(super) fn media_type(
 }
 
 /// Reads a body to its end, or as far as it may go.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limits::BODY_BYTES_MAX as u64) {
+        // Who asks before sending waits for this answer.
+        if !headers.contains_key(EXPECT) {
+            drain(body).await;
+        }
         return Err(too_large());
     }
-    let whole = Limited::new(body, limits::BODY_BYTES_MAX).collect();
+    let whole = Limited::new(&mut body, limits::BODY_BYTES_MAX).collect();
     match tokio::time::timeout(limits::BODY_READ_TIMEOUT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if is_length(&*error) => Err(too_large()),
+        Ok(Err(error)) if is_length(&*error) => {
+            drain(body).await;
+            Err(too_large())
+        }
         Ok(Err(error)) => Err(Problem::new(
             Kind::BadJson,
             format!("the body ended early: {error}; send it again"),
@@ -79,6 +86,23 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
             ),
         )),
     }
+}
+
+/// Lets the rest of a refused body come in and be dropped, within reason. Most callers send everything before
+/// they read the answer: to hang up on them would show them a broken connection in its place.
+async fn drain(mut body: Body) {
+    let rest = async {
+        let mut left = limits::BODY_DRAINED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(len) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // Late or not, the answer is the same.
+    let _ = tokio::time::timeout(limits::BODY_READ_TIMEOUT, rest).await;
 }
 
 fn is_length(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -76,6 +76,7 @@ impl From<RequestError> for Problem {
 fn of_missing(missing: &Missing) -> Value {
     json!({
         "ns": missing.namespace,
+        "replica": missing.replica,
         "name": missing.name,
         "datacenter": missing.datacenter,
         "batches": missing.batches,
@@ -95,12 +96,20 @@ impl From<EditError> for Problem {
             } => does_not_fit(path)
                 .with("found", found)
                 .with("expected", expected),
-            EditError::Index { path, len, .. } => does_not_fit(path).with("index_max", len),
+            EditError::Index {
+                path,
+                last: Some(last),
+                ..
+            } => does_not_fit(path).with("index_max", last),
+            EditError::Index {
+                path, last: None, ..
+            } => does_not_fit(path),
             EditError::Splice { path, len, .. } => does_not_fit(path).with("length", len),
             EditError::NotFound { path }
             | EditError::TooDeep { path }
             | EditError::Reserved { path }
-            | EditError::Overflow { path } => does_not_fit(path),
+            | EditError::Overflow { path }
+            | EditError::Number { path } => does_not_fit(path),
             EditError::NotInList { path, kind } => does_not_fit(path).with("expected", kind),
             EditError::Element { path, len } => does_not_fit(path)
                 .with("size", len)

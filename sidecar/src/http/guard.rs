@@ -25,7 +25,8 @@ pub(super) fn of_write(headers: &HeaderMap) -> Result<Option<Guard>, Problem> {
         (Some(_), Some(_)) => Err(Problem::new(
             Kind::BadHeader,
             "If-Match and If-None-Match can't both be given on a write; give the one that says what you need",
-        )),
+        )
+        .with("header", IF_NONE_MATCH.as_str())),
     }
 }
 

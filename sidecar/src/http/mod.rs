@@ -146,7 +146,7 @@ fn timed_out(within: Duration) -> Problem {
     Problem::new(
         Kind::TimedOut,
         format!(
-            "no answer within {} s. Whether a write was taken is not known: read the document before writing again",
+            "no answer within {} s. Whether a write was taken is not known: read before writing again, or repeat it with its idempotency key",
             within.as_secs()
         ),
     )

@@ -102,6 +102,15 @@ impl Problem {
         }
     }
 
+    /// Whether it is about one write, and does not say yet about which.
+    pub(crate) fn is_of_a_write(&self) -> bool {
+        let kind = matches!(
+            self.0.kind,
+            Kind::EditDoesNotFit | Kind::UnknownVersion | Kind::WriteTooLarge
+        );
+        kind && !self.0.members.contains_key("index")
+    }
+
     /// With a header.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));

@@ -140,6 +140,15 @@ fn mistakes_have_their_own_exit_codes() {
     );
     assert!(refused(&node, &["put", "carts/a", "[]"], 1).contains("JSON object"));
     assert!(refused(&node, &["put", "carts/a", "@/nowhere"], 1).contains("/nowhere"));
+    for few in ["12a", "", "what"] {
+        assert!(refused(&node, &["get", "carts/a", "--at", few], 2).contains("4 or more"));
+    }
+    // The node answers while most of it is still to be sent.
+    let large = root.path().join("large.json");
+    std::fs::write(&large, json!({"x": "x".repeat(8 << 20)}).to_string()).unwrap();
+    let large = format!("@{}", large.display());
+    let problem = refused(&node, &["put", "carts/a", &large], 1);
+    assert!(problem.contains("a body may have"), "{problem}");
     let nobody = refused(&node, &["status", "--url", "http://127.0.0.1:1"], 1);
     assert!(nobody.contains("no node can be reached"), "{nobody}");
     // The next one is asked instead.

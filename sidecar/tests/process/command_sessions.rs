@@ -59,7 +59,7 @@ fn history_is_listed_compared_and_read() {
     refused(&node, &["history", "carts/nobody"], 3);
     refused(&node, &["get", "carts/a", "--at", "ffffffff"], 3);
     refused(&node, &["get", "carts/a", "--at", &"f".repeat(64)], 3);
-    refused(&node, &["get", "carts/a", "--at", "nonsense"], 1);
+    refused(&node, &["get", "carts/a", "--at", "nonsense"], 2);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::bed::{
     Bed, PEER, batch, increment, namespace, origin, write, writing, writing_once, written,
 };
 use crate::effect::RequestError;
+use crate::persist::Fetched;
 use crate::replica::Room;
 use crate::{Batch, Edit, Intent, Path, Token, limits};
 
@@ -194,6 +195,36 @@ fn a_repeat_elsewhere_is_recognised_once_the_batch_is_there() {
     bed.hear(remote);
     bed.fetch();
     assert!(written(&bed.answer(id).unwrap()).1);
+}
+
+/// A store may answer with what it has committed and not yet reported. The simulator found a client that took
+/// such an answer's token, which did not cover its write, elsewhere and did not find what it had written.
+#[test]
+fn a_repeat_waits_for_a_batch_that_the_store_shows_before_it_says_so() {
+    let mut writer = Bed::new();
+    writer.request(once("a"), &Token::default()).unwrap();
+    let record = writer.store.log[0].bytes.clone();
+    let sent = crate::batch::decode(record).unwrap().remove(0);
+    let mut bed = Bed::new();
+    bed.meet([]);
+    (bed.hold_fetches, bed.hold_commits) = (true, true);
+    let id = bed.ask(once("a"), &Token::default());
+    bed.hear(Batch {
+        origin: origin(2, 1),
+        ..(*sent).clone()
+    });
+    let (fetch, _, _) = bed.fetches.pop_front().unwrap();
+    let shown = bed.commits[0].receipts[0].clone();
+    bed.give(crate::Input::Fetched {
+        id: fetch,
+        result: Ok(Fetched::Receipt(Some(shown))),
+    });
+    assert_eq!(bed.answer(id), None);
+    bed.sync();
+    let answer = bed.answer(id).unwrap();
+    assert!(written(&answer).1);
+    assert_ne!(answer.unwrap().token, Token::default());
+    assert!(bed.replica.receipts.is_at_rest());
 }
 
 #[test]

@@ -108,6 +108,24 @@ async fn a_batch_of_which_one_write_is_refused_writes_nothing() {
         (&problem["key"], &problem["path"]),
         (&json!("good"), &json!("/x"))
     );
+    for (alone, status, kind) in [
+        (
+            json!({"ns": "shop", "key": "one", "put": null}),
+            422,
+            "edit-does-not-fit",
+        ),
+        (
+            json!({"ns": "shop", "key": "one", "put": {}, "base": base}),
+            404,
+            "unknown-version",
+        ),
+    ] {
+        let problem = batch(&bed, json!([alone])).await.problem(status, kind);
+        assert_eq!(
+            (&problem["index"], &problem["key"]),
+            (&json!(0), &json!("one"))
+        );
+    }
     batch(&bed, json!([])).await.problem(400, "bad-edit");
     let many = vec![good.clone(); anabranch::limits::WRITES_MAX + 1];
     let problem = batch(&bed, json!(many))
