@@ -72,6 +72,7 @@ pub(super) fn absorb<'a>(
     })
     .is_ok()
     {
+        forget_patches(doc);
         return refused;
     }
     // One of them is bad: find out which, and let the others in.
@@ -87,7 +88,14 @@ pub(super) fn absorb<'a>(
             refused.push(Refusal::new(&bytes, reason));
         }
     }
+    forget_patches(doc);
     refused
+}
+
+/// automerge 0.12 notes what every batch of changes did for a reader of patches, whether there is one or not, and
+/// forgets it only when it is told: a document that stays loaded grew with every change from elsewhere.
+fn forget_patches(doc: &mut AutoCommit) {
+    doc.reset_diff_cursor();
 }
 
 /// Turns a panic over what somebody else sent into an error: it would come again at every start, since the
