@@ -66,7 +66,7 @@ async fn a_node_that_has_not_seen_what_the_session_has_says_how_far_behind_it_is
         let behind = ask(method, "1ms").await;
         let problem = behind.problem(503, "replica-behind");
         assert_eq!(behind.header("retry-after"), "1");
-        let missing = json!([{"ns": "carts", "name": null, "datacenter": null, "batches": 2}]);
+        let missing = json!([{"ns": "carts", "replica": null, "name": null, "datacenter": null, "batches": 2}]);
         assert_eq!(problem["missing"], missing);
     }
     for wait in ["21s", "1", "soon"] {
