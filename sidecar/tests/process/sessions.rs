@@ -139,7 +139,9 @@ fn a_node_that_is_cut_off_says_whose_writes_it_lacks() {
         &Value::Null,
     );
     assert_eq!(behind.status, 503, "{}", behind.body);
-    let missing = json!([{"ns": "carts", "name": "eu", "datacenter": "eu", "batches": 1}]);
+    let replica = behind.body["missing"][0]["replica"].clone();
+    assert!(replica.is_string(), "{}", behind.body);
+    let missing = json!([{"ns": "carts", "replica": replica, "name": "eu", "datacenter": "eu", "batches": 1}]);
     assert_eq!(behind.body["missing"], missing, "{}", behind.body);
     // What it has is there for whoever has not seen more.
     let headers = [("anabranch-token", &*first.token)];
