@@ -6,9 +6,10 @@ use automerge::{ObjId, ROOT};
 use serde_json::{Map, Value};
 
 use super::cells::Cell;
+use super::lists::check_fresh;
 use super::pen::{Crdt, New, Pen};
 use super::places::{Place, check_key};
-use super::scalars::{json_kind, scalar_of};
+use super::scalars::{fresh, json_kind, scalar_of};
 use super::slots::{Kind, ROOT_REVIVAL};
 use super::standing::{Standing, plain};
 use crate::{EditError, Path};
@@ -195,6 +196,17 @@ impl Pen<'_> {
         } else {
             Kind::List
         };
+        // In one go where nothing ever was: most containers are made like this.
+        if cell.values.is_empty() && cell.members(kind).next().is_none() {
+            check_fresh(value, at)?;
+            self.pass_over_graves(maps, cell, kind)?;
+            let map = Self::primary(maps).clone();
+            let name = cell.name.as_str();
+            let made = self
+                .doc
+                .batch_create_object(map, name, &fresh(value), false);
+            return made.map(drop).crdt();
+        }
         match (self.create(maps, cell, kind)?, value) {
             ((members, true), value) => self.fill(&members, value, at),
             ((members, false), Value::Object(entries)) => self.equalise_map(&members, entries, at),

@@ -18,7 +18,7 @@ fn signed(count: usize) -> Result<isize, EditError> {
 }
 
 /// Refuses a value that is nested too deep where it would go, or whose keys are reserved.
-fn check_fresh(value: &Value, at: &Path) -> Result<(), EditError> {
+pub(super) fn check_fresh(value: &Value, at: &Path) -> Result<(), EditError> {
     let mut open = vec![(value, at.clone())];
     while let Some((value, at)) = open.pop() {
         match value {
