@@ -58,31 +58,17 @@ fn add_line(doc: &mut AutoCommit, at: usize) -> Outcome<usize> {
 }
 
 /// As it comes.
-pub(super) struct Plain(AutoCommit);
-
-impl Cart for Plain {
-    fn new() -> Self {
-        Self(document())
-    }
-
-    fn add_line(&mut self, at: usize) -> Outcome<usize> {
-        add_line(&mut self.0, at)
-    }
-
-    fn one_more(&mut self, at: usize) -> Outcome<usize> {
-        one_more(&mut self.0, at)
-    }
-
-    fn saved(&mut self) -> usize {
-        self.0.save().len()
-    }
-}
-
+pub(super) type Plain = Raw<false>;
 /// `/items` in a first change that is the same everywhere; the lines themselves still differ.
-pub(super) struct Declared(AutoCommit);
+pub(super) type Declared = Raw<true>;
 
-impl Cart for Declared {
+pub(super) struct Raw<const DECLARED: bool>(AutoCommit);
+
+impl<const DECLARED: bool> Cart for Raw<DECLARED> {
     fn new() -> Self {
+        if !DECLARED {
+            return Self(document());
+        }
         let mut doc = AutoCommit::new_with_encoding(TextEncoding::UnicodeCodePoint)
             .with_actor(ActorId::from([0; 8]));
         let made = doc.put_object(ROOT, "items", ObjType::Map);

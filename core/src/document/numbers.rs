@@ -91,9 +91,6 @@ impl Pen<'_> {
     ) -> Result<(), EditError> {
         let by = wanted.checked_sub(now).ok_or_else(|| overflow(at))?;
         check_sum(now, by, at)?;
-        if by == 0 {
-            return Ok(());
-        }
         self.add(maps, cell, kind, by)
     }
 
@@ -116,10 +113,8 @@ impl Pen<'_> {
             .crdt()
     }
 
+    /// Adds to a number that is there.
     fn add(&mut self, maps: &[ObjId], cell: &Cell, kind: Kind, by: i64) -> Result<(), EditError> {
-        if cell.members(kind).next().is_none() {
-            return self.begin(maps, cell, kind, by);
-        }
         if by == 0 {
             return Ok(());
         }

@@ -171,7 +171,12 @@ impl Pen<'_> {
                 Some(standing) => return Err(mismatch(&at, &standing, "a map or a list")),
             };
         }
-        Ok(Some(match here {
+        self.inside(here, last, path).map(Some)
+    }
+
+    /// The place of a name or an index in a container.
+    fn inside(&self, here: Here, last: &str, path: &Path) -> Result<Place, EditError> {
+        Ok(match here {
             Here::List(lists) => Place::Element {
                 index: self.index(&lists, last, false, path)?,
                 lists,
@@ -180,7 +185,7 @@ impl Pen<'_> {
                 maps,
                 name: last.to_owned(),
             },
-        }))
+        })
     }
 
     /// What stands at a place.
@@ -215,16 +220,8 @@ impl Pen<'_> {
     /// Where a value can be set: parents that are missing are created.
     pub(super) fn place(&mut self, path: &Path) -> Result<Place, EditError> {
         let (parents, last) = path.split_last().ok_or(EditError::Root)?;
-        Ok(match self.walk(parents, None)? {
-            Here::List(lists) => Place::Element {
-                index: self.index(&lists, last, false, path)?,
-                lists,
-            },
-            Here::Map(maps) => Place::Entry {
-                maps,
-                name: last.to_owned(),
-            },
-        })
+        let here = self.walk(parents, None)?;
+        self.inside(here, last, path)
     }
 }
 
