@@ -53,8 +53,10 @@ fn ask(
 /// Two datacenters that know each other.
 fn cluster(root: &std::path::Path) -> ([Plan; 2], [NodeProcess; 2]) {
     let ca = CertificateAuthority::generate("test").unwrap();
-    let eu = Plan::in_cluster(root, "eu", &ca, &[]);
+    let mut eu = Plan::in_cluster(root, "eu", &ca, &[]);
     let eu_node = eu.start();
+    // Where the other one will look for it when it has been started again.
+    eu.gossip = Some((eu_node.gossip.clone(), Vec::new()));
     let us = Plan::in_cluster(root, "us", &ca, std::slice::from_ref(&eu_node.gossip));
     let us_node = us.start();
     wait_for_view(&us_node, "they meet", |view| {
