@@ -176,7 +176,8 @@ The writes are {\"writes\":[..]}, or the array alone. A write is one of
   {\"ns\":\"carts\",\"key\":\"alice\",\"ops\":[..]}         edits, as `anabranch ops` takes them
   {\"ns\":\"carts\",\"key\":\"alice\",\"put\":{..}}         make the document equal to this
   {\"ns\":\"carts\",\"key\":\"alice\",\"delete\":true}
-and may have a \"base\", the version on top of which it is made. All are of one namespace.")]
+and may have a \"base\", the version on top of which it is made, or \"if_absent\":true, which refuses
+the batch if the document is there. All are of one namespace.")]
 pub(crate) struct Batch {
     /// The writes: a file (also as `@FILE`), `-` for standard input, or the JSON itself
     #[arg(value_name = "FILE|JSON")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anabranch::{Intent, Key, Namespace, Version, Write};
+use anabranch::{Guard, Intent, Key, Namespace, Version, Write};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
@@ -91,13 +91,22 @@ fn one(value: Value) -> Result<(Namespace, Write), Problem> {
         None | Some(Value::Null) => None,
         Some(base) => Some(version(&base)?),
     };
+    let guard = match write.remove("if_absent") {
+        None => None,
+        Some(Value::Bool(true)) => Some(Guard::Absent),
+        Some(_) => return Err(malformed("\"if_absent\" must be true")),
+    };
+    if guard.is_some() && base.is_some() {
+        return Err(malformed(
+            "\"base\" merges with what was written since, \"if_absent\" refuses to: give the one that says what you need",
+        ));
+    }
     let intent = intent(&mut write)?;
     if let Some(other) = write.keys().next() {
         return Err(malformed(format!(
-            "its member {other:?} is not known; known are ns, key, base, and one of ops, put and delete"
+            "its member {other:?} is not known; known are ns, key, base, if_absent, and one of ops, put and delete"
         )));
     }
-    let guard = None;
     Ok((
         namespace,
         Write {
@@ -150,6 +159,7 @@ mod tests {
             {"ns": "n", "key": "a", "ops": [{"op": "set_add", "path": "/tags", "value": 1}]},
             {"ns": "n", "key": "b/c", "put": {"x": 1}, "base": base},
             {"ns": "n", "key": "a", "delete": true, "base": null},
+            {"ns": "n", "key": "c", "put": {}, "if_absent": true},
         ]}))
         .unwrap();
         assert_eq!(namespace.as_str(), "n");
@@ -160,6 +170,8 @@ mod tests {
             (&writes[2].intent, &writes[2].base),
             (&Intent::Delete, &None)
         );
+        let guards = writes.iter().map(|write| &write.guard);
+        assert!(guards.eq([&None, &None, &None, &Some(Guard::Absent)]));
     }
 
     #[test]
@@ -183,6 +195,14 @@ mod tests {
             ),
             (write(json!({"put": {}, "base": "x"})), "\"base\": "),
             (write(json!({"put": {}, "if": 1})), "\"if\" is not known"),
+            (
+                write(json!({"put": {}, "if_absent": false})),
+                "\"if_absent\" must be true",
+            ),
+            (
+                write(json!({"put": {}, "if_absent": true, "base": "0a".repeat(32)})),
+                "give the one",
+            ),
             (
                 write(json!({"put": {}, "ns": 1})),
                 "\"ns\" must be a string",

@@ -145,3 +145,26 @@ async fn a_batch_of_which_one_write_is_refused_writes_nothing() {
         .await
         .problem(404, "document-not-found");
 }
+
+#[tokio::test]
+async fn a_write_may_require_that_the_document_is_not_there() {
+    let bed = Bed::new().await;
+    bed.put("/v1/docs/shop/old", r#"{"x": 1}"#).await;
+    let absent = |key: &str| json!({"ns": "shop", "key": key, "put": {"x": 2}, "if_absent": true});
+    for (writes, index) in [
+        (json!([absent("new"), absent("old")]), json!(1)),
+        (json!([absent("new"), absent("new")]), json!(1)),
+        (json!([absent("old")]), json!(null)),
+    ] {
+        let problem = batch(&bed, writes).await;
+        let problem = problem.problem(412, "precondition-failed");
+        assert_eq!(problem["index"], index, "{problem}");
+    }
+    bed.get("/v1/docs/shop/new")
+        .await
+        .problem(404, "document-not-found");
+    let reply = batch(&bed, json!([absent("new"), absent("newer")])).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let old = bed.get("/v1/docs/shop/old").await;
+    assert_eq!(old.json(), json!({"x": 1}));
+}
