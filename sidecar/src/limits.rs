@@ -61,3 +61,28 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 1 << 30;
 pub(crate) const FEED_LINE_BYTES_MAX: u64 = 64 << 10;
 /// The longest pause between two attempts to follow a feed again.
 pub(crate) const FEED_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// The first pause before an export or import tries again, which doubles from there, and the longest one.
+pub(crate) const PATIENCE_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// See [`PATIENCE_PAUSE_FIRST`].
+pub(crate) const PATIENCE_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Documents in the first page of an export. Later ones are as long as makes them [`EXPORT_PAGE_BYTES`].
+pub(crate) const EXPORT_PAGE_DOCUMENTS_FIRST: usize = 100;
+/// What a page of an export is to have, in bytes.
+pub(crate) const EXPORT_PAGE_BYTES: usize = 2 << 20;
+/// A page of several documents that has more is asked for again with fewer.
+pub(crate) const EXPORT_PAGE_BYTES_MAX: u64 = 16 << 20;
+/// Most lines in one batch of an import.
+pub(crate) const IMPORT_BATCH_LINES_MAX: usize = 500;
+/// Most batches of an import under way at a time.
+pub(crate) const IMPORT_BATCHES_MAX: usize = 4;
+/// Longest line of an import, in bytes: the largest body, and room for a key and a version.
+pub(crate) const IMPORT_LINE_BYTES_MAX: usize = BODY_BYTES_MAX + (16 << 10);
+/// Bytes at the beginning of a file by which it is known again.
+pub(crate) const IMPORT_HEAD_BYTES: usize = 64 << 10;
+/// Lines that were left out which are shown on standard error; the others are only counted there.
+pub(crate) const BAD_LINES_SHOWN_MAX: u64 = 1_000;
+/// How often an import writes down how far it is, at most.
+pub(crate) const POSITION_KEPT_EVERY: Duration = Duration::from_millis(500);
+/// Largest file in which an import keeps how far it is, in bytes.
+pub(crate) const POSITION_FILE_BYTES_MAX: u64 = 64 << 10;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::{Agent, Body, BodyReader};
@@ -11,6 +12,7 @@ use crate::http::{session, writing};
 use crate::limits;
 
 /// Where nodes are, in the order in which they are tried.
+#[derive(Clone)]
 pub(super) struct Connection {
     agent: Agent,
     bases: Vec<String>,
@@ -23,6 +25,8 @@ pub(super) struct Call<'a> {
     pub(super) target: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Option<(&'static str, &'a [u8])>,
+    /// Bytes at most in the answer.
+    pub(super) answer_bytes_max: u64,
 }
 
 /// What a node answered, whatever it was.
@@ -54,17 +58,42 @@ impl Reply {
 
 impl Answer {
     pub(super) fn json(&self) -> Result<Value, ClientError> {
+        self.parse()
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|_| ClientError::NotAnabranch)
+    }
+
+    /// Bytes of its body.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     pub(super) fn get(target: String) -> Self {
         Self {
             method: Method::GET,
             target,
             headers: Vec::new(),
             body: None,
+            answer_bytes_max: limits::ANSWER_BYTES_MAX,
+        }
+    }
+
+    /// A POST of JSON.
+    pub(super) fn post(
+        target: String,
+        headers: Vec<(&'static str, String)>,
+        body: &'a [u8],
+    ) -> Self {
+        Self {
+            method: Method::POST,
+            target,
+            headers,
+            body: Some(("application/json", body)),
+            answer_bytes_max: limits::ANSWER_BYTES_MAX,
         }
     }
 
@@ -102,6 +131,11 @@ impl Connection {
         Ok(Self { agent, bases })
     }
 
+    /// The nodes, each on its own.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Self> {
+        self.bases.iter().map(|base| self.only(base))
+    }
+
     /// The same, to one of them only.
     pub(super) fn only(&self, base: &str) -> Self {
         Self {
@@ -119,7 +153,7 @@ impl Connection {
     /// one may not have heard of it yet.
     pub(super) fn ask(&self, call: &Call<'_>) -> Result<Reply, ClientError> {
         let (mut error, base) = match self.send(call, None) {
-            Ok((response, base)) => match read(response) {
+            Ok((response, base)) => match read(response, call.answer_bytes_max) {
                 Ok(reply) => return Ok(reply),
                 Err(source) => (source, base),
             },
@@ -138,7 +172,8 @@ impl Connection {
                 break;
             }
             std::thread::sleep(*pause);
-            match self.send_to(&base, call, None).and_then(read) {
+            let sent = self.send_to(&base, call, None);
+            match sent.and_then(|response| read(response, call.answer_bytes_max)) {
                 Ok(reply) => return Ok(reply),
                 Err(again) => error = again,
             }
@@ -158,7 +193,7 @@ impl Connection {
             Unsent::Broken { base, source } => broken(base, source, call),
         })?;
         if !response.status().is_success() {
-            return match read(response) {
+            return match read(response, call.answer_bytes_max) {
                 Ok(reply) => Err(refusal(reply.status, &reply.answer.body)),
                 Err(source) => Err(broken(base, source, call)),
             };
@@ -257,7 +292,7 @@ fn is_unreached(error: &ureq::Error) -> bool {
     }
 }
 
-fn read(response: Response<Body>) -> Result<Reply, ureq::Error> {
+fn read(response: Response<Body>, bytes_max: u64) -> Result<Reply, ureq::Error> {
     let status = response.status();
     let header = |name: &str| {
         let value = response.headers().get(name)?.to_str().ok()?;
@@ -268,7 +303,7 @@ fn read(response: Response<Body>) -> Result<Reply, ureq::Error> {
     let body = response
         .into_body()
         .into_with_config()
-        .limit(limits::ANSWER_BYTES_MAX)
+        .limit(bytes_max)
         .read_to_vec()?;
     let answer = Answer {
         etag,
@@ -291,6 +326,14 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
                 Some(detail) => detail.to_owned(),
                 None => title.to_owned(),
             },
+            index: problem
+                .get("index")
+                .and_then(Value::as_u64)
+                .and_then(|index| usize::try_from(index).ok()),
+        },
+        // What stands before a node that is away.
+        _ if matches!(status.as_u16(), 502..=504) => ClientError::Gateway {
+            status: status.as_u16(),
         },
         _ => ClientError::NotAnabranch,
     }
@@ -329,6 +372,8 @@ mod tests {
         assert!(matches!(&error, ClientError::Problem { kind, .. } if kind == "busy"));
         assert_eq!(error.to_string(), "D");
         let error = refusal(StatusCode::BAD_GATEWAY, b"<html>");
-        assert!(matches!(error, ClientError::NotAnabranch));
+        assert!(matches!(error, ClientError::Gateway { status: 502 }) && error.may_pass());
+        let error = refusal(StatusCode::OK, b"<html>");
+        assert!(matches!(error, ClientError::NotAnabranch) && !error.may_pass());
     }
 }

@@ -75,10 +75,46 @@ pub(super) enum ClientError {
         status: u16,
         kind: String,
         message: String,
+        /// Of which write of several.
+        index: Option<usize>,
     },
+    /// Not the node, but what stands before it.
+    #[error(
+        "something before the node answered {status}: is the node running, and are --url and what stands between right?"
+    )]
+    Gateway { status: u16 },
     /// Somebody else answered.
     #[error("the answer is not from an Anabranch node: check --url or ANABRANCH_URL")]
     NotAnabranch,
+    /// A file that can't be written.
+    #[error("cannot write {}: {source}", path.display())]
+    OutputFile { path: PathBuf, source: io::Error },
+    /// A file that another process is writing.
+    #[error("another command is writing {}: wait for its end, or give another file", path.display())]
+    OutputBusy { path: PathBuf },
+    /// A position that can't be gone on from.
+    #[error("cannot go on from {place}: {why}")]
+    Position { place: String, why: String },
+    /// Going on would do again at one node what another has done.
+    #[error(
+        "this import was begun at the replica {begun}, and {} answers: what was under way when it stopped might be done twice. Give that          node's address with --url; or, if it is gone for good or has been linked with the others since, add --any-node",
+        found.join(", ")
+    )]
+    OtherNode { begun: String, found: Vec<String> },
+    /// A line that stopped an import.
+    #[error("line {line}: {reason}")]
+    BadLine { line: u64, reason: String },
+    /// An import ended before its input did.
+    #[error("{}\nanabranch: {lines} lines ({bytes} bytes) are imported; {advice}", source.cause())]
+    Stopped {
+        source: Box<ClientError>,
+        lines: u64,
+        bytes: u64,
+        advice: String,
+    },
+    /// Not all was imported.
+    #[error("{} left out, all others are imported", if *count == 1 { "1 line was".to_owned() } else { format!("{count} lines were") })]
+    LeftOut { count: u64 },
     /// Whoever reads our output has gone: nothing to tell, and nobody.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -111,6 +147,8 @@ impl ClientError {
             | Self::Batch
             | Self::Session { .. }
             | Self::Digits { .. }
+            | Self::Position { .. }
+            | Self::OtherNode { .. }
             | Self::SeveralVersions { .. } => 2,
             Self::NoVersion { .. } => 3,
             Self::Problem { kind, .. } => match &**kind {
@@ -119,12 +157,49 @@ impl ClientError {
                 "replica-behind" => 5,
                 _ => 1,
             },
+            Self::BadLine { .. } | Self::LeftOut { .. } => 6,
+            Self::Stopped { source, .. } => source.exit_code(),
             Self::SessionFile { .. }
+            | Self::OutputFile { .. }
+            | Self::OutputBusy { .. }
+            | Self::Gateway { .. }
             | Self::Input { .. }
             | Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::NotAnabranch
             | Self::Output(_) => 1,
+        }
+    }
+
+    /// Whether the same request may be answered in a while: the node is busy, or away.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Gateway { .. } => true,
+            // A write that can't be repeated is nobody's to repeat.
+            Self::Broken { wrote, key, .. } => {
+                !self.is_answer_too_large() && (!wrote || key.is_some())
+            }
+            Self::Problem { status, .. } => matches!(status, 408 | 503),
+            _ => false,
+        }
+    }
+
+    /// Whether the answer was longer than was asked for.
+    pub(super) fn is_answer_too_large(&self) -> bool {
+        let Self::Broken { source, .. } = self else {
+            return false;
+        };
+        matches!(**source, ureq::Error::BodyExceedsLimit(_))
+    }
+
+    /// What happened, without advice for those who give up here.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Unreachable { failures } => {
+                format!("no node can be reached ({})", failures.join("; "))
+            }
+            Self::Broken { url, source, .. } => format!("the connection to {url} broke: {source}"),
+            other => other.to_string(),
         }
     }
 

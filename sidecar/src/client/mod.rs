@@ -7,6 +7,7 @@ mod feed;
 mod history;
 mod input;
 mod output;
+mod porting;
 mod session;
 mod status;
 mod watch;
@@ -41,6 +42,10 @@ pub(crate) enum Command {
     Rm(documents::Rm),
     /// List documents
     Ls(documents::Ls),
+    /// Write documents out as JSON lines
+    Export(porting::Export),
+    /// Read documents in from JSON lines
+    Import(porting::Import),
     /// Print changes as they become visible at a node
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
@@ -88,6 +93,8 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Rm(command) => command.run(),
         Command::Ls(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
     };

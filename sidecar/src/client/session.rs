@@ -59,6 +59,16 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A new one, that nobody goes on with.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            token: Token::default(),
+            kept: None,
+            wait: None,
+        }
+    }
+
     /// Asks, takes anything but success for an error, and remembers in any case what was seen.
     pub(super) fn call(&mut self, mut call: Call<'_>) -> Result<Answer, ClientError> {
         if !self.token.is_empty() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Common;
 use super::connection::Call;
 use super::error::ClientError;
-use super::output::table;
+use super::output::{self, table};
 
 /// `anabranch status`
 #[derive(clap::Args)]
@@ -96,16 +96,7 @@ fn string(value: &Value) -> String {
 }
 
 fn bytes(value: &Value) -> String {
-    let Some(bytes) = value.as_u64() else {
-        return "-".to_owned();
-    };
-    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{} kB", tenths(1_000)),
-        1_000_000..1_000_000_000 => format!("{} MB", tenths(1_000_000)),
-        _ => format!("{} GB", tenths(1_000_000_000)),
-    }
+    value.as_u64().map_or_else(|| "-".to_owned(), output::bytes)
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ impl Watch {
                     Ok(bytes) => break bytes,
                     Err(
                         ClientError::Unreachable { .. }
+                        | ClientError::Gateway { .. }
                         | ClientError::Broken { .. }
                         | ClientError::Problem {
                             status: 500..=599, ..

@@ -12,6 +12,10 @@ use super::input;
 use super::output::Output;
 use super::session::{Session, Visit};
 use crate::http::{address, writing};
+use crate::limits;
+
+/// Where batches go.
+pub(super) const BATCH: &str = "/v1/batch";
 
 /// What must hold of the document at the node that is asked, or what the write is made on.
 #[derive(clap::Args)]
@@ -110,6 +114,7 @@ impl Options {
             body: body
                 .as_ref()
                 .map(|(media_type, body)| (*media_type, body.as_bytes())),
+            answer_bytes_max: limits::ANSWER_BYTES_MAX,
         })?;
         Ok((id, answer, output))
     }
@@ -198,12 +203,9 @@ impl Batch {
             _ => return Err(ClientError::Batch),
         };
         let (mut session, mut output) = self.visit.open(&self.common)?;
-        let answer = session.call(Call {
-            method: Method::POST,
-            target: "/v1/batch".to_owned(),
-            headers: self.once.header().into_iter().collect(),
-            body: Some(("application/json", body.to_string().as_bytes())),
-        })?;
+        let headers = self.once.header().into_iter().collect();
+        let body = body.to_string();
+        let answer = session.call(Call::post(BATCH.to_owned(), headers, body.as_bytes()))?;
         let written = answer.json()?;
         if output.is_json() {
             return output.value(&answer.tagged(written));

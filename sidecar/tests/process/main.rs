@@ -7,5 +7,6 @@ mod command_line;
 mod command_sessions;
 mod crash;
 mod node;
+mod porting;
 mod sessions;
 mod startup;
