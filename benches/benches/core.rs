@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 
+use anabranch_core::measure::Bare;
 use anabranch_core::persist::{Continuity, Fetched, Recovery};
 use anabranch_core::{
     Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica, ReplicaId,
@@ -133,5 +134,72 @@ fn replica(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, replica);
+fn bare(lines: usize) -> Bare {
+    let mut bare = Bare::new(1);
+    for line in 0..lines {
+        let write = bare.write(&Intent::Edits(vec![increment(line)]));
+        write.expect("it fits");
+    }
+    bare
+}
+
+fn document(c: &mut Criterion) {
+    let mut group = c.benchmark_group("document");
+    let one = Intent::Edits(vec![increment(0)]);
+    let post = Edit::Append {
+        path: Path::parse("/posts").expect("a valid path"),
+        value: serde_json::json!({"by": "alice", "text": "hello"}),
+    };
+    let post = Intent::Edits(vec![post]);
+    for lines in [1, 10, 30] {
+        group.bench_function(
+            format!("increment through the document, cart of {lines}"),
+            |b| {
+                b.iter_batched_ref(
+                    || bare(lines),
+                    |bare| bare.write(&one),
+                    BatchSize::LargeInput,
+                );
+            },
+        );
+        group.bench_function(format!("increment by tip, cart of {lines}"), |b| {
+            let mut bare = bare(lines);
+            bare.survey();
+            b.iter(|| bare.write_by_tip(&one));
+        });
+        group.bench_function(format!("new line by tip, cart of {lines}"), |b| {
+            let new = Intent::Edits(vec![increment(lines)]);
+            b.iter_batched_ref(
+                || {
+                    let mut bare = bare(lines);
+                    bare.survey();
+                    bare
+                },
+                |bare| bare.write_by_tip(&new),
+                BatchSize::LargeInput,
+            );
+        });
+        group.bench_function(format!("survey, cart of {lines}"), |b| {
+            let mut bare = bare(lines);
+            b.iter(|| bare.survey());
+        });
+        group.bench_function(format!("learn where a list of {lines} ends"), |b| {
+            let mut bare = bare(lines);
+            for _ in 0..lines {
+                bare.write(&post).expect("it fits");
+            }
+            b.iter(|| bare.learn(&post));
+        });
+    }
+    group.bench_function("append by tip", |b| {
+        let mut bare = bare(1);
+        bare.write(&post).expect("it fits");
+        bare.survey();
+        bare.learn(&post);
+        b.iter(|| bare.write_by_tip(&post));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, replica, document);
 criterion_main!(benches);

@@ -16,7 +16,12 @@ const RECORD_BYTES: usize = 200;
 /// Commits of so many records at once, for a time: records per second, and how long a commit takes.
 pub(crate) fn commits(records: u64, time: Duration) -> Outcome<(f64, Spread)> {
     let dir = tempfile::tempdir()?;
-    let (store, _) = Store::open_directory(dir.path(), Incarnation(rand::random()), 64 << 20)?;
+    let (store, _) = Store::open_directory(
+        dir.path(),
+        Incarnation(rand::random()),
+        anabranch_core::compact,
+        64 << 20,
+    )?;
     let mut spread = Spread::default();
     let mut next = 0;
     // A file that grows syncs slower than one that has its size.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::persist::{Commit, Fetch, Fetched, Ticket};
+use crate::persist::{Commit, DocumentRange, Fetch, Fetched, Fold, FoldId, StoreError, Ticket};
 use crate::{
     DocumentId, EditError, Guard, Incarnation, Intent, Key, Lsn, Namespace, Origin, PatchOperation,
     Path, ReplicaId, Seq, Token, Version,
@@ -74,17 +74,36 @@ pub enum Input {
         /// The last of them.
         through: Ticket,
     },
-    /// The store takes no more commits. The replica stops.
+    /// Commits that are not durable. After [`StoreError::Full`] nothing of them was done, and the replica takes
+    /// back what they carried and goes on; after anything else it stops.
     PersistFailed {
+        /// The first of them.
+        from: Ticket,
+        /// The last of them. Any later ones that build on them will fail, too.
+        through: Ticket,
         /// Why.
-        error: String,
+        error: StoreError,
+    },
+    /// A fold is done, or was not done at all.
+    Folded {
+        /// Which.
+        id: FoldId,
+        /// What became of it.
+        result: Result<(), StoreError>,
     },
     /// The answer to a fetch.
     Fetched {
         /// Which.
         id: FetchId,
         /// What the store says.
-        result: Result<Fetched, String>,
+        result: Result<Fetched, StoreError>,
+    },
+    /// The store has found documents that can't be read, without being asked for them.
+    Damaged {
+        /// Which.
+        range: DocumentRange,
+        /// What it found; for people.
+        what: String,
     },
     /// Time has passed.
     Tick,
@@ -95,6 +114,8 @@ pub enum Input {
 pub enum Output {
     /// Make this durable, in order, and say so.
     Persist(Commit),
+    /// Write this behind the log, beside the commits, and say so.
+    Fold(Fold),
     /// Ask the store.
     Fetch {
         /// Comes back with the answer.
@@ -436,6 +457,45 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// The disk has no room: writes are refused until it has.
+    DiskFull {
+        /// What the system said.
+        why: String,
+    },
+    /// The disk has room again.
+    DiskHasRoom,
+    /// Documents behind the log could not be written. It is tried again.
+    FoldFailed {
+        /// Why.
+        why: String,
+    },
+    /// Documents can't be read. They are asked for elsewhere.
+    DocumentsDamaged {
+        /// Which.
+        range: DocumentRange,
+        /// What the store found.
+        what: String,
+    },
+    /// Documents that could not be read have come from elsewhere.
+    DocumentsRepaired {
+        /// Which.
+        range: DocumentRange,
+        /// From whom.
+        peer: ReplicaId,
+        /// How many.
+        documents: usize,
+    },
+    /// A peer lacks batches that the log does not hold any more.
+    LogTooShort {
+        /// Who.
+        peer: ReplicaId,
+        /// Where.
+        namespace: Namespace,
+        /// Whose batches.
+        origin: Origin,
+        /// The first that it lacks.
+        seq: Seq,
+    },
 }
 
 /// Why a request was not carried out.
@@ -457,6 +517,26 @@ pub enum RequestError {
     /// The store failed. Whether this write survives a restart is not known.
     #[error("the store failed: {0}; restart the node once the cause is mended")]
     Store(String),
+    /// The disk has no room. Nothing was written.
+    #[error("the disk is full ({why}): nothing was written; make room, and try again")]
+    Full {
+        /// What the system said.
+        why: String,
+    },
+    /// What is stored of the document can't be read.
+    #[error("{what}; it is being fetched from another datacenter: try again shortly")]
+    Damaged {
+        /// What the store found.
+        what: String,
+    },
+    /// The change feed's position is older than the log.
+    #[error("the changes after position {} are not in the log any more, which begins at {}: read the documents, then follow from there", .after.0, .first.0)]
+    Released {
+        /// What was asked for.
+        after: Lsn,
+        /// Where the log begins now.
+        first: Lsn,
+    },
     /// This replica has not seen what the caller has, and did not come to see it in time.
     #[error("this replica is behind what the session has seen: {}; try again shortly, or at the datacenter that the session came from", missing_text(.missing))]
     Behind {

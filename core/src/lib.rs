@@ -29,7 +29,7 @@ mod token;
 
 pub use batch::{Batch, DocumentWrite, Receipt};
 pub use codec::DecodeError;
-pub use document::{Version, VersionError};
+pub use document::{Version, VersionError, compact};
 pub use effect::{
     Answer, Author, Claim, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed, Missing,
     Notice, Now, Output, Page, Reply, Request, RequestError, RequestId, Session, Snapshot,

@@ -31,11 +31,11 @@ pub const NAMESPACES_MAX: usize = 16_384;
 pub const UNPERSISTED_BYTES_MAX: usize = 16 << 20;
 /// Most requests inside the replica (waiting for a document, or for their batch to be durable).
 pub const REQUESTS_MAX: usize = 16_384;
-/// Documents that stay loaded between requests.
-pub const LOADED_DOCUMENTS_MAX: usize = 4_096;
+/// Bytes of documents that stay loaded between requests, about.
+pub const LOADED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of recent log records kept in memory, from which links that keep up are served.
 pub const RECENT_LOG_BYTES_MAX: usize = 8 << 20;
-/// A checkpoint is written once replay would begin so many records later than from the one before.
+/// After so many records without changes, replay begins later all the same.
 pub const CHECKPOINT_RECORDS: u64 = 2_000;
 /// Bytes of log read from the store at once, for a link that has fallen behind.
 pub const LOG_READ_BYTES_MAX: usize = 512 << 10;
@@ -43,6 +43,22 @@ pub const LOG_READ_BYTES_MAX: usize = 512 << 10;
 pub const PAGE_DOCUMENTS_MAX: usize = 1_000;
 /// Bytes of changes that wait to be folded into document states before writes are held back.
 pub const UNFOLDED_BYTES_MAX: usize = 64 << 20;
+/// Changes are folded into the store's documents when they are this old, in milliseconds,
+pub const FOLD_AFTER_MS: u64 = 10_000;
+/// or when nothing was written for this long, in milliseconds.
+pub const FOLD_IDLE_MS: u64 = 1_000;
+/// Most documents that are folded at once.
+pub const FOLD_DOCUMENTS_MAX: usize = 1_024;
+/// Bytes of changes that are folded at once.
+pub const FOLD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of log that are kept even if no peer needs them any more.
+pub const LOG_BYTES_KEPT: u64 = 4 << 30;
+/// Bytes of log that are kept at most, whoever still needs them.
+pub const LOG_BYTES_MAX: u64 = 16 << 30;
+/// Bytes of documents that are given to a peer that can't read its own; of larger ones it is told nothing.
+pub const REPAIR_BYTES_MAX: usize = 3 << 20;
+/// Bytes of documents in one page of a listing.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Most documents in one atomic write.
 pub const WRITES_MAX: usize = 1_000;
 /// Longest idempotency key, in bytes of UTF-8.
@@ -59,8 +75,8 @@ pub const RECEIPT_BYTES_MAX: usize = 256 << 10;
 pub const RECEIPTS_MAX: u64 = 100_000;
 /// See [`RECEIPTS_MAX`].
 pub const RECEIPTS_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Most receipts that one commit forgets.
-pub const RECEIPTS_FORGOTTEN_PER_COMMIT_MAX: usize = 256;
+/// Most receipts that one fold forgets.
+pub const RECEIPTS_FORGOTTEN_PER_FOLD_MAX: usize = 8_192;
 /// Longest time that a request waits for what its session has seen, in milliseconds.
 pub const SESSION_WAIT_MS_MAX: u64 = 60_000;
 /// Most branches of a document's history that a write on top of an old version leaves open.

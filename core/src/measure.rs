@@ -3,13 +3,16 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{Document, Tip};
 use crate::{EditError, Incarnation, Intent, Origin, ReplicaId};
+
+const TIME_S: i64 = 1_790_000_000;
 
 /// A loaded document.
 pub struct Bare {
     document: Document,
     origin: Origin,
+    tip: Option<Tip>,
 }
 
 impl Bare {
@@ -23,6 +26,7 @@ impl Bare {
         Self {
             document: Document::empty(&origin),
             origin,
+            tip: None,
         }
     }
 
@@ -31,8 +35,36 @@ impl Bare {
     /// # Errors
     /// When an edit does not fit the document.
     pub fn write(&mut self, intent: &Intent) -> Result<Vec<Bytes>, EditError> {
-        let written = self.document.write(intent, 1_790_000_000);
+        self.tip = None;
+        let written = self.document.write(intent, TIME_S);
         written.map_err(|failed| failed.error)
+    }
+
+    /// Notes the end of the history and what is at the document's places. Says how many bytes that takes.
+    pub fn survey(&mut self) -> usize {
+        let mut tip = self.document.tip();
+        self.document.survey(&mut tip);
+        let bytes = tip.bytes();
+        self.tip = Some(tip);
+        bytes
+    }
+
+    /// Adds to what was noted the places that a write edits.
+    pub fn learn(&mut self, intent: &Intent) {
+        let tip = self.tip.get_or_insert_with(|| self.document.tip());
+        self.document.learn(tip, intent);
+    }
+
+    /// Carries out one write without the document, which learns of it when it absorbs the changes; none if what was
+    /// noted does not suffice.
+    ///
+    /// # Errors
+    /// When an edit does not fit the document.
+    pub fn write_by_tip(&mut self, intent: &Intent) -> Result<Option<Vec<Bytes>>, EditError> {
+        match &mut self.tip {
+            Some(tip) => tip.write(intent, TIME_S),
+            None => Ok(None),
+        }
     }
 
     /// Takes in changes that another made.

@@ -6,6 +6,10 @@
 //! frontier = whole:u8  sections:[namespace:text  entries:[origin seq]]
 //! delta    = packet (see batch)
 //! want     = entries:[namespace:text  origin  after+1 | 0 for stop]
+//! ask      = number  from:bound  before:bound
+//! given    = number  sections:[namespace:text  entries:[origin seq]]  0 | 1 documents:[document]
+//! bound    = 0 | 1 namespace:text key:text
+//! document = namespace:text key:text  state:bytes  changes:[bytes]  present:u8 (0 no, 1 yes, 2 unknown)
 //! ```
 //! Any of them may be lost, doubled or late: each can be acted on alone.
 
@@ -15,7 +19,8 @@ use bytes::Bytes;
 
 use crate::batch::{self, Batch};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::{Incarnation, Namespace, Origin, Seq, limits};
+use crate::persist::{DocumentRange, StoredDocument};
+use crate::{DocumentId, Incarnation, Namespace, Origin, Seq, limits};
 
 /// The version of the whole exchange; both ends must speak the same.
 pub(crate) const PROTOCOL: u64 = 1;
@@ -56,6 +61,22 @@ pub(crate) enum Message {
     },
     Delta(Vec<Arc<Batch>>),
     Want(Vec<Want>),
+    /// Asks for documents that the speaker can't read.
+    Ask {
+        number: u64,
+        range: DocumentRange,
+    },
+    Given(Given),
+}
+
+/// Answers [`Message::Ask`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Given {
+    pub(crate) number: u64,
+    /// What the documents contain.
+    pub(crate) frontiers: Vec<Section>,
+    /// All there are; none if they can't be given.
+    pub(crate) documents: Option<Vec<(DocumentId, StoredDocument)>>,
 }
 
 impl Message {
@@ -74,14 +95,9 @@ impl Message {
                 writer.u8(2);
                 writer.u8((*whole).into());
                 writer.count(sections.len());
-                for (namespace, entries) in sections {
-                    writer.bytes(namespace.as_str().as_bytes());
-                    writer.count(entries.len());
-                    for (origin, seq) in entries {
-                        writer.origin(origin);
-                        writer.number(seq.0);
-                    }
-                }
+                sections
+                    .iter()
+                    .for_each(|section| encode_section(&mut writer, section));
             }
             Self::Delta(batches) => {
                 let packet =
@@ -99,6 +115,16 @@ impl Message {
                     writer.origin(&want.origin);
                     writer.number(want.after.map_or(0, |after| after.0 + 1));
                 }
+            }
+            Self::Ask { number, range } => {
+                writer.u8(5);
+                writer.number(*number);
+                encode_bound(&mut writer, range.from.as_ref());
+                encode_bound(&mut writer, range.before.as_ref());
+            }
+            Self::Given(given) => {
+                writer.u8(6);
+                given.encode(&mut writer);
             }
         }
         writer.finish()
@@ -125,6 +151,14 @@ impl Message {
                         .collect::<Result<_, _>>()?,
                 )
             }
+            5 => Self::Ask {
+                number: reader.number("number")?,
+                range: DocumentRange {
+                    from: decode_bound(&mut reader)?,
+                    before: decode_bound(&mut reader)?,
+                },
+            },
+            6 => Self::Given(Given::decode(&mut reader)?),
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",
@@ -135,6 +169,113 @@ impl Message {
         reader.finish()?;
         Ok(message)
     }
+}
+
+impl Given {
+    fn encode(&self, writer: &mut Writer) {
+        writer.number(self.number);
+        writer.count(self.frontiers.len());
+        for section in &self.frontiers {
+            encode_section(writer, section);
+        }
+        let Some(documents) = &self.documents else {
+            return writer.u8(0);
+        };
+        writer.u8(1);
+        writer.count(documents.len());
+        for (id, stored) in documents {
+            encode_id(writer, id);
+            writer.bytes(&stored.state);
+            writer.count(stored.changes.len());
+            stored
+                .changes
+                .iter()
+                .for_each(|change| writer.bytes(change));
+            writer.u8(stored.present.map_or(2, u8::from));
+        }
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let number = reader.number("number")?;
+        let count = reader.count("sections", limits::NAMESPACES_MAX)?;
+        let frontiers = (0..count)
+            .map(|_| decode_section(reader))
+            .collect::<Result<_, _>>()?;
+        let documents = if flag(reader, "documents")? {
+            let count = reader.count("documents", limits::FRAME_BYTES_MAX)?;
+            let documents = (0..count).map(|_| decode_document(reader));
+            Some(documents.collect::<Result<_, _>>()?)
+        } else {
+            None
+        };
+        Ok(Self {
+            number,
+            frontiers,
+            documents,
+        })
+    }
+}
+
+fn encode_section(writer: &mut Writer, (namespace, entries): &Section) {
+    writer.bytes(namespace.as_str().as_bytes());
+    writer.count(entries.len());
+    for (origin, seq) in entries {
+        writer.origin(origin);
+        writer.number(seq.0);
+    }
+}
+
+fn encode_id(writer: &mut Writer, id: &DocumentId) {
+    writer.bytes(id.namespace.as_str().as_bytes());
+    writer.bytes(id.key.as_str().as_bytes());
+}
+
+fn decode_id(reader: &mut Reader) -> Result<DocumentId, DecodeError> {
+    Ok(DocumentId {
+        namespace: reader.namespace()?,
+        key: reader.key()?,
+    })
+}
+
+fn encode_bound(writer: &mut Writer, bound: Option<&DocumentId>) {
+    writer.u8(bound.is_some().into());
+    if let Some(id) = bound {
+        encode_id(writer, id);
+    }
+}
+
+fn decode_bound(reader: &mut Reader) -> Result<Option<DocumentId>, DecodeError> {
+    if flag(reader, "bound")? {
+        decode_id(reader).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn decode_document(reader: &mut Reader) -> Result<(DocumentId, StoredDocument), DecodeError> {
+    let id = decode_id(reader)?;
+    let state = reader.bytes("state", limits::FRAME_BYTES_MAX)?;
+    let count = reader.count("changes", limits::FRAME_BYTES_MAX)?;
+    let changes = (0..count)
+        .map(|_| reader.bytes("change", limits::BATCH_BYTES_MAX))
+        .collect::<Result<_, _>>()?;
+    let present = match reader.u8("presence")? {
+        0 => Some(false),
+        1 => Some(true),
+        2 => None,
+        other => {
+            return Err(DecodeError::Unknown {
+                what: "presence",
+                value: other.into(),
+            });
+        }
+    };
+    let stored = StoredDocument {
+        state,
+        changes,
+        present,
+    };
+    Ok((id, stored))
 }
 
 fn decode_hello(reader: &mut Reader) -> Result<Hello, DecodeError> {
@@ -224,11 +365,35 @@ mod tests {
                     after: Some(Seq(0)),
                 },
                 Want {
-                    namespace,
+                    namespace: namespace.clone(),
                     origin,
                     after: None,
                 },
             ]),
+            Message::Ask {
+                number: 3,
+                range: DocumentRange {
+                    from: None,
+                    before: Some(DocumentId::new("carts", "b").unwrap()),
+                },
+            },
+            Message::Given(Given {
+                number: 3,
+                frontiers: vec![(namespace, vec![(origin, Seq(1))])],
+                documents: Some(vec![(
+                    DocumentId::new("carts", "a").unwrap(),
+                    StoredDocument {
+                        state: vec![1; 40].into(),
+                        changes: vec![vec![2; 3].into()],
+                        present: None,
+                    },
+                )]),
+            }),
+            Message::Given(Given {
+                number: 4,
+                frontiers: Vec::new(),
+                documents: None,
+            }),
         ] {
             assert_eq!(Message::decode(&message.encode()).unwrap(), message);
         }

@@ -2,12 +2,18 @@
 //!
 //! Persistence is an effect. The replica hands out a [`Commit`] and goes on; only when the driver
 //! answers that the commit's ticket is durable does it acknowledge, show or send what is in it. The
-//! store sees positions, addresses and bytes; it knows no document, batch or peer.
+//! store sees positions, addresses and bytes; it knows no batch or peer.
+//!
+//! There are two streams to a store, which never wait for each other. **Commits** append to the log: they are on the
+//! way of every write. **Folds** follow behind: they move changes from the log to the documents, sorted, many at a
+//! time, and then let the log go.
 //!
 //! A store's obligations:
 //! * commits become durable in ticket order; a commit is applied as a whole or not at all;
 //! * what was reported durable survives any crash; what was not may or may not be there;
-//! * a fetch sees every commit that was reported durable before the fetch was issued;
+//! * a fold is applied as a whole or not at all, and is durable when it is reported done;
+//! * a fetch sees every commit and every fold that was reported before the fetch was issued;
+//! * nothing is ever given out that is not what was written: damage is an error that names what is lost;
 //! * on opening it reports what it holds as a [`Recovery`].
 
 use bytes::Bytes;
@@ -18,6 +24,10 @@ use crate::{DocumentId, Incarnation, Key, Lsn, Namespace};
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
+/// Names one fold, in the same manner. There is never more than one under way.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FoldId(pub u64);
+
 /// One record of the commit log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogRecord {
@@ -27,19 +37,57 @@ pub struct LogRecord {
     pub bytes: Bytes,
 }
 
-/// A document's state as the store keeps it.
+/// Things to make durable together, on the way of a write.
 #[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// What the driver reports when it is durable.
+    pub ticket: Ticket,
+    /// Records to append to the log.
+    pub log: Vec<LogRecord>,
+    /// A new incarnation, in place of the one before.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A document as the store keeps it.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct StoredDocument {
-    /// The compacted document.
+    /// Its compacted state; empty if it was never compacted.
     pub state: Bytes,
-    /// False for a deleted document: kept for its history, left out of listings.
-    pub present: bool,
+    /// Changes that the state lacks, in log order. Some of them may be in the state all the same.
+    pub changes: Vec<Bytes>,
+    /// False for a deleted document: kept for its history, left out of listings. None: whoever wants to know has
+    /// to load it.
+    pub present: Option<bool>,
+}
+
+impl StoredDocument {
+    /// About how many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let changes: usize = self.changes.iter().map(|change| change.len() + 8).sum();
+        self.state.len() + changes + 32
+    }
+}
+
+/// Makes a document's state of its state and the changes since: [`crate::compact`]. The store calls it on its own
+/// thread, where it has the bytes in hand; it knows nothing of what they mean.
+pub type Compact = fn(&StoredDocument) -> Result<StoredDocument, String>;
+
+/// Changes of one document on their way from the log to the document.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DocumentFold {
+    /// Which.
+    pub id: DocumentId,
+    /// What is added to it, in log order.
+    pub changes: Vec<Bytes>,
+    /// See [`StoredDocument::present`].
+    pub present: Option<bool>,
 }
 
 /// From where replay starts, and what the replica knew there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
-    /// Every record before this one is contained in the stored documents.
+    /// Every record before this one is contained in the stored documents and receipts.
     pub replay_from: Lsn,
     /// The replica's own summary (frontiers, log index), opaque to the store.
     pub state: Bytes,
@@ -72,24 +120,55 @@ pub struct Retention {
     pub not_before_ms: u64,
 }
 
-/// Things to make durable together.
+/// What is written behind the log, as one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Commit {
-    /// What the driver reports when it is durable.
-    pub ticket: Ticket,
-    /// Records to append to the log.
-    pub log: Vec<LogRecord>,
-    /// Document states to write, each in place of the one before.
-    pub documents: Vec<(DocumentId, StoredDocument)>,
-    /// A new checkpoint, in place of the one before.
-    pub checkpoint: Option<Checkpoint>,
-    /// A new incarnation, in place of the one before.
-    pub incarnation: Option<Incarnation>,
+pub struct Fold {
+    /// What the driver reports when it is done.
+    pub id: FoldId,
+    /// By rising id, each document once.
+    pub documents: Vec<DocumentFold>,
+    /// Whether there is time to compact every document that is touched. If not, the store compacts those alone
+    /// whose changes have become many.
+    pub compact: bool,
     /// Receipts to remember, each in place of one with the same key.
     pub receipts: Vec<StoredReceipt>,
-    /// Forget the oldest receipts until this holds, those of this commit counted. At most
-    /// [`RECEIPTS_FORGOTTEN_PER_COMMIT_MAX`](crate::limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX); the replica asks again.
+    /// Forget the oldest receipts until this holds, those of this fold counted. At most
+    /// [`RECEIPTS_FORGOTTEN_PER_FOLD_MAX`](crate::limits::RECEIPTS_FORGOTTEN_PER_FOLD_MAX); the replica asks again.
     pub retain_receipts: Option<Retention>,
+    /// A new checkpoint, in place of the one before.
+    pub checkpoint: Option<Checkpoint>,
+    /// Records before this one are of no more use once the rest of the fold is durable. Never after `replay_from`
+    /// of the newest checkpoint.
+    pub release_before: Option<Lsn>,
+    /// Documents that take the place of everything in a range that can't be read.
+    pub repair: Option<Repair>,
+}
+
+/// A run of documents, by namespace and then key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct DocumentRange {
+    /// The first that may be in it; none: from the beginning.
+    pub from: Option<DocumentId>,
+    /// The first after it; none: to the end.
+    pub before: Option<DocumentId>,
+}
+
+impl DocumentRange {
+    /// Whether a document lies in it.
+    #[must_use]
+    pub fn contains(&self, id: &DocumentId) -> bool {
+        self.from.as_ref().is_none_or(|from| id >= from)
+            && self.before.as_ref().is_none_or(|before| id < before)
+    }
+}
+
+/// New content for a range of documents.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repair {
+    /// As the store has named it in a [`StoreError::Damaged`].
+    pub range: DocumentRange,
+    /// All that is in it, by rising id.
+    pub documents: Vec<(DocumentId, StoredDocument)>,
 }
 
 impl Commit {
@@ -99,42 +178,41 @@ impl Commit {
         Self {
             ticket,
             log: Vec::new(),
-            documents: Vec::new(),
-            checkpoint: None,
             incarnation: None,
-            receipts: Vec::new(),
-            retain_receipts: None,
         }
     }
 
     /// About how many bytes it carries.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let log: usize = self.log.iter().map(|record| record.bytes.len() + 16).sum();
-        let documents: usize = self
-            .documents
-            .iter()
-            .map(|(_, stored)| stored.state.len() + 64)
-            .sum();
-        let checkpoint = self
-            .checkpoint
-            .as_ref()
-            .map_or(0, |checkpoint| checkpoint.state.len());
-        let receipts: usize = self
-            .receipts
-            .iter()
-            .map(|receipt| receipt.bytes.len() + 48)
-            .sum();
-        log + documents + checkpoint + receipts + 32
+        let log: usize = self.log.iter().map(|record| record.bytes.len() + 24).sum();
+        log + 32
+    }
+}
+
+impl Fold {
+    /// One that carries nothing yet.
+    #[must_use]
+    pub fn new(id: FoldId) -> Self {
+        Self {
+            id,
+            documents: Vec::new(),
+            compact: false,
+            receipts: Vec::new(),
+            retain_receipts: None,
+            checkpoint: None,
+            release_before: None,
+            repair: None,
+        }
     }
 }
 
 /// A question to the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fetch {
-    /// One document's stored state.
+    /// One document.
     Document(DocumentId),
-    /// Stored documents of a namespace in key order (bytewise), deleted ones included.
+    /// Documents of a namespace in key order (bytewise), deleted ones included.
     Page {
         /// The namespace.
         namespace: Namespace,
@@ -144,6 +222,17 @@ pub enum Fetch {
         after: Option<Key>,
         /// Documents at most.
         limit: usize,
+        /// Stop once the documents add up to this many bytes; at least one is given when there is one.
+        bytes_max: usize,
+        /// Whether content is wanted. If not, documents of known presence come without any.
+        values: bool,
+    },
+    /// Documents of any namespaces, by rising id, with all their content.
+    Range {
+        /// Which.
+        range: DocumentRange,
+        /// Stop once the documents add up to this many bytes; at least one is given when there is one.
+        bytes_max: usize,
     },
     /// The receipt under a key.
     Receipt(ReceiptKey),
@@ -161,12 +250,51 @@ pub enum Fetch {
 pub enum Fetched {
     /// Absent when the store has never held it.
     Document(Option<StoredDocument>),
-    /// Fewer than the limit means that there are no more.
-    Page(Vec<(Key, StoredDocument)>),
+    /// Some of what was asked for.
+    Page {
+        /// In key order.
+        documents: Vec<(Key, StoredDocument)>,
+        /// Whether there may be more after the last of them.
+        more: bool,
+    },
+    /// Some of what was asked for.
+    Range {
+        /// By rising id.
+        documents: Vec<(DocumentId, StoredDocument)>,
+        /// Whether there may be more after the last of them.
+        more: bool,
+    },
     /// Absent when there is none.
     Receipt(Option<StoredReceipt>),
-    /// None means that the log ends before the position.
+    /// In rising order. None means that the log ends before the position. A gap means that the records there have
+    /// been released (at the front) or can't be read.
     Log(Vec<LogRecord>),
+}
+
+/// Why a store did not answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreError {
+    /// What is stored is not what was written. Everything else can still be read.
+    Damaged {
+        /// Which documents can't be read, if it concerns documents.
+        range: Option<DocumentRange>,
+        /// For people.
+        what: String,
+    },
+    /// The disk has no room. Nothing of what was asked was done, and it may be asked again.
+    Full(String),
+    /// The disk or the engine failed; whether what was asked was done shows when the store is opened again.
+    Failed(String),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged { what, .. } => write!(f, "damaged: {what}"),
+            Self::Full(why) => write!(f, "the disk is full: {why}"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
 }
 
 /// What a store holds when it is opened.
@@ -180,6 +308,8 @@ pub struct Recovery {
     pub checkpoint: Option<Checkpoint>,
     /// The position of the last record in the log, if it has any.
     pub log_end: Option<Lsn>,
+    /// The position of the first record that the log still has, if it has any.
+    pub log_first: Option<Lsn>,
 }
 
 /// Whether a store can prove that it continues the history it holds.
@@ -190,6 +320,6 @@ pub enum Continuity {
     /// Same medium as before: the incarnation goes on.
     Proven,
     /// Another medium (restored from a backup, copied, or the machine has restarted since), so what
-    /// was written after the copy was taken may exist elsewhere: a new incarnation.
+    /// was written after the copy was taken may exist elsewhere; or records of the log are lost: a new incarnation.
     Broken,
 }

@@ -16,8 +16,16 @@ pub struct Config {
     pub name: String,
     /// The datacenter that it stands in. Default `local`.
     pub datacenter: String,
-    /// Memory for the store's pages, in bytes. Default 64 MiB.
-    pub store_cache_bytes: usize,
+    /// Memory for documents and what belongs to them, in bytes: the store's pages, loaded documents, changes on
+    /// their way to the disk. Default 128 MiB.
+    pub memory_bytes: usize,
+    /// The newest bytes of the log, kept even when every replica has them. Default 4 GiB.
+    pub log_kept_bytes: u64,
+    /// Bytes of log that are kept at most, whoever still lacks them. Default 16 GiB.
+    pub log_max_bytes: u64,
+    /// Whether writes are made without the document where what is known of it is enough. Default true; off only to
+    /// measure what it is worth.
+    pub tips: bool,
     /// Writes with an idempotency key that are remembered. Default 100,000.
     pub receipts_max: u64,
     /// How long they are remembered. Default 24 hours.
@@ -35,7 +43,10 @@ impl Config {
             data_dir: data_dir.into(),
             name: "node".to_owned(),
             datacenter: "local".to_owned(),
-            store_cache_bytes: 64 << 20,
+            memory_bytes: 128 << 20,
+            log_kept_bytes: limits::LOG_BYTES_KEPT,
+            log_max_bytes: limits::LOG_BYTES_MAX,
+            tips: true,
             receipts_max: limits::RECEIPTS_MAX,
             receipts_kept: Duration::from_millis(limits::RECEIPTS_KEPT_MS),
             session_wait_max: Duration::from_millis(limits::SESSION_WAIT_MS_MAX),

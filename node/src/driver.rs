@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anabranch_core::persist::Fetched;
+use anabranch_core::persist::{Fetched, StoreError, Ticket};
 use anabranch_core::{
     Answer, FetchId, Input, LinkId, Lsn, Notice, Now, Output, Replica, Request, RequestError,
     RequestId, Session, Visible,
 };
 use anabranch_net::{Event, Net};
-use anabranch_store::{Committer, Completion, FetchError, FetchThread, Store};
+use anabranch_store::{
+    CommitError, Committer, Completion, Engine, FetchThread, FoldReport, Folder,
+};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -42,7 +44,8 @@ pub(crate) enum Command {
 /// bounded by what the replica has under way.
 enum Done {
     Commit(Completion),
-    Fetch(u64, Result<Fetched, FetchError>),
+    Fold(FoldReport),
+    Fetch(u64, Result<Fetched, StoreError>),
 }
 
 /// The ends of the driver's channels that stay with it.
@@ -72,6 +75,7 @@ impl Uplink {
 pub(crate) struct Driver {
     replica: Replica,
     committer: Committer,
+    folder: Folder,
     fetcher: FetchThread,
     done: mpsc::UnboundedReceiver<Done>,
     wires: Wires,
@@ -88,17 +92,23 @@ impl Driver {
     /// Starts the replica's thread.
     pub(crate) fn spawn(
         replica: Replica,
-        store: &Arc<Store>,
+        engine: &Arc<dyn Engine>,
         wires: Wires,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
         let (report, done) = mpsc::unbounded_channel();
         let committer = {
             let report = report.clone();
-            Committer::spawn(store.clone(), move |completion| {
+            Committer::spawn(engine.clone(), move |completion| {
                 let _ = report.send(Done::Commit(completion));
             })?
         };
-        let fetcher = FetchThread::spawn(store.clone(), move |id, result| {
+        let folder = {
+            let report = report.clone();
+            Folder::spawn(engine.clone(), move |said| {
+                let _ = report.send(Done::Fold(said));
+            })?
+        };
+        let fetcher = FetchThread::spawn(engine.clone(), move |id, result| {
             let _ = report.send(Done::Fetch(id, result));
         })?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -111,6 +121,7 @@ impl Driver {
                     let driver = Self {
                         replica,
                         committer,
+                        folder,
                         fetcher,
                         done,
                         wires,
@@ -211,22 +222,41 @@ impl Driver {
                 self.under_way = self.under_way.saturating_sub(commits);
                 self.handle(Input::Persisted { through });
             }
-            // The store may come to report more; whatever it is, it is not that things are durable.
-            Done::Commit(other) => {
-                let error = match other {
-                    Completion::Failed { error, .. } => error.to_string(),
-                    _ => "it reported something unknown".to_owned(),
-                };
-                tracing::error!(%error, "the store failed; this node takes no more requests until it is restarted");
-                self.under_way = 0;
-                self.handle(Input::PersistFailed { error });
+            Done::Commit(Completion::Failed {
+                from,
+                through,
+                commits,
+                error,
+            }) => {
+                self.under_way = self.under_way.saturating_sub(commits);
+                if !matches!(error, CommitError::Full(_)) {
+                    tracing::error!(%error, "the store failed; this node takes no more writes until it is restarted");
+                }
+                let error = StoreError::from(error);
+                self.handle(Input::PersistFailed {
+                    from,
+                    through,
+                    error,
+                });
             }
+            Done::Fold(FoldReport::Folded { id, result, .. }) => {
+                self.under_way = self.under_way.saturating_sub(1);
+                self.handle(Input::Folded { id, result });
+            }
+            Done::Fold(FoldReport::Damaged(damage)) => match damage.range {
+                Some(range) => self.handle(Input::Damaged {
+                    range,
+                    what: damage.what,
+                }),
+                None => tracing::error!(what = damage.what, "the store is damaged"),
+            },
+            // Whatever else the store comes to report, nobody here waits for it.
+            Done::Commit(_) | Done::Fold(_) => {}
             Done::Fetch(id, result) => {
                 self.under_way = self.under_way.saturating_sub(1);
-                let result = result.map_err(|error| {
+                if let Err(error) = &result {
                     tracing::error!(%error, "the store can't be read");
-                    error.to_string()
-                });
+                }
                 self.handle(Input::Fetched {
                     id: FetchId(id),
                     result,
@@ -306,16 +336,31 @@ impl Driver {
                 self.under_way += 1;
                 if self.committer.submit(commit).is_err() {
                     self.under_way = 0;
-                    let error = "its thread is gone".to_owned();
+                    self.replica.handle(
+                        self.now(),
+                        Input::PersistFailed {
+                            from: Ticket(0),
+                            through: Ticket(u64::MAX),
+                            error: StoreError::Failed("its thread is gone".to_owned()),
+                        },
+                    );
+                }
+            }
+            Output::Fold(fold) => {
+                self.under_way += 1;
+                let id = fold.id;
+                if self.folder.submit(fold).is_err() {
+                    self.under_way -= 1;
+                    let result = Err(StoreError::Failed("the folding thread is gone".to_owned()));
                     self.replica
-                        .handle(self.now(), Input::PersistFailed { error });
+                        .handle(self.now(), Input::Folded { id, result });
                 }
             }
             Output::Fetch { id, fetch } => {
                 self.under_way += 1;
                 if self.fetcher.submit(id.0, fetch).is_err() {
                     self.under_way -= 1;
-                    let result = Err("the reading thread is gone".to_owned());
+                    let result = Err(StoreError::Failed("the reading thread is gone".to_owned()));
                     self.replica
                         .handle(self.now(), Input::Fetched { id, result });
                 }
@@ -370,10 +415,38 @@ fn log(notice: &Notice) {
         Notice::BadRecord { lsn, reason } => {
             tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read");
         }
+        Notice::DiskFull { why } => tracing::error!(
+            %why,
+            "the disk is full: writes are refused, reads go on; writes are taken again as soon as there is room"
+        ),
+        Notice::DiskHasRoom => tracing::info!("the disk has room again"),
+        Notice::FoldFailed { why } => tracing::error!(
+            %why,
+            "changes could not be moved from the log to their documents; it is tried again"
+        ),
+        Notice::DocumentsDamaged { what, .. } => tracing::error!(
+            %what,
+            "documents can't be read from the disk; they are asked for at other datacenters. Check the disk"
+        ),
+        Notice::DocumentsRepaired {
+            peer, documents, ..
+        } => {
+            tracing::warn!(%peer, documents, "documents that could not be read have come from a peer")
+        }
+        Notice::LogTooShort {
+            peer,
+            namespace,
+            origin,
+            seq,
+        } => tracing::error!(
+            %peer, %namespace, %origin, first = seq.0,
+            "a peer lacks batches that this node's log does not hold any more; start it with an empty data directory \
+             next to a node that still has them, or restore it from a newer backup"
+        ),
         _ => tracing::warn!(?notice, "notice"),
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

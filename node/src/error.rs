@@ -13,7 +13,7 @@ pub enum OpenError {
     Store(#[from] anabranch_store::OpenError),
     /// The store opened, and then could not be read.
     #[error("the store can't be read: {0}")]
-    Read(#[from] anabranch_store::FetchError),
+    Read(anabranch_core::persist::StoreError),
     /// What the store holds is not what a replica wrote.
     #[error(
         "the store is damaged: {0}; start with an empty data directory, which fills from the other replicas"

@@ -38,7 +38,7 @@ impl Node {
         let opening = tokio::task::spawn_blocking(move || start(&config));
         let Started {
             replica,
-            store,
+            engine,
             identity,
         } = opening
             .await
@@ -68,7 +68,7 @@ impl Node {
             visible: now_visible,
             net,
         };
-        let thread = Driver::spawn(replica, &store, wires).map_err(OpenError::Thread)?;
+        let thread = Driver::spawn(replica, &engine, wires).map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
         Ok(Self(Arc::new(Shared {
             commands,

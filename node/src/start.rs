@@ -3,19 +3,20 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, LogRecord};
-use anabranch_core::{Incarnation, Replica, ReplicaId, Room, limits};
+use anabranch_core::{Incarnation, Input, Now, Output, Replica, ReplicaId, Room, compact, limits};
 use anabranch_net::Identity;
-use anabranch_store::Store;
+use anabranch_store::{Engine, Store};
 
+use crate::driver::milliseconds;
 use crate::{Config, OpenError};
 
 /// What a driver begins with.
 pub(crate) struct Started {
     pub(crate) replica: Replica,
-    pub(crate) store: Arc<Store>,
+    pub(crate) engine: Arc<dyn Engine>,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -31,7 +32,7 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     };
     let fresh = Incarnation(rand::random());
     let (store, recovery) =
-        Store::open_directory(&config.data_dir, fresh, config.store_cache_bytes)?;
+        Store::open_directory(&config.data_dir, fresh, compact, budget(config, 4, 16))?;
     let replica = match &identity {
         Some(identity) => identity.replica_id(),
         None => standalone_id(&config.data_dir)?,
@@ -57,6 +58,7 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     let room = room(config);
     let mut config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
     config.room = room;
+    let log_end = recovery.log_end;
     let (mut replica, from) = Replica::recover(config, recovery)?;
     let mut next = from;
     loop {
@@ -64,32 +66,68 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         let Some(last) = records.last() else { break };
         next = last.lsn.next();
         replica.replay(records)?;
+        fold_in_between(&mut replica, &store)?;
     }
-    replica.begin(from);
+    replica.begin(log_end);
     Ok(Started {
         replica,
-        store: Arc::new(store),
+        engine: Arc::new(store),
         identity,
     })
 }
 
 fn room(config: &Config) -> Room {
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Room {
+        tips: config.tips,
         receipts_max: config.receipts_max,
         receipts_kept_ms: milliseconds(config.receipts_kept),
         session_wait_ms_max: milliseconds(config.session_wait_max),
+        loaded_bytes_max: budget(config, 6, 16),
+        unfolded_bytes_max: budget(config, 4, 16),
+        recent_log_bytes_max: budget(config, 1, 16),
+        unpersisted_bytes_max: budget(config, 1, 16),
+        log_bytes_kept: config.log_kept_bytes.min(config.log_max_bytes),
+        log_bytes_max: config.log_max_bytes,
         ..Room::default()
     }
 }
 
+/// A long replay goes on to the documents as it comes, or it would not fit into memory.
+fn fold_in_between(replica: &mut Replica, store: &Store) -> Result<(), OpenError> {
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = Now {
+        mono_ms: 0,
+        wall_ms: milliseconds(wall),
+    };
+    while replica.is_short_of_memory() {
+        replica.handle(now, Input::Tick);
+        while let Some(output) = replica.poll() {
+            if let Output::Fold(fold) = output {
+                store.fold(&fold).map_err(OpenError::Read)?;
+                let (id, result) = (fold.id, Ok(()));
+                replica.handle(now, Input::Folded { id, result });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A part of the memory that a node may take. What is left is for what can't be weighed well.
+fn budget(config: &Config, part: usize, of: usize) -> usize {
+    (config.memory_bytes / of).saturating_mul(part)
+}
+
 fn read_log(store: &Store, from: anabranch_core::Lsn) -> Result<Vec<LogRecord>, OpenError> {
-    match store.fetch(&Fetch::Log {
+    let fetched = store.fetch(&Fetch::Log {
         from,
         bytes_max: limits::LOG_READ_BYTES_MAX,
-    })? {
+    });
+    match fetched.map_err(OpenError::Read)? {
         Fetched::Log(records) => Ok(records),
-        Fetched::Document(_) | Fetched::Page(_) | Fetched::Receipt(_) => Ok(Vec::new()),
+        // No store answers another question than it was asked.
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -165,8 +165,14 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn node_config(settings: &Settings) -> Result<Config, SettingsError> {
     let mut config = Config::new(&settings.data_dir).named(&settings.name, &settings.datacenter);
-    if let Some(bytes) = settings.store_cache_bytes {
-        config.store_cache_bytes = bytes;
+    if let Some(bytes) = settings.store_memory_bytes {
+        config.memory_bytes = bytes;
+    }
+    if let Some(bytes) = settings.store_log_kept_bytes {
+        config.log_kept_bytes = bytes as u64;
+    }
+    if let Some(bytes) = settings.store_log_max_bytes {
+        config.log_max_bytes = bytes as u64;
     }
     config.session_wait_max = settings.session_wait_max;
     if let Some(keys) = settings.idempotency_keys_max {

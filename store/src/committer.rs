@@ -9,7 +9,8 @@ use anabranch_core::persist::{Commit, Ticket};
 
 use crate::error::{CommitError, SubmitError};
 use crate::limits;
-use crate::store::Store;
+use crate::seam::Engine;
+use crate::succession::Succession;
 use crate::worker::Worker;
 
 /// What became of the commits that were submitted, in their order. Together the completions cover
@@ -17,7 +18,7 @@ use crate::worker::Worker;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Completion {
-    /// A group is durable, and with it everything before it.
+    /// A group is durable, and with it everything before it that has not failed.
     Durable {
         /// The last ticket of the group.
         through: Ticket,
@@ -25,14 +26,20 @@ pub enum Completion {
         commits: usize,
         /// About how many bytes they carried.
         bytes: usize,
-        /// How long the transaction took, its sync included.
+        /// How long it took, the sync included.
         took: Duration,
     },
-    /// Nothing from here on will be reported durable; whether it is shows when the store is opened
+    /// These are not durable. After [`CommitError::Full`] nothing of them was written, and whoever handed them out
+    /// takes them back and goes on from there; those that were built on them fail too, in completions of their own.
+    /// After anything else nothing is reported durable any more; whether it is shows when the store is opened
     /// again.
     Failed {
-        /// The first ticket of the group that failed.
-        ticket_from: Ticket,
+        /// The first of them.
+        from: Ticket,
+        /// The last of them.
+        through: Ticket,
+        /// How many they are.
+        commits: usize,
         /// Why.
         error: CommitError,
     },
@@ -44,15 +51,23 @@ pub enum Completion {
 pub struct Committer(Worker<Commit>);
 
 impl Committer {
-    /// Starts the thread. `done` runs on it, so it holds up the next group: hand on and return.
+    /// Starts the thread, and one beside it that lets the engine prepare for later commits. `done` runs on the
+    /// commit thread, so it holds up the next group: hand on and return.
     ///
     /// # Errors
     /// When the system has no thread to give.
     pub fn spawn(
-        store: Arc<Store>,
+        engine: Arc<dyn Engine>,
         done: impl FnMut(Completion) + Send + 'static,
     ) -> io::Result<Self> {
-        let work = move |queue| run(&store, &queue, done);
+        let preparer = Preparer::spawn(engine.clone())?;
+        let commits = Commits {
+            engine,
+            preparer,
+            succession: Succession::Unbroken,
+            done,
+        };
+        let work = move |queue| commits.run(&queue);
         Worker::spawn("anabranch-commit", limits::COMMITS_QUEUED_MAX, work).map(Self)
     }
 
@@ -78,40 +93,120 @@ impl Committer {
     }
 }
 
-fn run(store: &Store, queue: &Receiver<Commit>, mut done: impl FnMut(Completion)) {
-    let mut group = Vec::new();
-    let mut failed = false;
-    while let Ok(first) = queue.recv() {
-        let ticket_from = first.ticket;
-        let mut through = first.ticket;
-        let mut bytes = first.bytes();
-        group.push(first);
-        while group.len() < limits::GROUP_COMMITS_MAX && bytes < limits::GROUP_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            through = next.ticket;
-            bytes += next.bytes();
-            group.push(next);
-        }
-        let started = Instant::now();
-        // Order is part of the promise: once a group is missing, nothing after it may be durable.
-        let outcome = if failed {
-            Err(CommitError::Closed)
-        } else {
-            store.commit(&group)
+/// The thread that prepares for commits. It has one of its own because it writes megabytes at a time: neither a
+/// commit nor a fold should wait for that, nor it for a fold.
+struct Preparer {
+    worker: Worker<()>,
+    bytes: usize,
+}
+
+impl Preparer {
+    fn spawn(engine: Arc<dyn Engine>) -> io::Result<Self> {
+        let work = move |queue: Receiver<()>| {
+            for () in queue {
+                engine.prepare();
+            }
         };
-        let (commits, took) = (group.len(), started.elapsed());
-        group.clear();
-        done(match outcome {
-            Ok(()) => Completion::Durable {
-                through,
-                commits,
-                bytes,
-                took,
-            },
+        let mut preparer = Self {
+            worker: Worker::spawn("anabranch-prepare", 1, work)?,
+            bytes: 0,
+        };
+        preparer.committed(limits::PREPARE_EVERY_BYTES);
+        Ok(preparer)
+    }
+
+    fn committed(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= limits::PREPARE_EVERY_BYTES {
+            self.bytes = 0;
+            // If it has not begun with the last one, this one is in it.
+            let _ = self.worker.try_submit(());
+        }
+    }
+}
+
+struct Commits<Done> {
+    engine: Arc<dyn Engine>,
+    preparer: Preparer,
+    succession: Succession,
+    done: Done,
+}
+
+impl<Done: FnMut(Completion)> Commits<Done> {
+    fn run(mut self, queue: &Receiver<Commit>) {
+        let mut group = Vec::new();
+        let mut held = None;
+        while let Some(first) = held.take().or_else(|| queue.recv().ok()) {
+            if let Some(error) = self.succession.refuses(&first) {
+                held = self.refuse(first, error, queue);
+                continue;
+            }
+            let mut bytes = first.bytes();
+            group.push(first);
+            while group.len() < limits::GROUP_COMMITS_MAX && bytes < limits::GROUP_BYTES_MAX {
+                let Ok(next) = queue.try_recv() else { break };
+                bytes += next.bytes();
+                group.push(next);
+            }
+            self.commit(&group, bytes);
+            group.clear();
+        }
+    }
+
+    fn commit(&mut self, group: &[Commit], bytes: usize) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return;
+        };
+        let (from, through, commits) = (first.ticket, last.ticket, group.len());
+        let started = Instant::now();
+        let outcome = self.engine.commit(group);
+        let took = started.elapsed();
+        (self.done)(match outcome {
+            Ok(()) => {
+                self.preparer.committed(bytes);
+                Completion::Durable {
+                    through,
+                    commits,
+                    bytes,
+                    took,
+                }
+            }
             Err(error) => {
-                failed = true;
-                Completion::Failed { ticket_from, error }
+                self.succession.failed(group, &error);
+                Completion::Failed {
+                    from,
+                    through,
+                    commits,
+                    error,
+                }
             }
         });
+    }
+
+    /// Fails a commit and those queued behind it that must fail too; the one after them comes back.
+    fn refuse(
+        &mut self,
+        first: Commit,
+        error: CommitError,
+        queue: &Receiver<Commit>,
+    ) -> Option<Commit> {
+        let (from, mut through, mut commits) = (first.ticket, first.ticket, 1);
+        drop(first);
+        let mut held = None;
+        while let Ok(next) = queue.try_recv() {
+            if self.succession.refuses(&next).is_none() {
+                held = Some(next);
+                break;
+            }
+            through = next.ticket;
+            commits += 1;
+        }
+        (self.done)(Completion::Failed {
+            from,
+            through,
+            commits,
+            error,
+        });
+        held
     }
 }

@@ -4,12 +4,11 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::disk::FileDisk;
 use crate::error::OpenError;
+use crate::medium::FileMedium;
+use crate::store::{DOCUMENTS_FILE, look};
 use crate::witness::Witness;
 
-/// The store itself.
-const DATA_FILE: &str = "anabranch.redb";
 /// Locked for as long as a process has the directory open; holds its id.
 const LOCK_FILE: &str = "LOCK";
 /// See `witness.rs`.
@@ -20,9 +19,9 @@ const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 /// An open data directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    pub(crate) data: FileDisk,
+    pub(crate) medium: FileMedium,
     pub(crate) witness: Witness,
-    /// Names this very file during this very run of the machine; nothing where the system can't say.
+    /// Names the documents' file during this very run of the machine; nothing where the system can't say.
     pub(crate) identity: Option<Vec<u8>>,
     /// Held open: closing the file gives up the lock.
     pub(crate) lock: File,
@@ -32,14 +31,16 @@ impl Directory {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(refused("create", path))?;
         let lock = lock(path)?;
-        let data_path = path.join(DATA_FILE);
+        let medium = FileMedium::new(path);
+        look(&medium)?;
+        let data_path = path.join(DOCUMENTS_FILE);
         let data = open_file(&data_path)?;
         let witness = open_file(&path.join(WITNESS_FILE))?;
         sync_directory(path)?;
         let metadata = data.metadata().map_err(refused("examine", &data_path))?;
         let identity = identity(&metadata, boot_id().as_deref());
         Ok(Self {
-            data: FileDisk::new(data),
+            medium,
             witness: Witness::new(witness),
             identity,
             lock,

@@ -3,9 +3,6 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
-
-use crate::pages::Pages;
 
 /// A resizable run of bytes. One store uses it at a time, from several threads.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -46,66 +43,6 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// When the medium fails.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-}
-
-/// The engine's view of a [`Disk`]. Shared, because opening looks at the disk before the engine does.
-///
-/// Where a read finds damage it gives zeros. Zeros are no page, so the engine refuses them; an error
-/// would make it distrust the whole disk, and refuse every later read for the sake of one bad page.
-#[derive(Debug)]
-pub(crate) struct EngineDisk {
-    disk: Arc<dyn Disk>,
-    pages: Pages,
-}
-
-impl EngineDisk {
-    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self {
-            disk,
-            pages: Pages::new(),
-        }
-    }
-}
-
-impl redb::StorageBackend for EngineDisk {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if let Err(error) = self.disk.read(offset, out) {
-            // Only a damaged page number leads past the end.
-            if offset.saturating_add(out.len() as u64) <= self.disk.len()? {
-                return Err(error);
-            }
-            out.fill(0);
-        } else if !self.pages.admit(offset, out) {
-            tracing::error!(
-                offset,
-                len = out.len(),
-                "the disk gives other bytes than were written; check it"
-            );
-            out.fill(0);
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.set_len(len)?;
-        self.pages.forget_from(len);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.pages.forget(offset, data.len());
-        self.disk.write(offset, data)?;
-        self.pages.remember(offset, data);
-        Ok(())
-    }
 }
 
 /// One file.

@@ -1,10 +1,11 @@
 //! The engine's errors, sorted by what they mean for us, and the way to start it.
 
 use std::io;
-use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::disk::{Disk, EngineDisk};
+use anabranch_core::persist::DocumentRange;
+
+use crate::disk::Disk;
 use crate::limits;
 use crate::shield::shielded;
 
@@ -20,24 +21,56 @@ const HEADER_BYTES: usize = 320;
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// What is stored is not what was written.
-    Damaged(String),
+    Damaged {
+        /// Which documents can't be read, if it concerns documents.
+        range: Option<DocumentRange>,
+        /// For people.
+        what: String,
+    },
+    /// There is no room. Nothing was done.
+    Full(io::Error),
     /// The disk failed.
     Io(io::Error),
     /// The engine refused for a reason of its own.
     Engine(String),
 }
 
+impl Fault {
+    /// Damage that concerns no documents, or who knows which.
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged {
+            range: None,
+            what: what.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged { what, .. } => f.write_str(what),
+            Self::Full(error) | Self::Io(error) => error.fmt(f),
+            Self::Engine(message) => f.write_str(message),
+        }
+    }
+}
+
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::Full(error),
+            _ => Self::Io(error),
+        }
     }
 }
 
 impl From<redb::StorageError> for Fault {
     fn from(error: redb::StorageError) -> Self {
         match error {
-            redb::StorageError::Io(error) => Self::Io(error),
-            redb::StorageError::Corrupted(what) => Self::Damaged(what),
+            redb::StorageError::Io(error) => error.into(),
+            redb::StorageError::Corrupted(what) => Self::damaged(what),
             other => Self::Engine(other.to_string()),
         }
     }
@@ -48,7 +81,7 @@ impl From<redb::TableError> for Fault {
         match error {
             redb::TableError::Storage(error) => error.into(),
             // Every table is there with its types since the store was made.
-            other => Self::Damaged(other.to_string()),
+            other => Self::damaged(other.to_string()),
         }
     }
 }
@@ -141,36 +174,64 @@ fn unborn(disk: &dyn Disk, len: u64) -> io::Result<bool> {
     Ok(header_fits && content.iter().skip(HEADER_BYTES).all(|byte| *byte == 0))
 }
 
-/// Starts the engine on a disk that [`look`] has passed.
-pub(crate) fn start(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Engine, Fault> {
-    let len = disk.len()?;
-    // The walk over every page is what makes "not found" trustworthy from the start: the engine
-    // keeps checksums of its pages but looks at them only here.
-    let verify = len <= limits::VERIFIED_ON_OPEN_BYTES_MAX;
-    if !verify {
-        tracing::info!(
-            len,
-            "the store is too large to be verified on opening; it is checked as it is read"
-        );
+/// The engine's view of a [`Disk`].
+///
+/// Where a read leads past the end it gives zeros. Zeros are no page, so the engine refuses them; an error
+/// would make it distrust the whole disk, and refuse every later read for the sake of one bad page.
+#[derive(Debug)]
+struct EngineDisk(Arc<dyn Disk>);
+
+impl redb::StorageBackend for EngineDisk {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
     }
-    let database = redb::Builder::new()
-        .set_cache_size(cache_bytes)
-        .set_check_integrity_on_open(verify)
-        .create_with_backend(EngineDisk::new(disk))?;
-    Ok(Engine(Some(database)))
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Err(error) = self.0.read(offset, out) {
+            // Only a damaged page number leads past the end.
+            if offset.saturating_add(out.len() as u64) <= self.0.len()? {
+                return Err(error);
+            }
+            out.fill(0);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
 }
 
 /// The running engine. Stopping it writes, so it can fail or, on a damaged file, panic; by then all
 /// that was reported is durable, so neither may reach whoever drops a store.
 pub(crate) struct Engine(Option<redb::Database>);
 
-impl Deref for Engine {
-    type Target = redb::Database;
+impl Engine {
+    /// Starts it on a disk that [`look`] has passed. It walks nothing: every commit leaves behind what the next
+    /// start needs, and what is read carries checks of its own.
+    pub(crate) fn start(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Self, Fault> {
+        let database = redb::Builder::new()
+            .set_cache_size(cache_bytes)
+            .create_with_backend(EngineDisk(disk))?;
+        Ok(Self(Some(database)))
+    }
 
-    fn deref(&self) -> &redb::Database {
-        self.0
-            .as_ref()
-            .expect("the database is only taken out by drop")
+    /// One that could not be started.
+    pub(crate) fn stopped() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn database(&self) -> Result<&redb::Database, Fault> {
+        let why = "the storage engine could not be started again; restart this process";
+        self.0.as_ref().ok_or_else(|| Fault::Engine(why.to_owned()))
     }
 }
 
@@ -181,8 +242,8 @@ impl Drop for Engine {
         };
         if let Err(fault) = shielded(|| Ok(database.close()?)) {
             tracing::warn!(
-                ?fault,
-                "the store was not closed cleanly; it recovers when it is opened again"
+                %fault,
+                "the documents were not closed cleanly; they recover when they are opened again"
             );
         }
     }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anabranch_core::Lsn;
+use anabranch_core::persist::StoreError;
 
 use crate::engine::Fault;
+use crate::log::LogRefusal;
 
 /// Why a store was not opened. Nothing that was durable has been changed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,16 @@ pub enum OpenError {
         "the data file is not an Anabranch store; choose an empty data directory, nothing was changed"
     )]
     Foreign,
+    /// Made by a version of this software from before the first release.
+    #[error(
+        "this is a store of format version 1 (the file {file}), which was never released and is not read any more; \
+         move the data directory away and start with an empty one, which fills from the other replicas, or copy the \
+         data over with the program that wrote it; nothing was changed"
+    )]
+    OldFormat {
+        /// By which it was known.
+        file: &'static str,
+    },
     /// Made by a later version of this software.
     #[error(
         "the store has format version {found}, this program knows {known}; run the newer program, no data was changed"
@@ -67,6 +79,9 @@ pub enum OpenError {
         "the incarnation offered as new is already in use; draw it at random for every opening"
     )]
     NotFresh,
+    /// There is no room to open it.
+    #[error("there is no room to open the store: {0}; make room on the disk and try again")]
+    Full(#[source] io::Error),
     /// The disk failed.
     #[error("the disk failed while the store was opened: {0}; check the disk and try again")]
     Io(#[source] io::Error),
@@ -78,12 +93,28 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    pub(crate) fn io(error: io::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
 impl From<Fault> for OpenError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Damaged(what) => Self::Damaged { what },
+            Fault::Damaged { what, .. } => Self::Damaged { what },
+            Fault::Full(error) => Self::Full(error),
             Fault::Io(error) => Self::Io(error),
             Fault::Engine(message) => Self::Engine { message },
+        }
+    }
+}
+
+impl From<LogRefusal> for OpenError {
+    fn from(refusal: LogRefusal) -> Self {
+        match refusal {
+            LogRefusal::NewerFormat { found, known } => Self::NewerFormat { found, known },
+            LogRefusal::Fault(fault) => fault.into(),
         }
     }
 }
@@ -92,6 +123,9 @@ impl From<Fault> for OpenError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
+    /// There is no room. Nothing of the group was written, and it may be tried again.
+    #[error("nothing was written, there is no room: {0}; make room on the disk, then write again")]
+    Full(#[source] Arc<io::Error>),
     /// The disk or the engine failed on the way. Whether the commits are durable is unknown until
     /// the store is opened again; until then it takes no more.
     #[error(
@@ -123,41 +157,34 @@ pub enum CommitError {
 
 impl From<Fault> for CommitError {
     fn from(fault: Fault) -> Self {
-        Self::OutcomeUnknown(Arc::new(match fault {
-            Fault::Io(error) => error,
-            Fault::Damaged(what) => io::Error::new(io::ErrorKind::InvalidData, what),
-            Fault::Engine(message) => io::Error::other(message),
-        }))
+        match fault {
+            Fault::Full(error) => Self::Full(Arc::new(error)),
+            Fault::Io(error) => Self::OutcomeUnknown(Arc::new(error)),
+            Fault::Damaged { what, .. } => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, what);
+                Self::OutcomeUnknown(Arc::new(error))
+            }
+            Fault::Engine(message) => Self::OutcomeUnknown(Arc::new(io::Error::other(message))),
+        }
     }
 }
 
-/// Why a fetch has no answer. Other fetches may well have one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// What is stored is not what was written, or it can't be shown that nothing is stored.
-    #[error("the store is damaged: {what}; fetch it from another replica and check the disk")]
-    Damaged {
-        /// What was found.
-        what: String,
-    },
-    /// The disk failed.
-    #[error("the disk failed while reading: {0}; check the disk")]
-    Io(#[source] io::Error),
-    /// The storage engine refused for a reason of its own.
-    #[error("the storage engine refused to read: {message}")]
-    Engine {
-        /// In its own words.
-        message: String,
-    },
-}
-
-impl From<Fault> for FetchError {
+impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Damaged(what) => Self::Damaged { what },
-            Fault::Io(error) => Self::Io(error),
-            Fault::Engine(message) => Self::Engine { message },
+            Fault::Damaged { range, what } => Self::Damaged { range, what },
+            Fault::Full(error) => Self::Full(error.to_string()),
+            Fault::Io(error) => Self::Failed(format!("the disk failed: {error}; check it")),
+            Fault::Engine(message) => Self::Failed(message),
+        }
+    }
+}
+
+impl From<CommitError> for StoreError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Full(why) => Self::Full(why.to_string()),
+            other => Self::Failed(other.to_string()),
         }
     }
 }

@@ -5,21 +5,23 @@
 use anabranch_core::persist::Checkpoint;
 use anabranch_core::{Incarnation, Lsn};
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 
+use crate::documents::directory;
 use crate::engine::Fault;
 use crate::error::OpenError;
 use crate::seal::{Sealed, seal, unseal};
-use crate::tables::META;
+use crate::tables::{META, RowsMut};
 
 /// The format that this version writes and reads.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 const FORMAT_ROW: &str = "format";
 const IDENTITY_ROW: &str = "identity";
 const INCARNATION_ROW: &str = "incarnation";
 const CHECKPOINT_ROW: &str = "checkpoint";
-const ROWS: u64 = 4;
+const RELEASED_ROW: &str = "released before";
+const ROWS: u64 = 5;
 
 /// All of it.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Meta {
     pub(crate) identity: Vec<u8>,
     pub(crate) incarnation: Incarnation,
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Records of the log before this one are of no more use.
+    pub(crate) released_before: Lsn,
 }
 
 impl Meta {
@@ -45,7 +49,11 @@ impl Meta {
             Err(redb::TableError::Storage(error)) => return Err(Fault::from(error).into()),
             Err(_) => return Err(OpenError::Foreign),
         };
-        if table.get(FORMAT_ROW).map_err(Fault::from)?.is_none() {
+        if table
+            .get(FORMAT_ROW.as_bytes())
+            .map_err(Fault::from)?
+            .is_none()
+        {
             return Err(OpenError::Foreign);
         }
         // First of all: a later version may lay out everything else in another way.
@@ -59,6 +67,9 @@ impl Meta {
         if format != FORMAT || table.len().map_err(Fault::from)? != ROWS {
             return Err(damaged("the rows of meta").into());
         }
+        if !directory::lists_meta(transaction, &table)? {
+            return Err(damaged("the newest version").into());
+        }
         Ok(Some(Self {
             identity: value(&table, IDENTITY_ROW)?,
             incarnation: Incarnation(u64::from_le_bytes(fixed(
@@ -66,12 +77,16 @@ impl Meta {
                 &value(&table, INCARNATION_ROW)?,
             )?)),
             checkpoint: decode_checkpoint(&value(&table, CHECKPOINT_ROW)?)?,
+            released_before: Lsn(u64::from_le_bytes(fixed(
+                RELEASED_ROW,
+                &value(&table, RELEASED_ROW)?,
+            )?)),
         }))
     }
 }
 
 fn damaged(what: &str) -> Fault {
-    Fault::Damaged(format!("{what} in the meta table is not what was written"))
+    Fault::damaged(format!("{what} in the meta table is not what was written"))
 }
 
 fn fixed<const N: usize>(row: &str, value: &[u8]) -> Result<[u8; N], Fault> {
@@ -79,10 +94,10 @@ fn fixed<const N: usize>(row: &str, value: &[u8]) -> Result<[u8; N], Fault> {
 }
 
 fn value(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
     row: &str,
 ) -> Result<Vec<u8>, Fault> {
-    let guard = table.get(row)?.ok_or_else(|| damaged(row))?;
+    let guard = table.get(row.as_bytes())?.ok_or_else(|| damaged(row))?;
     let value = unseal(Sealed::Meta, row.as_bytes(), guard.value()).ok_or_else(|| damaged(row))?;
     Ok(value.to_vec())
 }
@@ -103,7 +118,7 @@ fn decode_checkpoint(value: &[u8]) -> Result<Option<Checkpoint>, Fault> {
 
 /// The `meta` table inside a write transaction.
 pub(crate) struct MetaWriter<'transaction, 'row> {
-    pub(crate) table: Table<'transaction, &'static str, &'static [u8]>,
+    pub(crate) table: RowsMut<'transaction>,
     /// Where rows are put together.
     pub(crate) row: &'row mut Vec<u8>,
 }
@@ -111,7 +126,7 @@ pub(crate) struct MetaWriter<'transaction, 'row> {
 impl MetaWriter<'_, '_> {
     fn write(&mut self, row: &str, parts: &[&[u8]]) -> Result<(), Fault> {
         seal(Sealed::Meta, row.as_bytes(), parts, self.row);
-        self.table.insert(row, self.row.as_slice())?;
+        self.table.insert(row.as_bytes(), self.row.as_slice())?;
         Ok(())
     }
 
@@ -135,5 +150,9 @@ impl MetaWriter<'_, '_> {
             }
             None => self.write(CHECKPOINT_ROW, &[]),
         }
+    }
+
+    pub(crate) fn released_before(&mut self, lsn: Lsn) -> Result<(), Fault> {
+        self.write(RELEASED_ROW, &[&lsn.0.to_le_bytes()])
     }
 }

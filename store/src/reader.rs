@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use anabranch_core::persist::{Fetch, Fetched};
+use anabranch_core::persist::{Fetch, Fetched, StoreError};
 
-use crate::error::{FetchError, SubmitError};
+use crate::error::SubmitError;
 use crate::limits;
-use crate::store::Store;
+use crate::seam::Engine;
 use crate::worker::Worker;
 
 /// Answers fetches one after the other, in their order. Dropping it answers what is queued first.
@@ -21,12 +21,12 @@ impl FetchThread {
     /// # Errors
     /// When the system has no thread to give.
     pub fn spawn(
-        store: Arc<Store>,
-        mut done: impl FnMut(u64, Result<Fetched, FetchError>) + Send + 'static,
+        engine: Arc<dyn Engine>,
+        mut done: impl FnMut(u64, Result<Fetched, StoreError>) + Send + 'static,
     ) -> io::Result<Self> {
         let work = move |queue: Receiver<(u64, Fetch)>| {
             for (id, fetch) in queue {
-                done(id, store.fetch(&fetch));
+                done(id, engine.fetch(&fetch));
             }
         };
         Worker::spawn("anabranch-fetch", limits::FETCHES_QUEUED_MAX, work).map(Self)

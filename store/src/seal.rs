@@ -12,20 +12,22 @@ pub(crate) const CHECK_BYTES: usize = 8;
 /// Which table a value lives in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sealed {
-    Log,
-    Documents,
+    Tiles,
+    Quarantine,
     Receipts,
     ReceiptOrder,
+    Directory,
     Meta,
     Witness,
 }
 
-static KEYS: LazyLock<[[u8; 32]; 6]> = LazyLock::new(|| {
+static KEYS: LazyLock<[[u8; 32]; 7]> = LazyLock::new(|| {
     [
-        blake3::derive_key("anabranch store 2026-11 log", &[]),
-        blake3::derive_key("anabranch store 2026-11 documents", &[]),
-        blake3::derive_key("anabranch store 2026-11 receipts", &[]),
+        blake3::derive_key("anabranch store 2026-11 tiles", &[]),
+        blake3::derive_key("anabranch store 2026-11 quarantine", &[]),
+        blake3::derive_key("anabranch store 2026-11 receipt tiles", &[]),
         blake3::derive_key("anabranch store 2026-11 receipt order", &[]),
+        blake3::derive_key("anabranch store 2026-11 directory", &[]),
         blake3::derive_key("anabranch store 2026-11 meta", &[]),
         blake3::derive_key("anabranch store 2026-11 witness", &[]),
     ]
@@ -68,27 +70,27 @@ mod tests {
     #[test]
     fn a_value_is_only_right_in_its_own_place() {
         let mut row = Vec::new();
-        seal(Sealed::Log, b"ab", &[b"cd", b"ef"], &mut row);
-        assert_eq!(unseal(Sealed::Log, b"ab", &row).unwrap(), b"cdef");
+        seal(Sealed::Tiles, b"ab", &[b"cd", b"ef"], &mut row);
+        assert_eq!(unseal(Sealed::Tiles, b"ab", &row).unwrap(), b"cdef");
         assert_eq!(
-            unseal(Sealed::Documents, b"ab", &row),
+            unseal(Sealed::Quarantine, b"ab", &row),
             None,
             "another table"
         );
-        assert_eq!(unseal(Sealed::Log, b"ac", &row), None, "another key");
+        assert_eq!(unseal(Sealed::Tiles, b"ac", &row), None, "another key");
         assert_eq!(
-            unseal(Sealed::Log, b"ab", &row[..row.len() - 1]),
+            unseal(Sealed::Tiles, b"ab", &row[..row.len() - 1]),
             None,
             "cut short"
         );
         assert_eq!(
-            unseal(Sealed::Log, b"ab", &row[..3]),
+            unseal(Sealed::Tiles, b"ab", &row[..3]),
             None,
             "no room for a check"
         );
         for bit in 0..row.len() * 8 {
             row[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(unseal(Sealed::Log, b"ab", &row), None, "bit {bit}");
+            assert_eq!(unseal(Sealed::Tiles, b"ab", &row), None, "bit {bit}");
             row[bit / 8] ^= 1 << (bit % 8);
         }
     }

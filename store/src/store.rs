@@ -1,75 +1,80 @@
-//! The store: opening and committing. Reading is in `fetch.rs`.
+//! The store on files: opening, committing and folding. Fetching is in `fetch.rs`.
 
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_core::persist::{Checkpoint, Commit, Continuity, Recovery};
+use anabranch_core::persist::{
+    Commit, Compact, Continuity, Fetch, Fetched, Fold, Recovery, StoreError,
+};
 use anabranch_core::{Incarnation, Lsn};
-use redb::{Durability, ReadTransaction, ReadableDatabase as _};
 
 use crate::directory::Directory;
-use crate::disk::Disk;
-use crate::engine::{self, Engine, Fault, Found};
+use crate::documents::Documents;
+use crate::engine::Fault;
 use crate::error::{CommitError, OpenError};
-use crate::limits;
-use crate::meta::MetaWriter;
-use crate::opening::{Opening, begin, load, recover};
-use crate::overlay::Overlay;
-use crate::receipts;
-use crate::seal::{Sealed, seal};
-use crate::shield::shielded;
-use crate::tables::{DOCUMENTS, LOG, META, document_key};
+use crate::log::{Log, LogFound, LogOptions};
+use crate::medium::Medium;
+use crate::meta::Meta;
+use crate::opening::{Held, Opening, recover};
+use crate::order;
+use crate::seam::{Damage, Engine, Tended};
+use crate::tending::Tending;
 use crate::witness::{Testimony, Witness};
 
-/// Buffers that rows are put together in keep at most this much between commits.
-const SCRATCH_BYTES_MAX: usize = 1 << 20;
+/// Documents, receipts, and what the store knows of itself.
+pub(crate) const DOCUMENTS_FILE: &str = "documents.redb";
+/// All of it, in format version 1.
+const OLD_FILE: &str = "anabranch.redb";
+/// How the names of the log's segments begin.
+const LOG_PREFIX: &str = "log-";
 
-/// An open store. All methods take `&self` and may be called from any thread; commits queue up.
+/// An open store on files: a log for commits, and documents behind it. All methods take `&self` and may be called
+/// from any thread; commits queue up, and so do folds, but neither waits for the other.
 pub struct Store {
+    pub(crate) log: Log,
     // Before the lock, so that it is closed before another process may open it.
-    engine: RwLock<Engine>,
-    disk: Arc<dyn Disk>,
-    cache_bytes: usize,
+    pub(crate) documents: Documents,
+    pub(crate) compact: Compact,
     writer: Mutex<Writer>,
-    /// First and last position of the log that were reported durable; 0 for an empty log.
-    log_first: AtomicU64,
-    log_end: AtomicU64,
+    tending: Mutex<Tending>,
+    /// The last position of the log that was reported durable, 0 for an empty log: after a commit that failed there
+    /// may be more.
+    reported_end: AtomicU64,
+    /// See [`Checkpoint`](anabranch_core::persist::Checkpoint).
+    replay_from: AtomicU64,
     _lock: Option<File>,
 }
 
 struct Writer {
     closed: bool,
-    /// The engine was started again for reading; once is enough.
-    read_only: bool,
     /// What was reported last.
     reported: Testimony,
     witness: Option<Witness>,
-    row: Vec<u8>,
-    row_key: Vec<u8>,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
-            .field("log_end", &self.log_end)
+            .field("log_end", &self.reported_end)
             .finish_non_exhaustive()
     }
 }
 
 impl Store {
-    /// Opens the store on a disk, making it when the disk is empty. What the recovery says is
+    /// Opens the store on a medium, making it when the medium is empty. What the recovery says is
     /// durable by the time this returns, a new incarnation included.
     ///
     /// # Errors
-    /// When the disk fails, holds something else, or holds a store that is damaged or newer.
+    /// When the medium fails, holds something else, or holds a store that is damaged, older or newer.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "an opening is for one store: its fresh incarnation must not serve twice"
     )]
-    pub fn open(disk: impl Disk, opening: Opening) -> Result<(Self, Recovery), OpenError> {
-        Self::open_on(Arc::new(disk), &opening, None, None)
+    pub fn open(medium: impl Medium, opening: Opening) -> Result<(Self, Recovery), OpenError> {
+        Self::open_on(Arc::new(medium), &opening, None, None)
     }
 
     /// Opens the store in a directory, making both when they are missing, and locks it against
@@ -81,10 +86,11 @@ impl Store {
     pub fn open_directory(
         path: &Path,
         fresh: Incarnation,
+        compact: Compact,
         cache_bytes: usize,
     ) -> Result<(Self, Recovery), OpenError> {
         let Directory {
-            data,
+            medium,
             witness,
             identity,
             lock,
@@ -92,71 +98,71 @@ impl Store {
         // Where nothing can be proven, an identity that no opening will meet again.
         let identity = identity.unwrap_or_else(|| format!("unprovable:{fresh}").into_bytes());
         let opening = Opening {
-            identity,
-            fresh,
             cache_bytes,
-            #[cfg(feature = "planted")]
-            planted_trust: false,
+            ..Opening::new(identity, fresh, compact)
         };
-        Self::open_on(Arc::new(data), &opening, Some(witness), Some(lock))
+        Self::open_on(Arc::new(medium), &opening, Some(witness), Some(lock))
     }
 
     fn open_on(
-        disk: Arc<dyn Disk>,
+        medium: Arc<dyn Medium>,
         opening: &Opening,
         witness: Option<Witness>,
         lock: Option<File>,
     ) -> Result<(Self, Recovery), OpenError> {
-        if engine::look(&*disk).map_err(OpenError::Io)? == Found::Foreign {
-            return Err(OpenError::Foreign);
+        let has_log = look(&*medium)?;
+        let disk = medium.open(DOCUMENTS_FILE).map_err(OpenError::io)?;
+        let (documents, meta) = Documents::open(disk, opening.cache_bytes)?;
+        if meta.is_none() {
+            if has_log {
+                return Err(lost_documents());
+            }
+            // Before the log takes anything: a log without documents is never one that was just begun.
+            documents.begin(&opening.identity, opening.fresh, true)?;
         }
-        let engine = shielded(|| engine::start(disk.clone(), opening.cache_bytes))?;
-        let (meta, bounds) = shielded(|| Ok(load(&engine)))??;
+        // The name of the documents is durable before that of any segment, too.
+        medium.sync().map_err(OpenError::io)?;
         let testimony = match &witness {
-            Some(witness) => witness.read().map_err(OpenError::Io)?,
+            Some(witness) => Some(witness.read().map_err(OpenError::io)?),
             None => None,
         };
-        let recovery = recover(
-            opening,
-            meta,
-            bounds,
-            witness.is_some().then_some(testimony),
-        )?;
-        if recovery.continuity != Continuity::Proven {
-            shielded(|| begin(&engine, opening, recovery.continuity))?;
+        let options = log_options(opening, meta.as_ref(), testimony.flatten());
+        let (log, found) = Log::open(medium, &options)?;
+        let held = meta.map(|meta| held(meta, &found, testimony));
+        let recovery = recover(opening, held.as_ref())?;
+        if recovery.continuity == Continuity::Broken {
+            documents.begin(&opening.identity, recovery.incarnation, false)?;
         }
         let reported = Testimony {
             incarnation: recovery.incarnation,
             log_end: recovery.log_end,
         };
         if let Some(witness) = &witness {
-            witness.write(&reported).map_err(OpenError::Io)?;
+            witness.write(&reported).map_err(OpenError::io)?;
         }
-        let writer = Writer {
-            closed: false,
-            read_only: false,
-            reported,
-            witness,
-            row: Vec::new(),
-            row_key: Vec::new(),
-        };
+        let checkpoint = recovery.checkpoint.as_ref();
         let store = Self {
-            engine: RwLock::new(engine),
-            disk,
-            cache_bytes: opening.cache_bytes,
-            writer: Mutex::new(writer),
-            log_first: AtomicU64::new(bounds.map_or(0, |bounds| bounds.first.0)),
-            log_end: AtomicU64::new(bounds.map_or(0, |bounds| bounds.last.0)),
+            log,
+            documents,
+            compact: opening.compact,
+            tending: Mutex::new(Tending::new(damage(&found))),
+            reported_end: AtomicU64::new(position(reported.log_end)),
+            replay_from: AtomicU64::new(checkpoint.map_or(1, |to| to.replay_from.0)),
+            writer: Mutex::new(Writer {
+                closed: false,
+                reported,
+                witness,
+            }),
             _lock: lock,
         };
         Ok((store, recovery))
     }
 
-    /// Makes all of it durable, as one transaction with one sync: all of it or nothing.
+    /// Makes all of it durable, with one write and one sync: all of it or nothing.
     ///
     /// # Errors
-    /// When a commit is not one that can follow (nothing is written then), or when the disk or the
-    /// engine fails: the outcome is unknown until the store is opened again, so from then on it
+    /// When a commit is not one that can follow, or there is no room: nothing is written then, and another may
+    /// be. When the disk fails: the outcome is unknown until the store is opened again, so from then on it
     /// takes no more commits.
     pub fn commit(&self, commits: &[Commit]) -> Result<(), CommitError> {
         // No panic passes while it is held, and `closed` covers what a failure leaves behind.
@@ -164,137 +170,122 @@ impl Store {
         if writer.closed {
             return Err(CommitError::Closed);
         }
-        let log_end = check(commits, writer.reported.log_end)?;
-        if commits.iter().all(is_empty) {
+        let log_end = order::check(commits, writer.reported.log_end)?;
+        let written = self.write(commits, log_end, &mut writer);
+        match written {
+            Ok(()) => {
+                let end = position(log_end);
+                self.reported_end.store(end, Ordering::Release);
+                Ok(())
+            }
+            Err(Fault::Full(error)) => Err(CommitError::Full(Arc::new(error))),
+            Err(fault) => {
+                tracing::error!(%fault, "a commit failed; the store takes no more");
+                writer.closed = true;
+                Err(fault.into())
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        commits: &[Commit],
+        log_end: Option<Lsn>,
+        writer: &mut Writer,
+    ) -> Result<(), Fault> {
+        // First: a record that was written under an incarnation is never there without it. Of several only the
+        // last one counts.
+        if let Some(incarnation) = commits.iter().rev().find_map(|commit| commit.incarnation) {
+            self.documents.incarnation(incarnation)?;
+            writer.report(Testimony {
+                incarnation,
+                ..writer.reported
+            })?;
+        }
+        if log_end == writer.reported.log_end {
             return Ok(());
         }
-        let written = shielded(|| self.write(commits, &mut writer));
-        let reported = Testimony {
-            incarnation: commits
-                .iter()
-                .rev()
-                .find_map(|c| c.incarnation)
-                .unwrap_or(writer.reported.incarnation),
+        self.log
+            .append(commits.iter().flat_map(|commit| &commit.log))?;
+        writer.report(Testimony {
             log_end,
-        };
-        if let Err(fault) = written.and_then(|()| writer.report(reported)) {
-            tracing::error!(?fault, "a commit failed; the store takes no more");
-            self.close(&mut writer, &fault);
-            return Err(fault.into());
-        }
-        if let Some(first) = commits.iter().find_map(|commit| commit.log.first()) {
-            // Set once: the log grows at its end only.
-            let _ = self.log_first.compare_exchange(
-                0,
-                first.lsn.0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
-        }
-        self.log_end
-            .store(log_end.map_or(0, |lsn| lsn.0), Ordering::Release);
-        Ok(())
+            ..writer.reported
+        })
     }
 
-    fn write(&self, commits: &[Commit], writer: &mut Writer) -> Result<(), Fault> {
-        let Writer { row, row_key, .. } = writer;
-        let mut transaction = self.engine().begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        if commits.iter().any(|commit| !commit.log.is_empty()) {
-            let mut log = transaction.open_table(LOG)?;
-            for record in commits.iter().flat_map(|commit| &commit.log) {
-                seal(
-                    Sealed::Log,
-                    &record.lsn.0.to_le_bytes(),
-                    &[&record.bytes],
-                    row,
-                );
-                log.insert(record.lsn.0, row.as_slice())?;
-            }
+    /// Moves changes to their documents, compacts them, and lets go of what the log need not keep.
+    ///
+    /// # Errors
+    /// When there is no room: it may be tried again. When the disk fails: no more documents are written until the
+    /// store is opened again. Commits go on.
+    pub fn fold(&self, fold: &Fold) -> Result<(), StoreError> {
+        order::check_fold(fold, Lsn(self.replay_from.load(Ordering::Acquire)))?;
+        let folded = self.documents.fold(fold, self.compact)?;
+        for (id, why) in &folded.uncompacted {
+            tracing::warn!(%id, why, "a document can't be compacted; it is kept as it is");
         }
-        if commits.iter().any(|commit| !commit.documents.is_empty()) {
-            let mut documents = transaction.open_table(DOCUMENTS)?;
-            for (id, stored) in commits.iter().flat_map(|commit| &commit.documents) {
-                document_key(id, row_key);
-                seal(
-                    Sealed::Documents,
-                    row_key,
-                    &[&[u8::from(stored.present)], &stored.state],
-                    row,
-                );
-                documents.insert(row_key.as_slice(), row.as_slice())?;
-            }
+        if let Some(checkpoint) = &fold.checkpoint {
+            let replay_from = checkpoint.replay_from.0;
+            self.replay_from.store(replay_from, Ordering::Release);
         }
-        receipts::write(&transaction, commits, row)?;
-        // Of these only the last one counts.
-        let checkpoint = commits
-            .iter()
-            .rev()
-            .find_map(|commit| commit.checkpoint.as_ref());
-        let incarnation = commits.iter().rev().find_map(|commit| commit.incarnation);
-        if checkpoint.is_some() || incarnation.is_some() {
-            let mut meta = MetaWriter {
-                table: transaction.open_table(META)?,
-                row,
-            };
-            if checkpoint.is_some() {
-                meta.checkpoint(checkpoint)?;
-            }
-            if let Some(incarnation) = incarnation {
-                meta.incarnation(incarnation)?;
-            }
+        if let Some(before) = fold.release_before
+            && let Err(fault) = self.log.release_before(before)
+        {
+            // That they may go is durable, so the next opening lets them go.
+            tracing::warn!(%fault, "segments of the log that are of no more use could not be let go");
         }
-        transaction.commit()?;
-        row.clear();
-        row.shrink_to(SCRATCH_BYTES_MAX);
-        Ok(())
-    }
-
-    /// A view of everything committed so far. Never kept between calls: it would pin old pages.
-    pub(crate) fn view(&self) -> Result<ReadTransaction, Fault> {
-        Ok(self.engine().begin_read()?)
-    }
-
-    fn engine(&self) -> RwLockReadGuard<'_, Engine> {
-        // It is only ever replaced as a whole.
-        self.engine.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// After an I/O error outside of a commit: the engine takes no more commits, so neither do we.
-    pub(crate) fn close_after(&self, fault: &Fault) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !writer.read_only {
-            tracing::error!(?fault, "the disk failed; the store takes no more commits");
-            self.close(&mut writer, fault);
-        }
-    }
-
-    /// Takes no more commits, and sees to it that reads go on: see `overlay.rs`. If the engine can't
-    /// be started again, it still answers from its cache.
-    fn close(&self, writer: &mut Writer, fault: &Fault) {
-        writer.closed = true;
-        if writer.read_only || !matches!(fault, Fault::Io(_)) {
-            return;
-        }
-        writer.read_only = true;
-        let started = shielded(|| {
-            engine::start(Arc::new(Overlay::new(self.disk.clone())?), self.cache_bytes)
+        let damaged = folded.damaged.into_iter().map(|(range, what)| Damage {
+            range: Some(range),
+            what,
         });
-        match started {
-            Ok(engine) => {
-                let old = &mut *self.engine.write().unwrap_or_else(PoisonError::into_inner);
-                drop(std::mem::replace(old, engine));
-            }
-            Err(fault) => tracing::error!(?fault, "reads go on from memory alone"),
+        self.tending().folded(fold.compact, damaged);
+        Ok(())
+    }
+
+    /// The last position that was reported durable. To be asked before the log is read.
+    pub(crate) fn reported_end(&self) -> Lsn {
+        Lsn(self.reported_end.load(Ordering::Acquire))
+    }
+
+    fn tending(&self) -> std::sync::MutexGuard<'_, Tending> {
+        // Each change of it is whole.
+        self.tending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that the records of the log take on the disk.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Positions of records that can't be read, as far as anybody came across them.
+    #[must_use]
+    pub fn damaged_records(&self) -> Vec<RangeInclusive<Lsn>> {
+        self.log.damaged()
+    }
+}
+
+impl Engine for Store {
+    fn commit(&self, commits: &[Commit]) -> Result<(), CommitError> {
+        Self::commit(self, commits)
+    }
+
+    fn prepare(&self) {
+        if let Err(fault) = self.log.prepare() {
+            tracing::warn!(%fault, "the next segment of the log could not be made ready");
         }
     }
 
-    /// First and last position that were reported durable. To be asked before a view is taken,
-    /// which then holds at least as much.
-    pub(crate) fn reported_log(&self) -> Option<(Lsn, Lsn)> {
-        let end = self.log_end.load(Ordering::Acquire);
-        let first = self.log_first.load(Ordering::Acquire);
-        (end > 0).then_some((Lsn(first), Lsn(end)))
+    fn fold(&self, fold: &Fold) -> Result<(), StoreError> {
+        Self::fold(self, fold)
+    }
+
+    fn fetch(&self, fetch: &Fetch) -> Result<Fetched, StoreError> {
+        Self::fetch(self, fetch)
+    }
+
+    fn tend(&self, mono_ms: u64) -> Tended {
+        self.tending().tend(self, mono_ms)
     }
 }
 
@@ -303,7 +294,7 @@ impl Writer {
         if let Some(witness) = &self.witness
             && reported != self.reported
         {
-            // Not the engine's failure, so it need not be started again for reads.
+            // Not a full disk, whatever it says: the record is there, so it can't be tried again.
             witness.write(&reported).map_err(|error| {
                 Fault::Engine(format!(
                     "the witness beside the data can't be written: {error}"
@@ -315,59 +306,71 @@ impl Writer {
     }
 }
 
-fn is_empty(commit: &Commit) -> bool {
-    let Commit {
-        ticket: _,
-        log,
-        documents,
-        checkpoint,
-        incarnation,
-        receipts,
-        retain_receipts,
-    } = commit;
-    log.is_empty()
-        && documents.is_empty()
-        && checkpoint.is_none()
-        && incarnation.is_none()
-        && receipts.is_empty()
-        && retain_receipts.is_none()
+/// Looks at the names on a medium before anything is made there. Whether there is a log.
+pub(crate) fn look(medium: &dyn Medium) -> Result<bool, OpenError> {
+    let names = medium.names().map_err(OpenError::io)?;
+    if names.iter().any(|name| name == OLD_FILE) {
+        return Err(OpenError::OldFormat { file: OLD_FILE });
+    }
+    let has_log = names.iter().any(|name| name.starts_with(LOG_PREFIX));
+    if has_log && !names.iter().any(|name| name == DOCUMENTS_FILE) {
+        return Err(lost_documents());
+    }
+    Ok(has_log)
 }
 
-/// Whether the commits can follow a log that ends at `log_end`; where it ends then.
-fn check(commits: &[Commit], mut log_end: Option<Lsn>) -> Result<Option<Lsn>, CommitError> {
-    let fits = |len| {
-        let max = limits::VALUE_BYTES_MAX;
-        if len <= max {
-            Ok(())
-        } else {
-            Err(CommitError::TooLarge { max, len })
-        }
-    };
-    for commit in commits {
-        for record in &commit.log {
-            // An empty log may begin anywhere but at 0, which stands for no position.
-            let expected = log_end.map_or(Lsn(record.lsn.0.max(1)), Lsn::next);
-            if record.lsn != expected {
-                return Err(CommitError::OutOfOrder {
-                    expected,
-                    found: record.lsn,
-                });
-            }
-            log_end = Some(record.lsn);
-            fits(record.bytes.len())?;
-        }
-        commit
-            .documents
-            .iter()
-            .try_for_each(|(_, stored)| fits(stored.state.len()))?;
-        commit
-            .receipts
-            .iter()
-            .try_for_each(|receipt| fits(receipt.bytes.len()))?;
-        commit
-            .checkpoint
-            .iter()
-            .try_for_each(|checkpoint: &Checkpoint| fits(checkpoint.state.len()))?;
+fn lost_documents() -> OpenError {
+    let what = format!("there is a log, but nothing in {DOCUMENTS_FILE}");
+    OpenError::Damaged { what }
+}
+
+fn log_options(opening: &Opening, meta: Option<&Meta>, said: Option<Testimony>) -> LogOptions {
+    let said = said.filter(|said| meta.is_some_and(|meta| meta.incarnation == said.incarnation));
+    // What is in the documents was in the log before.
+    let folded = meta
+        .and_then(|meta| meta.checkpoint.as_ref())
+        .map(|to| Lsn(to.replay_from.0.saturating_sub(1)));
+    LogOptions {
+        segment_bytes: opening.log_segment_bytes,
+        released_before: meta.map_or(Lsn(0), |meta| meta.released_before),
+        reported_end: said
+            .and_then(|said| said.log_end)
+            .max(folded)
+            .filter(|lsn| lsn.0 > 0),
     }
-    Ok(log_end)
+}
+
+fn held(meta: Meta, found: &LogFound, testimony: Option<Option<Testimony>>) -> Held {
+    let replay_from = meta.checkpoint.as_ref().map_or(Lsn(1), |to| to.replay_from);
+    Held {
+        identity: meta.identity,
+        incarnation: meta.incarnation,
+        // What was folded is in the documents; what is missing before that is missing for others only.
+        log_lost: found.lost.iter().any(|lost| *lost.end() >= replay_from),
+        checkpoint: meta.checkpoint,
+        log_first: found.first,
+        log_end: found.end,
+        testimony,
+    }
+}
+
+/// What opening the log has found amiss, for people.
+fn damage(found: &LogFound) -> Vec<Damage> {
+    let records = found.lost.iter().map(|lost| {
+        format!(
+            "records {} to {} of the log can't be read",
+            lost.start().0,
+            lost.end().0
+        )
+    });
+    let files = found.unreadable.iter();
+    let files = files.map(|name| format!("nobody can say what was in the log's file {name}"));
+    records
+        .chain(files)
+        .map(|what| Damage { range: None, what })
+        .collect()
+}
+
+fn position(lsn: Option<Lsn>) -> u64 {
+    lsn.map_or(0, |lsn| lsn.0)
 }

@@ -1,23 +1,31 @@
-//! The five tables and how their keys are written.
+//! The tables of the documents' file, and how their keys are written.
 
 use std::ops::Bound;
 
+use anabranch_core::persist::DocumentRange;
 use anabranch_core::{DocumentId, Key, Namespace};
-use redb::TableDefinition;
+use redb::{ReadOnlyTable, Table, TableDefinition};
 
-/// Position to record.
-pub(crate) const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
-/// Namespace and key to state.
-pub(crate) const DOCUMENTS: TableDefinition<'static, &[u8], &[u8]> =
-    TableDefinition::new("documents");
-/// Key of a receipt to position, time and answer.
-pub(crate) const RECEIPTS: TableDefinition<'static, &[u8], &[u8]> =
-    TableDefinition::new("receipts");
+/// A table whose keys and values are bytes.
+pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+/// One of them in a read transaction.
+pub(crate) type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+/// One of them in a write transaction.
+pub(crate) type RowsMut<'transaction> = Table<'transaction, &'static [u8], &'static [u8]>;
+
+/// Tiles of documents, by namespace and key of where each begins.
+pub(crate) const TILES: Definition = TableDefinition::new("tiles");
+/// What belongs into tiles that can't be read.
+pub(crate) const QUARANTINE: Definition = TableDefinition::new("quarantine");
+/// Tiles of receipts, by the key of where each begins.
+pub(crate) const RECEIPTS: Definition = TableDefinition::new("receipts");
 /// Position and key of each receipt to its time: the order in which they are forgotten.
-pub(crate) const RECEIPT_ORDER: TableDefinition<'static, &[u8], &[u8]> =
-    TableDefinition::new("receipt order");
+pub(crate) const RECEIPT_ORDER: Definition = TableDefinition::new("receipt order");
+/// Checks of the tiles of documents and receipts, and of `meta`: a second opinion on which version of them is the
+/// newest.
+pub(crate) const DIRECTORY: Definition = TableDefinition::new("directory");
 /// What the store knows of itself.
-pub(crate) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+pub(crate) const META: Definition = TableDefinition::new("meta");
 
 /// Stands between namespace and key. No name contains a control character, so it is unambiguous,
 /// and it sorts before every character, so order is by namespace first and then by key.
@@ -47,6 +55,25 @@ pub(crate) fn document_id(row_key: &[u8]) -> Option<DocumentId> {
     })
 }
 
+/// The row key where a range begins; the empty one comes before all.
+pub(crate) fn range_from(range: &DocumentRange) -> Vec<u8> {
+    let mut row_key = Vec::new();
+    if let Some(from) = &range.from {
+        document_key(from, &mut row_key);
+    }
+    row_key
+}
+
+/// The row key where a range ends, if it does.
+pub(crate) fn range_before(range: &DocumentRange) -> Option<Vec<u8>> {
+    let mut row_key = Vec::new();
+    document_key(range.before.as_ref()?, &mut row_key);
+    Some(row_key)
+}
+
+/// Past every row key: none begins with this byte.
+const PAST_ALL: u8 = 0xFF;
+
 /// The row keys of one page: where they begin and the first row key past them.
 #[derive(Debug)]
 pub(crate) struct PageRange {
@@ -55,6 +82,22 @@ pub(crate) struct PageRange {
 }
 
 impl PageRange {
+    /// Of documents of any namespaces.
+    pub(crate) fn of(range: &DocumentRange) -> Self {
+        let row_key = |id: &DocumentId| {
+            let mut row_key = Vec::new();
+            document_key(id, &mut row_key);
+            row_key
+        };
+        Self {
+            start: Bound::Included(range.from.as_ref().map_or_else(Vec::new, row_key)),
+            end: range
+                .before
+                .as_ref()
+                .map_or_else(|| vec![PAST_ALL], row_key),
+        }
+    }
+
     /// Nothing when no row can be in it.
     pub(crate) fn new(namespace: &Namespace, prefix: &str, after: Option<&Key>) -> Option<Self> {
         let mut first = Vec::new();

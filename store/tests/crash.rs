@@ -1,188 +1,142 @@
-//! The power is cut at every single call to the disk of a reference workload.
+//! The medium fails at every single call of a reference workload: the power is cut, a call gives an error, there is
+//! no room. Nothing that was reported is lost by any of it.
 #![allow(clippy::unwrap_used)]
 
 mod bed;
 
-use anabranch_core::persist::{Checkpoint, Commit, Continuity, Retention};
-use anabranch_core::{Incarnation, Lsn};
+use anabranch_core::Incarnation;
+use anabranch_core::persist::Continuity;
 use anabranch_store::Store;
-use bed::{
-    CrashingDisk, MemoryDisk, document, empty, id, log, opening, page, receipt, record, remembered,
-    stored,
-};
+use anabranch_store::faulty::{Faults, FaultyMedium};
+use bed::opening;
+use bed::workload::{GROUPS, Reported, assert_holds, assert_nothing_lost, work};
 
-const GROUPS: u64 = 8;
-/// Different choices of what the crash leaves, for each call.
+/// Different choices of what the power cut leaves, for each call.
 const SEEDS: u64 = 2;
 
-/// Receipts that are kept; each group brings one more.
-const RECEIPTS_KEPT: u64 = 3;
-
-/// Group `n` holds two commits: two records, two documents that name the group, a receipt, a checkpoint.
-fn group(n: u64) -> [Commit; 2] {
-    let state = || format!("group {n}").repeat(200);
-    let first = Commit {
-        log: vec![record(2 * n - 1, state())],
-        receipts: vec![receipt(n, 2 * n - 1, n, state())],
-        retain_receipts: Some(Retention {
-            count_max: RECEIPTS_KEPT,
-            not_before_ms: 0,
-        }),
-        documents: vec![(id("n", "shared"), stored(state(), true))],
-        ..empty(2 * n - 1)
-    };
-    let second = Commit {
-        log: vec![record(2 * n, "")],
-        documents: vec![(id("n", &format!("group-{n}")), stored(state(), true))],
-        checkpoint: Some(Checkpoint {
-            replay_from: Lsn(2 * n),
-            state: state().into(),
-        }),
-        ..empty(2 * n)
-    };
-    [first, second]
+/// How many calls the whole workload takes.
+fn calls() -> u64 {
+    let whole = FaultyMedium::new(0);
+    assert!(work(&whole).finished);
+    whole.calls()
 }
 
-/// How far the workload came.
-#[derive(Default)]
-struct Reported {
-    opened: bool,
-    groups: u64,
-    /// Every group was committed and the store was opened a second time.
-    finished: bool,
-}
-
-/// Commits half of the groups, reopens, and commits the rest, until the disk fails.
-fn work(disk: &CrashingDisk) -> Reported {
-    let mut reported = Reported::default();
-    for half in [1..=GROUPS / 2, GROUPS / 2 + 1..=GROUPS] {
-        let Ok((store, recovery)) = Store::open(disk.clone(), opening("medium", 7)) else {
-            return reported;
-        };
-        reported.opened = true;
-        assert_eq!(recovery.incarnation, Incarnation(7));
-        assert_eq!(recovery.log_end.map_or(0, |lsn| lsn.0), 2 * reported.groups);
-        for n in half {
-            if store.commit(&group(n)).is_err() {
-                // Neither may be hidden by what comes after.
-                assert!(store.commit(&group(n)).is_err());
-                return reported;
-            }
-            reported.groups = n;
-        }
-    }
-    reported.finished = true;
-    reported
-}
-
-fn assert_whole(store: &Store, groups: u64) {
-    let state = |n: u64| format!("group {n}").repeat(200);
-    let expected: Vec<_> = (1..=groups)
-        .flat_map(|n| group(n).map(|commit| commit.log[0].clone()))
-        .collect();
-    assert_eq!(log(store, 1, usize::MAX).unwrap(), expected);
-    let shared = (groups > 0).then(|| stored(state(groups), true));
-    assert_eq!(document(store, &id("n", "shared")).unwrap(), shared);
-    for n in 1..=GROUPS + 1 {
-        let kept = n <= groups && n + RECEIPTS_KEPT > groups;
-        let expected = kept.then(|| receipt(n, 2 * n - 1, n, state(n)));
-        assert_eq!(remembered(store, n).unwrap(), expected, "receipt {n}");
-    }
-    let listed = page(store, "n", "group-", None, usize::MAX).unwrap();
-    assert_eq!(listed.len() as u64, groups);
-    for (key, held) in listed {
-        let n: u64 = key["group-".len()..].parse().unwrap();
-        assert!(n <= groups);
-        assert_eq!(held, stored(state(n), true));
-    }
+fn dying(seed: u64, at: u64) -> (FaultyMedium, Reported) {
+    let medium = FaultyMedium::new(seed);
+    medium.set_faults(Faults {
+        dies_at: Some(at),
+        ..Faults::default()
+    });
+    let reported = work(&medium);
+    (medium, reported)
 }
 
 #[test]
 fn what_was_reported_survives_a_power_cut_at_any_call() {
-    let whole = CrashingDisk::new(0, u64::MAX, Vec::new());
-    assert!(work(&whole).finished);
-    let calls = whole.calls();
+    let calls = calls();
     let (mut new, mut ahead) = (0, 0);
-    for calls_left in 0..calls {
+    for call in 0..calls {
         for seed in 0..SEEDS {
-            let disk = CrashingDisk::new(calls_left * SEEDS + seed, calls_left, Vec::new());
-            let reported = work(&disk);
-            let medium = MemoryDisk::holding(disk.after_crash());
-            let (store, recovery) = Store::open(medium, opening("medium", 8))
-                .unwrap_or_else(|error| panic!("cut at call {calls_left}, seed {seed}: {error}"));
-            if recovery.continuity == Continuity::New {
-                assert!(
-                    !reported.opened,
-                    "cut at call {calls_left}: an incarnation was lost"
-                );
-                new += 1;
-            } else {
-                assert_eq!(
-                    (recovery.continuity, recovery.incarnation),
-                    (Continuity::Proven, Incarnation(7))
-                );
+            let seed = call * SEEDS + seed;
+            let how = format!("cut at call {call}, seed {seed}");
+            let (medium, reported) = dying(seed, call);
+            let left = medium.after_power_cut(seed);
+            let opened = Store::open(left, opening("medium", 8));
+            if let Ok((_, recovery)) = &opened {
+                let found = (recovery.continuity, recovery.incarnation.0);
+                if recovery.continuity == Continuity::New {
+                    assert!(!reported.opened, "{how}: an incarnation was lost");
+                    new += 1;
+                } else {
+                    assert_eq!(found, (Continuity::Proven, 7), "{how}");
+                }
             }
-            let end = recovery.log_end.map_or(0, |lsn| lsn.0);
-            assert!(
-                end.is_multiple_of(2),
-                "cut at call {calls_left}: half a group"
-            );
-            let groups = end / 2;
-            assert!(
-                groups == reported.groups || groups == reported.groups + 1,
-                "cut at call {calls_left}, seed {seed}: {} groups reported, {groups} there",
-                reported.groups
-            );
-            ahead += u64::from(groups > reported.groups);
-            assert_whole(&store, groups);
-            let from = recovery
-                .checkpoint
-                .map_or(0, |checkpoint| checkpoint.replay_from.0);
-            assert_eq!(from, end, "the checkpoint is that of the last group");
-            store.commit(&group(groups + 1)).unwrap();
-            assert_whole(&store, groups + 1);
+            let (groups, folds) = assert_nothing_lost(opened, reported, &how);
+            ahead += u64::from(groups > reported.groups || folds > reported.folds);
         }
     }
     println!(
-        "{calls} calls, {SEEDS} crashes at each: {new} found nothing yet, {ahead} kept a group that was not reported, 0 lost"
+        "{calls} calls, {SEEDS} cuts at each: {new} found nothing yet, {ahead} kept what was not reported, 0 lost"
     );
     assert!(
         new > 0 && ahead > 0,
-        "the crashes never came at an interesting moment"
+        "the cuts never came at an interesting moment"
     );
 }
 
-/// The second crash comes while the first is being recovered from.
+/// The second cut comes while the first is being recovered from.
 #[test]
 fn recovery_survives_power_cuts_too() {
-    let first = CrashingDisk::new(0, u64::MAX, Vec::new());
-    work(&first);
-    let cut = CrashingDisk::new(1, first.calls() * 2 / 3, Vec::new());
-    let reported = work(&cut);
-    assert!(reported.groups > 1 && !reported.finished);
-    let medium = cut.after_crash();
-    let probe = CrashingDisk::new(2, u64::MAX, medium.clone());
-    let opened = Store::open(probe.clone(), opening("medium", 8)).unwrap();
-    let calls = probe.calls();
-    drop(opened);
-    for calls_left in 0..calls {
-        let disk = CrashingDisk::new(calls_left, calls_left, medium.clone());
-        // Whether this one opens is its own affair; what it leaves behind must open.
-        drop(Store::open(disk.clone(), opening("medium", 9)));
-        let (store, recovery) = Store::open(
-            MemoryDisk::holding(disk.after_crash()),
-            opening("medium", 10),
-        )
-        .unwrap();
-        assert_eq!(
-            (recovery.continuity, recovery.incarnation),
-            (Continuity::Proven, Incarnation(7))
-        );
-        let groups = recovery.log_end.unwrap().0 / 2;
-        assert!(
-            groups >= reported.groups,
-            "cut at call {calls_left} of recovery"
-        );
-        assert_whole(&store, groups);
+    let calls = calls();
+    for at in [calls / 3, calls / 2, calls * 2 / 3] {
+        let (medium, reported) = dying(1, at);
+        assert!(reported.groups > 1 && !reported.finished);
+        let left = medium.after_power_cut(2);
+        let probe = left.copy(3);
+        drop(Store::open(probe.clone(), opening("medium", 8)).unwrap());
+        for call in 0..probe.calls() {
+            let medium = left.copy(call);
+            medium.set_faults(Faults {
+                dies_at: Some(call),
+                ..Faults::default()
+            });
+            // Whether this one opens is its own affair; what it leaves behind must open.
+            drop(Store::open(medium.clone(), opening("medium", 9)));
+            let opened = Store::open(medium.after_power_cut(call), opening("medium", 10));
+            let how = format!("cut at call {at}, and at {call} of recovery");
+            if let Ok((_, recovery)) = &opened {
+                let found = (recovery.continuity, recovery.incarnation);
+                assert_eq!(found, (Continuity::Proven, Incarnation(7)), "{how}");
+            }
+            assert_nothing_lost(opened, reported, &how);
+        }
     }
+}
+
+/// Reads go on, commits do not, and the next opening knows what became of it.
+#[test]
+fn nothing_is_lost_by_an_error_at_any_call() {
+    let calls = calls();
+    let mut finished = 0;
+    for call in 0..calls {
+        let medium = FaultyMedium::new(call);
+        medium.set_faults(Faults {
+            fails_at: Some(call),
+            ..Faults::default()
+        });
+        let reported = work(&medium);
+        finished += u64::from(reported.finished);
+        let how = format!("an error at call {call}");
+        let opened = Store::open(medium.clone(), opening("medium", 7));
+        assert_nothing_lost(opened, reported, &how);
+        let left = medium.after_power_cut(call);
+        let opened = Store::open(left, opening("medium", 7));
+        let (store, recovery) = opened.unwrap_or_else(|error| panic!("{how}: {error}"));
+        assert!(recovery.log_end.map_or(0, |lsn| lsn.0) >= 2 * reported.groups);
+        drop(store);
+    }
+    println!("an error at each of {calls} calls: {finished} did no harm, 0 lost anything");
+}
+
+/// What is refused once is done when it is asked again: no restart is needed.
+#[test]
+fn a_write_without_room_can_be_tried_again() {
+    let whole = FaultyMedium::new(0);
+    work(&whole);
+    let bytes = whole.written_bytes();
+    let step = bytes / 200;
+    let mut refused = 0;
+    for at in (0..bytes).step_by(usize::try_from(step).unwrap()) {
+        let medium = FaultyMedium::new(at);
+        medium.refuse_writes_after(at);
+        let reported = work(&medium);
+        assert!(
+            reported.finished,
+            "no room for one write after {at} bytes: {reported:?}"
+        );
+        refused += 1;
+        let (store, _) = Store::open(medium, opening("medium", 8)).unwrap();
+        assert_holds(&store, GROUPS, reported.folds);
+    }
+    println!("{refused} writes were refused, each in a run of its own; all runs came to their end");
 }

@@ -8,16 +8,17 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anabranch_core::Incarnation;
-use anabranch_core::persist::{Continuity, Recovery};
+use anabranch_core::persist::{Checkpoint, Continuity, Recovery};
+use anabranch_core::{Incarnation, Lsn};
+use anabranch_store::conformance::{compact, log};
 use anabranch_store::{OpenError, Store};
-use bed::{CACHE_BYTES, log, logging};
+use bed::{CACHE_BYTES, change, folding, logging};
 
-const DATA_FILE: &str = "anabranch.redb";
+const DATA_FILE: &str = "documents.redb";
 const DIRECTORY_VARIABLE: &str = "ANABRANCH_TEST_HOLD_DIRECTORY";
 
 fn open(path: &Path, fresh: u64) -> Result<(Store, Recovery), OpenError> {
-    Store::open_directory(path, Incarnation(fresh), CACHE_BYTES)
+    Store::open_directory(path, Incarnation(fresh), compact, CACHE_BYTES)
 }
 
 /// Opens, appends a record, closes.
@@ -48,42 +49,86 @@ fn a_restarted_process_continues_its_incarnation() {
     }
 }
 
-#[test]
-fn a_copied_directory_begins_a_new_incarnation() {
-    let directory = tempfile::tempdir().unwrap();
-    let (original, copy) = (directory.path().join("a"), directory.path().join("b"));
-    append(&original, 1);
-    fs::create_dir(&copy).unwrap();
-    for entry in fs::read_dir(&original).unwrap() {
+/// Copies files over those of the same names, in place: they keep their inodes.
+fn copy_over(from: &Path, to: &Path, wanted: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        if wanted(entry.file_name().to_str().unwrap()) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
     }
-    let (_, recovery) = open(&copy, 2).unwrap();
-    assert_eq!(
-        (recovery.continuity, recovery.incarnation),
-        (Continuity::Broken, Incarnation(2))
-    );
 }
 
-/// `cp backup anabranch.redb` keeps the inode of the file that it writes over, so the medium looks
+/// `cp -r backup/* data/` keeps the inodes of the files that it writes over, so the medium looks
 /// the same. The records written since the backup may be at the other replicas all the same.
 #[test]
 fn a_backup_written_over_the_data_in_place_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let (data, backup) = (
-        directory.path().join(DATA_FILE),
+        directory.path().join("data"),
         directory.path().join("backup"),
     );
-    append(directory.path(), 1);
-    fs::copy(&data, &backup).unwrap();
-    append(directory.path(), 2);
-    fs::copy(&backup, &data).unwrap();
-    let (_, recovery) = open(directory.path(), 3).unwrap();
+    append(&data, 1);
+    fs::create_dir(&backup).unwrap();
+    let is_data = |name: &str| name == DATA_FILE || name.starts_with("log-");
+    copy_over(&data, &backup, is_data);
+    append(&data, 2);
+    copy_over(&backup, &data, is_data);
+    let (store, recovery) = open(&data, 3).unwrap();
     assert_eq!(
         (recovery.continuity, recovery.incarnation),
         (Continuity::Broken, Incarnation(3))
     );
-    assert_eq!(recovery.log_end.map(|lsn| lsn.0), Some(1));
+    assert_eq!(log(&store, 1, usize::MAX).unwrap().len(), 1);
+    // It was reported that there is a second record, so no other takes its position.
+    assert_eq!(recovery.log_end.map(|lsn| lsn.0), Some(2));
+    store.commit(&[logging(3, 3, "goes on")]).unwrap();
+    drop(store);
+    let (store, _) = open(&data, 4).unwrap();
+    let held = log(&store, 1, usize::MAX).unwrap();
+    assert_eq!(
+        held.iter().map(|record| record.lsn.0).collect::<Vec<_>>(),
+        [1, 3]
+    );
+}
+
+/// Everything since is in the log, as long as nothing was let go.
+#[test]
+fn older_documents_under_a_newer_log_lose_nothing_that_the_log_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, backup) = (
+        directory.path().join("data"),
+        directory.path().join("backup"),
+    );
+    append(&data, 1);
+    fs::create_dir(&backup).unwrap();
+    copy_over(&data, &backup, |name| name == DATA_FILE);
+    let (store, _) = open(&data, 2).unwrap();
+    store.commit(&[logging(2, 2, "record")]).unwrap();
+    let mut fold = folding(1, vec![change("a", "1")]);
+    fold.checkpoint = Some(Checkpoint {
+        replay_from: Lsn(3),
+        state: "state".into(),
+    });
+    store.fold(&fold).unwrap();
+    drop(store);
+    copy_over(&backup, &data, |name| name == DATA_FILE);
+    let (store, recovery) = open(&data, 3).unwrap();
+    assert_eq!(recovery.checkpoint, None);
+    assert_eq!(recovery.log_first, Some(Lsn(1)));
+    assert_eq!(log(&store, 1, usize::MAX).unwrap().len(), 2);
+}
+
+#[test]
+fn a_store_from_before_the_first_release_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("anabranch.redb");
+    fs::write(&old, "whatever").unwrap();
+    let refused = open(directory.path(), 1).unwrap_err();
+    assert!(matches!(refused, OpenError::OldFormat { .. }), "{refused}");
+    assert!(refused.to_string().contains("anabranch.redb"), "{refused}");
+    assert_eq!(fs::read(&old).unwrap(), b"whatever");
+    assert!(!directory.path().join(DATA_FILE).exists());
 }
 
 #[test]
@@ -188,7 +233,7 @@ fn a_store_of_a_newer_version_is_refused() {
     let database = redb::Database::create(directory.path().join(DATA_FILE)).unwrap();
     let transaction = database.begin_write().unwrap();
     // As the next version would write it: the check first, then the number.
-    let value = 2_u32.to_le_bytes();
+    let value = 3_u32.to_le_bytes();
     let key = blake3::derive_key("anabranch store 2026-11 meta", &[]);
     let mut hasher = blake3::Hasher::new_keyed(&key);
     hasher
@@ -197,17 +242,17 @@ fn a_store_of_a_newer_version_is_refused() {
         .update(&value);
     let mut row = hasher.finalize().as_bytes()[..8].to_vec();
     row.extend_from_slice(&value);
-    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    let meta = redb::TableDefinition::<&[u8], &[u8]>::new("meta");
     transaction
         .open_table(meta)
         .unwrap()
-        .insert("format", row.as_slice())
+        .insert(&b"format"[..], row.as_slice())
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
     let refused = open(directory.path(), 2).unwrap_err();
     assert!(
-        matches!(refused, OpenError::NewerFormat { found: 2, known: 1 }),
+        matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }),
         "{refused}"
     );
 }

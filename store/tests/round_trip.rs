@@ -1,250 +1,165 @@
-//! What goes in comes out, in this run and the next.
+//! What the store on files promises beyond what every engine does.
 #![allow(clippy::unwrap_used)]
 
 mod bed;
 
-use anabranch_core::persist::{Checkpoint, Commit, Continuity};
+use anabranch_core::persist::{Commit, Continuity};
 use anabranch_core::{Incarnation, Lsn};
-use anabranch_store::{CommitError, FetchError, OpenError, Opening, Store};
-use bed::{
-    GatedDisk, MemoryDisk, document, empty, id, log, logging, opening, page, record, stored,
-};
+use anabranch_store::conformance::{document, log, record};
+use anabranch_store::faulty::{Faults, FaultyMedium};
+use anabranch_store::{CommitError, Engine as _, OpenError, Opening, Store};
+use bed::{change, empty, folding, id, logging, opening};
 
 #[test]
-fn everything_is_there_after_reopening() {
-    let disk = MemoryDisk::default();
-    let checkpoint = Checkpoint {
-        replay_from: Lsn(2),
-        state: vec![7; 300].into(),
-    };
-    {
-        let (store, recovery) = Store::open(disk.clone(), opening("medium", 5)).unwrap();
-        assert_eq!(recovery.continuity, Continuity::New);
-        assert_eq!(
-            (recovery.incarnation, recovery.log_end),
-            (Incarnation(5), None)
-        );
-        assert_eq!(log(&store, 1, usize::MAX).unwrap(), []);
-        let first = Commit {
-            log: vec![record(1, "one"), record(2, "")],
-            documents: vec![(id("carts", "a"), stored("A", true))],
-            ..empty(1)
-        };
-        let second = Commit {
-            log: vec![record(3, vec![3; 100_000])],
-            documents: vec![
-                (id("carts", "a"), stored("A2", false)),
-                (id("cart", "sa"), stored("", true)),
-            ],
-            checkpoint: Some(checkpoint.clone()),
-            ..empty(2)
-        };
-        store.commit(&[first, second]).unwrap();
+fn a_group_of_commits_takes_one_sync_and_no_fold_adds_to_it() {
+    let medium = FaultyMedium::new(1);
+    let store = bed::open(&medium);
+    store.commit(&[logging(1, 1, "warm")]).unwrap();
+    for group in 0..20 {
+        let syncs = medium.syncs();
+        let commits: Vec<Commit> = (0..10)
+            .map(|n| logging(n, 2 + group * 10 + n, "x"))
+            .collect();
+        store.commit(&commits).unwrap();
+        assert_eq!(medium.syncs() - syncs, 1);
+        store.fold(&folding(group, vec![change("a", "1")])).unwrap();
     }
-    let (store, recovery) = Store::open(disk, opening("medium", 6)).unwrap();
-    assert_eq!(recovery.continuity, Continuity::Proven);
-    assert_eq!(
-        (recovery.incarnation, recovery.log_end),
-        (Incarnation(5), Some(Lsn(3)))
-    );
-    assert_eq!(recovery.checkpoint, Some(checkpoint));
-    let all = [record(1, "one"), record(2, ""), record(3, vec![3; 100_000])];
-    assert_eq!(log(&store, 0, usize::MAX).unwrap(), all);
-    assert_eq!(
-        document(&store, &id("carts", "a")).unwrap(),
-        Some(stored("A2", false))
-    );
-    assert_eq!(
-        document(&store, &id("cart", "sa")).unwrap(),
-        Some(stored("", true))
-    );
-    assert_eq!(document(&store, &id("carts", "b")).unwrap(), None);
-}
-
-#[test]
-fn the_log_is_given_out_in_portions() {
-    let store = bed::open(&MemoryDisk::default());
-    let commits: Vec<Commit> = (1..=10).map(|n| logging(n, n, vec![0; 100])).collect();
-    store.commit(&commits).unwrap();
-    let lsns = |from, bytes_max| -> Vec<u64> {
-        log(&store, from, bytes_max)
-            .unwrap()
-            .iter()
-            .map(|record| record.lsn.0)
-            .collect()
-    };
-    assert_eq!(lsns(4, 0), [4], "at least one");
-    assert_eq!(lsns(4, 200), [4, 5]);
-    assert_eq!(lsns(4, 201), [4, 5, 6]);
-    assert_eq!(lsns(9, usize::MAX), [9, 10]);
-    assert_eq!(lsns(11, usize::MAX), [] as [u64; 0]);
-    assert_eq!(lsns(u64::MAX, usize::MAX), [] as [u64; 0]);
-}
-
-#[test]
-fn pages_are_in_key_order_within_one_namespace() {
-    let store = bed::open(&MemoryDisk::default());
-    let keys = ["b", "a/2", "a", "a/1", "é", "a/10"];
-    let mut commit = empty(1);
-    for key in keys {
-        commit
-            .documents
-            .push((id("n", key), stored(key, key != "a/1")));
-        commit.documents.push((id("m", key), stored("other", true)));
-        commit
-            .documents
-            .push((id("n!", key), stored("other", true)));
-    }
-    store.commit(&[commit]).unwrap();
-    let listed = |prefix, after, limit| -> Vec<String> {
-        let page = page(&store, "n", prefix, after, limit).unwrap();
-        for (key, held) in &page {
-            assert_eq!(*held, stored(key.as_str(), key != "a/1"));
-        }
-        page.into_iter().map(|(key, _)| key).collect()
-    };
-    assert_eq!(listed("", None, 100), ["a", "a/1", "a/10", "a/2", "b", "é"]);
-    assert_eq!(listed("a/", None, 100), ["a/1", "a/10", "a/2"]);
-    assert_eq!(listed("a/", None, 2), ["a/1", "a/10"]);
-    assert_eq!(listed("a/", Some("a/10"), 2), ["a/2"]);
-    assert_eq!(
-        listed("a/", Some("a/11"), 2),
-        ["a/2"],
-        "after a key that is not there"
-    );
-    assert_eq!(
-        listed("a/", Some("a"), 1),
-        ["a/1"],
-        "after a key before the prefix"
-    );
-    assert_eq!(listed("a/", Some("b"), 5), [] as [&str; 0]);
-    assert_eq!(listed("", Some("é"), 5), [] as [&str; 0]);
-    assert_eq!(listed("", None, 0), [] as [&str; 0]);
-    assert_eq!(page(&store, "o", "", None, 5).unwrap(), []);
-    assert_eq!(page(&store, "l", "", None, 5).unwrap(), []);
-}
-
-#[test]
-fn a_commit_that_can_not_follow_changes_nothing() {
-    let disk = MemoryDisk::default();
-    let store = bed::open(&disk);
-    assert!(
-        matches!(
-            store.commit(&[logging(1, 0, "x")]),
-            Err(CommitError::OutOfOrder { .. })
-        ),
-        "no position 0"
-    );
-    store.commit(&[logging(1, 1, "one")]).unwrap();
-    for lsn in [2, 4] {
-        let refused = store
-            .commit(&[logging(2, 2, "two"), logging(3, lsn, "x")])
-            .unwrap_err();
-        let expected = Lsn(3);
-        assert!(matches!(refused, CommitError::OutOfOrder { expected: at, .. } if at == expected));
-        assert_eq!(log(&store, 1, usize::MAX).unwrap(), [record(1, "one")]);
-    }
-    store.commit(&[logging(2, 2, "two")]).unwrap();
-}
-
-#[test]
-fn incarnations_go_on_only_on_the_same_medium() {
-    let disk = MemoryDisk::default();
-    let reopen = |disk: &MemoryDisk, identity: &str, fresh| {
-        Store::open(disk.clone(), opening(identity, fresh))
-            .map(|(_, recovery)| (recovery.continuity, recovery.incarnation.0))
-    };
-    assert_eq!(
-        reopen(&disk, "sda:17:boot-1", 1).unwrap(),
-        (Continuity::New, 1)
-    );
-    assert_eq!(
-        reopen(&disk, "sda:17:boot-1", 2).unwrap(),
-        (Continuity::Proven, 1)
-    );
-    let copied = disk.copy();
-    assert_eq!(
-        reopen(&copied, "sda:18:boot-1", 3).unwrap(),
-        (Continuity::Broken, 3)
-    );
-    assert_eq!(
-        reopen(&copied, "sda:18:boot-1", 4).unwrap(),
-        (Continuity::Proven, 3),
-        "the new one is durable"
-    );
-    assert_eq!(
-        reopen(&disk, "sda:17:boot-2", 5).unwrap(),
-        (Continuity::Broken, 5)
-    );
-    assert!(matches!(
-        reopen(&disk, "sda:17:boot-3", 5),
-        Err(OpenError::NotFresh)
-    ));
-}
-
-#[test]
-fn a_commit_can_replace_the_incarnation() {
-    let disk = MemoryDisk::default();
-    let commits = [8, 9].map(|fresh| Commit {
-        incarnation: Some(Incarnation(fresh)),
-        ..empty(fresh)
-    });
-    bed::open(&disk).commit(&commits).unwrap();
-    let (_, recovery) = Store::open(disk, opening("medium", 2)).unwrap();
-    assert_eq!(
-        (recovery.continuity, recovery.incarnation),
-        (Continuity::Proven, Incarnation(9))
-    );
+    let syncs = medium.syncs();
+    store.commit(&[]).unwrap();
+    store.commit(&[empty(1)]).unwrap();
+    assert_eq!(medium.syncs(), syncs, "nothing to write");
 }
 
 /// Whether a commit whose sync failed is there is only known after reopening, so nothing may be
 /// committed on top of it.
 #[test]
-fn after_a_failed_sync_reads_go_on_and_commits_do_not() {
-    let disk = GatedDisk::default();
+fn after_an_error_reads_go_on_and_commits_do_not() {
+    let medium = FaultyMedium::new(1);
     // Nothing is cached, so reads need the disk.
     let uncached = Opening {
         cache_bytes: 0,
         ..opening("medium", 1)
     };
-    let (store, _) = Store::open(disk.clone(), uncached).unwrap();
-    let syncs = disk.syncs();
+    let (store, _) = Store::open(medium.clone(), uncached).unwrap();
     store.commit(&[logging(1, 1, "one")]).unwrap();
-    assert_eq!(disk.syncs() - syncs, 1, "one sync for one transaction");
-    disk.fail_syncs(true);
+    store.fold(&folding(1, vec![change("a", "1")])).unwrap();
+    medium.set_faults(Faults {
+        fails_at: Some(medium.calls() + 1),
+        ..Faults::default()
+    });
     let failed = store.commit(&[logging(2, 2, "two")]).unwrap_err();
     assert!(matches!(failed, CommitError::OutcomeUnknown(_)), "{failed}");
-    disk.fail_syncs(false);
-    let refused = store.commit(&[logging(3, 3, "three")]).unwrap_err();
+    medium.set_faults(Faults::default());
+    let refused = store.commit(&[logging(3, 2, "three")]).unwrap_err();
     assert!(matches!(refused, CommitError::Closed), "{refused}");
     assert_eq!(
         log(&store, 1, usize::MAX).unwrap(),
         [record(1, "one")],
         "only what was reported"
     );
+    assert!(document(&store, &id("n", "a")).unwrap().is_some());
     assert_eq!(document(&store, &id("n", "none")).unwrap(), None);
+    // What was durable before may still be folded.
+    store.fold(&folding(2, vec![change("b", "1")])).unwrap();
     drop(store);
-    let (store, recovery) = Store::open(disk, opening("medium", 2)).unwrap();
+    let (store, recovery) = Store::open(medium, opening("medium", 2)).unwrap();
     let end = recovery.log_end.unwrap().0;
     assert!(end == 1 || end == 2);
     store.commit(&[logging(4, end + 1, "next")]).unwrap();
 }
 
+/// Documents and log are apart: what one of them suffers is not the other's affair.
 #[test]
-fn after_a_failed_read_reads_go_on_and_commits_do_not() {
-    let disk = GatedDisk::default();
-    let uncached = Opening {
-        cache_bytes: 0,
-        ..opening("medium", 1)
-    };
-    let (store, _) = Store::open(disk.clone(), uncached).unwrap();
+fn after_an_error_in_the_documents_commits_go_on() {
+    let medium = FaultyMedium::new(1);
+    let store = bed::open(&medium);
+    store.fold(&folding(1, vec![change("a", "1")])).unwrap();
+    medium.set_faults(Faults {
+        fails_at: Some(medium.calls() + 2),
+        ..Faults::default()
+    });
+    store.fold(&folding(2, vec![change("a", "2")])).unwrap_err();
+    medium.set_faults(Faults::default());
     store.commit(&[logging(1, 1, "one")]).unwrap();
-    disk.fail_next_read();
-    let failed = log(&store, 1, usize::MAX).unwrap_err();
-    assert!(matches!(failed, FetchError::Io(_)), "{failed}");
-    assert_eq!(log(&store, 1, usize::MAX).unwrap(), [record(1, "one")]);
-    assert!(matches!(
-        store.commit(&[logging(2, 2, "two")]),
-        Err(CommitError::Closed)
-    ));
+    assert!(document(&store, &id("n", "a")).unwrap().is_some());
+    drop(store);
+    let (store, recovery) = Store::open(medium, opening("medium", 2)).unwrap();
+    assert_eq!(recovery.log_end, Some(Lsn(1)));
+    store.fold(&folding(3, vec![change("a", "2")])).unwrap();
+}
+
+/// Records that were durable and are gone may be elsewhere, under numbers that would be used again.
+#[test]
+fn lost_records_begin_a_new_incarnation_and_are_told() {
+    let medium = FaultyMedium::new(1);
+    let store = bed::open(&medium);
+    for lsn in 1..=40 {
+        store.commit(&[logging(lsn, lsn, vec![7; 60_000])]).unwrap();
+    }
+    drop(store);
+    let mut names = anabranch_store::Medium::names(&medium).unwrap();
+    names.sort();
+    let first = names.iter().find(|name| name.starts_with("log-")).unwrap();
+    anabranch_store::Medium::remove(&medium, first).unwrap();
+    let (store, recovery) = Store::open(medium.clone(), opening("medium", 2)).unwrap();
+    assert_eq!(
+        (recovery.continuity, recovery.incarnation),
+        (Continuity::Broken, Incarnation(2))
+    );
+    assert_eq!(recovery.log_end, Some(Lsn(40)));
+    assert!(recovery.log_first > Some(Lsn(1)));
+    let first_there = recovery.log_first.unwrap();
+    let lost = Lsn(1)..=Lsn(first_there.0 - 1);
+    assert_eq!(store.damaged_records(), [lost]);
+    let damage = store.tend(0).damage;
+    assert!(
+        damage
+            .iter()
+            .any(|damage| damage.what.contains("records 1 to")),
+        "{damage:?}"
+    );
+    store.commit(&[logging(41, 41, "next")]).unwrap();
+}
+
+#[test]
+fn a_log_without_documents_is_refused_and_left_alone() {
+    let medium = FaultyMedium::new(1);
+    bed::open(&medium).commit(&[logging(1, 1, "x")]).unwrap();
+    anabranch_store::Medium::remove(&medium, "documents.redb").unwrap();
+    let before = anabranch_store::Medium::names(&medium).unwrap();
+    let refused = Store::open(medium.clone(), opening("medium", 2)).unwrap_err();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert_eq!(anabranch_store::Medium::names(&medium).unwrap(), before);
+}
+
+#[test]
+fn the_scrub_reads_everything_at_a_walking_pace_and_compacts_what_it_meets() {
+    let medium = FaultyMedium::new(1);
+    let store = bed::open(&medium);
+    store.commit(&[logging(1, 1, vec![7; 800_000])]).unwrap();
+    let keys: Vec<String> = (0..50).map(|n| format!("k{n:02}")).collect();
+    for round in 0..3_u8 {
+        let documents = keys.iter().map(|key| change(key, vec![round; 100]));
+        store.fold(&folding(1, documents.collect())).unwrap();
+    }
+    let (mut now_ms, mut bytes, mut compacted) = (0, 0, 0);
+    loop {
+        let tended = store.tend(now_ms);
+        assert_eq!(tended.damage, []);
+        (bytes, compacted) = (bytes + tended.bytes, compacted + tended.compacted);
+        now_ms += u64::try_from(tended.rest.as_millis()).unwrap();
+        if tended.pass_finished {
+            break;
+        }
+    }
+    assert_eq!(compacted, keys.len() as u64);
+    assert!(bytes > 800_000, "the log is read, too");
+    assert!(now_ms >= bytes * 1_000 / anabranch_store::limits::SCRUB_BYTES_PER_S / 2);
+    let stored = document(&store, &id("n", "k00")).unwrap().unwrap();
+    assert!(stored.changes.is_empty());
+    assert_eq!(store.tend(now_ms).bytes, 0, "now it rests");
+    let soon_ms = now_ms + anabranch_store::limits::TIDY_REST_MS;
+    assert_eq!(store.tend(soon_ms).bytes, 0, "there is nothing to tidy");
+    store.fold(&folding(2, vec![change("k00", "4")])).unwrap();
+    assert!(store.tend(soon_ms).bytes > 0);
 }

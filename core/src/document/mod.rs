@@ -18,6 +18,11 @@ mod scalars;
 mod sets;
 mod slots;
 mod standing;
+#[cfg_attr(
+    not(any(test, feature = "measure")),
+    allow(dead_code, reason = "the replica takes it up")
+)]
+mod tip;
 mod verbs;
 
 #[cfg(test)]
@@ -34,14 +39,20 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use automerge::{ActorId, AutoCommit, ChangeHash, LoadOptions, TextEncoding};
+use automerge::{ActorId, AutoCommit, ChangeHash, LoadOptions, ReadDoc as _, TextEncoding};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{Conflict, EditError, Intent, Origin};
+use crate::persist::StoredDocument;
+use crate::{Conflict, EditError, Incarnation, Intent, Origin, ReplicaId};
 pub(crate) use intake::Refusal;
 pub(crate) use scalars::normalised;
 use standing::View;
+#[cfg_attr(
+    not(feature = "measure"),
+    allow(unused_imports, reason = "the replica takes it up")
+)]
+pub(crate) use tip::Tip;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on
 /// any replica.
@@ -116,6 +127,26 @@ pub(crate) enum FailedOn {
 #[error("a stored document does not load: {0}")]
 pub(crate) struct Unreadable(String);
 
+/// Takes a document's changes into its state: what a [`Store`](crate::persist) does with documents now and then,
+/// on a thread of its own. Changes that no replica lets in are left out.
+///
+/// # Errors
+/// When the state does not load.
+pub fn compact(stored: &StoredDocument) -> Result<StoredDocument, String> {
+    // Nothing is written under it.
+    let nobody = Origin {
+        replica: ReplicaId([0; 16]),
+        incarnation: Incarnation(0),
+    };
+    let mut document =
+        Document::of_stored(&nobody, Some(stored)).map_err(|error| error.to_string())?;
+    Ok(StoredDocument {
+        state: Bytes::from(document.save()),
+        changes: Vec::new(),
+        present: Some(document.present()),
+    })
+}
+
 /// A loaded document.
 pub(crate) struct Document {
     doc: AutoCommit,
@@ -144,8 +175,36 @@ impl Document {
 
     /// Lays a deliberate bug.
     #[cfg(feature = "planted")]
-    pub(crate) fn plant(&mut self, planted: Option<crate::Planted>) {
+    pub(crate) fn planted(mut self, planted: Option<crate::Planted>) -> Self {
         self.planted = planted;
+        self
+    }
+
+    /// As the store keeps it; none: one that nobody has written yet.
+    pub(crate) fn of_stored(
+        origin: &Origin,
+        stored: Option<&StoredDocument>,
+    ) -> Result<Self, Unreadable> {
+        let Some(stored) = stored else {
+            return Ok(Self::empty(origin));
+        };
+        let mut document = if stored.state.is_empty() {
+            Self::empty(origin)
+        } else {
+            Self::load(origin, &stored.state)?
+        };
+        document.absorb(&stored.changes);
+        Ok(document)
+    }
+
+    /// About how many bytes it takes in memory. Measured on carts and feeds: 10 KB empty, and what its operations and
+    /// the changes that made them take.
+    pub(crate) fn weight(&self) -> usize {
+        let stats = self.doc.stats();
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        10_000
+            + count(stats.num_ops).saturating_mul(200)
+            + count(stats.num_changes).saturating_mul(300)
     }
 
     fn view(&self) -> View<'_> {

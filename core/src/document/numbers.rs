@@ -165,7 +165,7 @@ fn overflow(path: &Path) -> EditError {
     }
 }
 
-fn check_sum(now: i64, by: i64, path: &Path) -> Result<(), EditError> {
+pub(super) fn check_sum(now: i64, by: i64, path: &Path) -> Result<(), EditError> {
     let exact = -limits::COUNTER_MAX..=limits::COUNTER_MAX;
     match now.checked_add(by) {
         Some(sum) if exact.contains(&by) && exact.contains(&sum) => Ok(()),

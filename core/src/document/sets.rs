@@ -13,7 +13,7 @@ use super::standing::Standing;
 use crate::{EditError, Path, limits};
 
 /// An element as the key under which it stands: its canonical JSON.
-fn key_of(value: &Value, at: &Path) -> Result<String, EditError> {
+pub(super) fn key_of(value: &Value, at: &Path) -> Result<String, EditError> {
     let key = normalised(value).to_string();
     if key.len() > limits::SET_ELEMENT_BYTES_MAX {
         return Err(EditError::Element {

@@ -284,7 +284,7 @@ fn check_count(count: usize) -> Result<(), EditError> {
 }
 
 /// Bounds nesting before anything recurses into the value, and finds numbers that can't be stored.
-fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
+pub(super) fn check_depth(value: &Value, at: &Path) -> Result<(), EditError> {
     let mut open = vec![(value, at.parts().len())];
     while let Some((value, depth)) = open.pop() {
         if depth > limits::DEPTH_MAX {

@@ -34,7 +34,7 @@ pub(super) enum Shows {
 pub(super) struct Owed {
     caller: Caller,
     reply: Result<Reply, RequestError>,
-    shows: Shows,
+    pub(super) shows: Shows,
 }
 
 impl Request {
@@ -81,6 +81,9 @@ impl Replica {
         let refused = match &self.failed {
             Some(error) => Some(RequestError::Store(error.clone())),
             None if self.requests_open >= limits::REQUESTS_MAX => Some(RequestError::Busy),
+            None if matches!(request, Request::Write { .. }) => {
+                self.refuses_writes(now).or_else(|| request.check().err())
+            }
             None => request.check().err(),
         };
         if let Some(error) = refused {
@@ -211,8 +214,8 @@ impl Replica {
     }
 
     /// The store failed before the answer was safe to give.
-    pub(super) fn refuse_owed(&mut self, owed: Owed, error: &str) {
-        let reply = Err(RequestError::Store(error.to_owned()));
+    pub(super) fn refuse_owed(&mut self, owed: Owed, error: RequestError) {
+        let reply = Err(error);
         self.give_out(Owed { reply, ..owed });
     }
 

@@ -7,7 +7,7 @@ use super::{Awaited, Replica};
 use crate::DocumentId;
 use crate::document::{Document, Refusal, Version};
 use crate::effect::{Notice, Now, Output, RequestError};
-use crate::persist::{Fetch, StoredDocument, Ticket};
+use crate::persist::{Fetch, StoreError, StoredDocument, Ticket};
 
 /// Something to do with a document once it is loaded.
 pub(super) enum Job {
@@ -30,37 +30,14 @@ pub(super) enum Job {
     Write(Box<Writing>),
     /// One more document of a write to several is there.
     Part(GatheringId),
-    Fold,
 }
 
 impl Replica {
     /// Does a job now if the document is loaded, or else as soon as it is.
     pub(super) fn with_document(&mut self, now: Now, id: &DocumentId, job: Job) {
-        let origin = self.origin;
         let entry = self.shelf.entry(id);
-        if entry.loaded.is_none()
-            && !entry.fetching
-            && let Some(stored) = entry.on_its_way()
-        {
-            match Document::load(&origin, &stored.state) {
-                #[cfg_attr(
-                    not(feature = "planted"),
-                    expect(unused_mut, reason = "for a planted bug")
-                )]
-                Ok(mut document) => {
-                    #[cfg(feature = "planted")]
-                    document.plant(self.config.planted);
-                    entry.put_in(document);
-                }
-                Err(error) => {
-                    entry.waiting.push(job);
-                    self.stop(&error.to_string());
-                    return self.document_lost(id, &error.to_string());
-                }
-            }
-        }
         if entry.loaded.is_some() {
-            self.shelf.touch(id, self.config.room.loaded_documents_max);
+            self.shelf.touch(id);
             return self.work(now, id, job);
         }
         entry.waiting.push(job);
@@ -76,25 +53,23 @@ impl Replica {
         id: &DocumentId,
         stored: Option<StoredDocument>,
     ) {
-        let origin = self.origin;
-        #[cfg_attr(
-            not(feature = "planted"),
-            expect(unused_mut, reason = "for a planted bug")
-        )]
-        let mut document = match stored {
-            None => Document::empty(&origin),
-            Some(stored) => match Document::load(&origin, &stored.state) {
-                Ok(document) => document,
-                Err(error) => return self.document_lost(id, &error.to_string()),
-            },
+        let document = match Document::of_stored(&self.origin, stored.as_ref()) {
+            Ok(document) => document,
+            Err(error) => {
+                return self.document_lost(now, id, StoreError::Failed(error.to_string()));
+            }
         };
         #[cfg(feature = "planted")]
-        document.plant(self.config.planted);
-        let entry = self.shelf.entry(id);
-        entry.fetching = false;
-        entry.put_in(document);
-        let jobs = std::mem::take(&mut entry.waiting);
-        self.shelf.touch(id, self.config.room.loaded_documents_max);
+        let document = document.planted(self.config.planted);
+        self.shelf.put_in(id, document);
+        if stored.is_none() && !self.is_planted() {
+            self.shelf.entry(id).is_nothing(&self.origin);
+        }
+        self.shelf.settle_fetched(id);
+        let jobs = std::mem::take(&mut self.shelf.entry(id).waiting);
+        self.shelf.touch(id);
+        self.shelf
+            .evict(self.config.room.loaded_bytes_max, Some(id));
         for job in jobs {
             // A write that failed may have dropped the document again.
             self.with_document(now, id, job);
@@ -102,18 +77,20 @@ impl Replica {
     }
 
     /// A document that can't be read: whoever waits for it is told; the others go on.
-    pub(super) fn document_lost(&mut self, id: &DocumentId, reason: &str) {
-        let entry = self.shelf.entry(id);
-        entry.fetching = false;
-        let error = || RequestError::Store(format!("{id}: {reason}"));
-        for job in std::mem::take(&mut entry.waiting) {
+    pub(super) fn document_lost(&mut self, now: Now, id: &DocumentId, error: StoreError) {
+        let jobs = self.shelf.fetch_failed(id);
+        let error = match self.store_error(now, error) {
+            RequestError::Store(why) => RequestError::Store(format!("{id}: {why}")),
+            other => other,
+        };
+        for job in jobs {
+            let error = error.clone();
             match job {
                 Job::Read { caller, .. }
                 | Job::Versions { caller, .. }
-                | Job::Diff { caller, .. } => self.answer(caller, Ticket(0), Err(error())),
-                Job::Write(writing) => self.written(*writing, Ticket(0), Err(error())),
-                Job::Part(gathering) => self.gathering_failed(gathering, error()),
-                Job::Fold => {}
+                | Job::Diff { caller, .. } => self.answer(caller, Ticket(0), Err(error)),
+                Job::Write(writing) => self.written(*writing, Ticket(0), Err(error)),
+                Job::Part(gathering) => self.gathering_failed(gathering, error),
             }
         }
     }
@@ -134,7 +111,6 @@ impl Replica {
             Job::Diff { caller, from, to } => self.compare(id, caller, &from, to.as_ref()),
             Job::Write(writing) => self.write_now(now, *writing),
             Job::Part(gathering) => self.part_is_there(now, gathering, id),
-            Job::Fold => self.fold(id),
         }
     }
 

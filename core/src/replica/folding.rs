@@ -1,147 +1,267 @@
-//! Writing document states behind the log.
+//! Moving changes from the log to the store's documents, behind the writes.
 //!
-//! The log makes a write durable; later, the document's compacted state takes the place of its changes.
-//! This is background work: a few documents at a time, oldest first, more only when memory runs short.
-
-use std::collections::VecDeque;
+//! The log makes a write durable. Later its changes go to their documents, in **sweeps**: through all documents with
+//! changes, in the order of their keys, a slice at a time, so that what lies together in the store is written once.
+//! At the end of a sweep the checkpoint moves up: replay begins later, and older records can be let go.
+//!
+//! A sweep begins when changes are old enough, when nothing has been written for a moment, or when memory
+//! runs short. Only then is it in a hurry; otherwise it rests most of the time, so that writes hardly notice.
 
 use bytes::Bytes;
 
 use super::Replica;
-use super::documents::Job;
-use crate::effect::Now;
-use crate::persist::{Checkpoint, Commit, StoredDocument, Ticket};
+use super::shelf::Slice;
+use crate::codec::Writer;
+use crate::effect::{Notice, Now, Output};
+use crate::persist::{Checkpoint, Fold, FoldId, StoreError};
 use crate::{DocumentId, Lsn};
 
-/// A document is left alone until its oldest unfolded change is this old: more come together, usually.
-const FOLD_AFTER_MS: u64 = 2_000;
-const MARK_EVERY_MS: u64 = 500;
-const ROUND_EVERY_MS: u64 = 20;
-const DOCUMENTS_PER_ROUND: usize = 8;
-const DOCUMENTS_PER_ROUND_PRESSED: usize = 128;
+/// Of a slice that took t, the pause after it takes this many t, unless there is a hurry.
+const REST: u64 = 3;
+/// After a fold that failed it is tried again after this long.
+const RETRY_MS: u64 = 1_000;
+/// Receipts that go with one fold.
+const RECEIPTS_PER_FOLD: usize = 2_048;
 
 #[derive(Default)]
 pub(super) struct Folding {
-    /// Where the log ended at what time.
-    marks: VecDeque<(u64, Lsn)>,
+    /// The last fold that was handed out.
+    issued: FoldId,
+    /// How many have ended.
+    pub(super) ended: u64,
+    under_way: Option<UnderWay>,
+    sweep: Option<Sweep>,
+    /// When to look next; none: there is nothing to fold.
     due: Option<u64>,
+    /// When the oldest unfolded change was written, or later.
+    oldest_ms: u64,
+    written_ms: u64,
+    /// Where replay would begin now.
     checkpoint: Lsn,
+    /// Why the last one failed, until one has worked again.
+    pub(super) failing: Option<String>,
+}
+
+struct UnderWay {
+    id: FoldId,
+    since_ms: u64,
+    checkpoint: Option<Lsn>,
+    hurried: bool,
+}
+
+/// One way through all documents with changes.
+struct Sweep {
+    /// Of records up to this one.
+    through: Lsn,
+    /// What the replica knew there.
+    state: Bytes,
+    /// The last document that was folded.
+    cursor: Option<DocumentId>,
+    hurried: bool,
 }
 
 impl Folding {
-    pub(super) fn wake_at(&self) -> u64 {
-        self.due.unwrap_or(u64::MAX)
+    /// Where the last checkpoint lets replay begin.
+    pub(super) fn from(checkpoint: Lsn) -> Self {
+        Self {
+            checkpoint,
+            ..Self::default()
+        }
     }
 
-    pub(super) fn written(&mut self, now: Now) {
-        self.due.get_or_insert(now.mono_ms + MARK_EVERY_MS);
+    pub(super) fn wake_at(&self) -> u64 {
+        match (&self.under_way, self.due) {
+            (None, Some(due)) => due,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Something was written that is to be folded.
+    pub(super) fn written(&mut self, now: Now, idle_ms: u64) {
+        self.written_ms = now.mono_ms;
+        if self.due.is_none() {
+            self.oldest_ms = now.mono_ms;
+            self.due = Some(now.mono_ms + idle_ms);
+        }
     }
 }
 
 impl Replica {
+    /// Bytes of changes and receipts that the store's documents lack.
+    pub(super) fn unfolded_bytes(&self) -> usize {
+        self.shelf.unfolded_bytes() + self.receipts.unfolded_bytes()
+    }
+
     pub(super) fn tick_folding(&mut self, now: Now) {
-        if self.failed.is_some() {
-            self.folding.due = None;
+        if self.failed.is_some() || self.folding.under_way.is_some() || self.fold_repair(now) {
             return;
         }
-        if self.folding.due.is_none_or(|due| due > now.mono_ms) {
+        // Memory may run short at any time.
+        let short = self.is_short_of_memory() && self.folding.failing.is_none();
+        if self.folding.due.is_none_or(|due| due > now.mono_ms) && !short {
             return;
         }
-        let end = self.history.log_end;
-        let marks = &mut self.folding.marks;
-        if marks
-            .back()
-            .is_none_or(|(at, _)| now.mono_ms >= at + MARK_EVERY_MS)
-        {
-            marks.push_back((now.mono_ms, end));
+        if let Some(sweep) = &mut self.folding.sweep {
+            sweep.hurried |= short;
+        } else if !self.begin_sweep(now, short) {
+            return;
         }
-        let mut before = Lsn(0);
-        while let Some((at, lsn)) = marks.front()
-            && now.mono_ms >= at + FOLD_AFTER_MS
-        {
-            before = *lsn;
-            if marks
-                .get(1)
-                .is_none_or(|(at, _)| now.mono_ms < at + FOLD_AFTER_MS)
-            {
-                break;
-            }
-            marks.pop_front();
-        }
-        let pressed = self.shelf.unfolded_bytes() > self.config.room.unfolded_bytes_max / 4;
-        let (before, most) = if pressed {
-            (end, DOCUMENTS_PER_ROUND_PRESSED)
-        } else {
-            (before, DOCUMENTS_PER_ROUND)
-        };
-        let documents = self.shelf.foldable(before, most);
-        let idle = documents.is_empty();
-        for id in documents {
-            self.with_document(now, &id, Job::Fold);
-        }
-        self.write_checkpoint();
-        self.folding.due = match (idle, self.shelf.oldest_unfolded()) {
-            (_, None) => {
-                self.folding.marks.clear();
-                None
-            }
-            (true, Some(_)) => Some(now.mono_ms + MARK_EVERY_MS),
-            (false, Some(_)) => Some(now.mono_ms + ROUND_EVERY_MS),
-        };
+        self.fold_slice(now);
     }
 
-    pub(super) fn fold(&mut self, id: &DocumentId) {
-        let ticket = Ticket(self.issued.0 + 1);
-        let entry = self.shelf.entry(id);
-        if entry.on_its_way().is_some() || entry.unfolded().next().is_none() {
-            return;
+    /// Hands documents that have come from a peer to the store, if there are any.
+    fn fold_repair(&mut self, now: Now) -> bool {
+        let mut fold = Fold::new(FoldId(self.folding.issued.0 + 1));
+        if !self.repair_in(&mut fold) {
+            return false;
         }
-        let Some((document, _)) = entry.current() else {
-            return;
-        };
-        let stored = StoredDocument {
-            state: Bytes::from(document.save()),
-            present: document.present(),
-        };
-        self.shelf.begin_fold(id, ticket, stored.clone());
-        let documents = vec![(id.clone(), stored)];
-        self.persist(
-            Commit {
-                documents,
-                ..Commit::new(ticket)
-            },
-            None,
-        );
-        self.counters.folds += 1;
+        self.hand_out(now, fold, true);
+        true
     }
 
-    fn write_checkpoint(&mut self) {
-        let from = self
-            .shelf
-            .oldest_unfolded()
-            .unwrap_or(self.history.log_end.next());
-        if from.0 < self.folding.checkpoint.0 + self.config.room.checkpoint_records {
-            return;
-        }
-        self.folding.checkpoint = from;
-        let ticket = Ticket(self.issued.0 + 1);
-        let checkpoint = Some(Checkpoint {
-            replay_from: from,
-            state: self.history.encode(),
+    fn hand_out(&mut self, now: Now, fold: Fold, hurried: bool) {
+        self.folding.issued = fold.id;
+        self.folding.under_way = Some(UnderWay {
+            id: fold.id,
+            since_ms: now.mono_ms,
+            checkpoint: fold.checkpoint.as_ref().map(|to| to.replay_from),
+            hurried,
         });
-        self.persist(
-            Commit {
-                checkpoint,
-                ..Commit::new(ticket)
-            },
-            None,
-        );
+        self.counters.folds += fold.documents.len() as u64;
+        self.outputs.push_back(Output::Fold(fold));
+    }
+
+    /// Whether there is a sweep now.
+    fn begin_sweep(&mut self, now: Now, short: bool) -> bool {
+        let room = &self.config.room;
+        let (age, idle) = (room.fold_after_ms, room.fold_idle_ms);
+        let through = self.history.durable_end;
+        let oldest = self.shelf.oldest_unfolded();
+        let oldest = oldest
+            .into_iter()
+            .chain(self.receipts.oldest_unfolded())
+            .min();
+        let Some(oldest) = oldest else {
+            // What left no change behind still moves the log on.
+            let far = through.0 >= self.folding.checkpoint.0 + room.checkpoint_records;
+            self.folding.due = None;
+            if far {
+                self.folding.sweep = Some(self.sweep(through, false));
+            }
+            return far;
+        };
+        let old = now.mono_ms >= self.folding.oldest_ms + age;
+        let quiet = now.mono_ms >= self.folding.written_ms + idle;
+        if oldest > through || !(old || quiet || short) {
+            let soonest = (self.folding.written_ms + idle).min(self.folding.oldest_ms + age);
+            self.folding.due = Some(soonest.max(now.mono_ms + idle.div_ceil(4).max(1)));
+            return false;
+        }
+        // What is written from now on counts for the next sweep.
+        self.folding.oldest_ms = now.mono_ms;
+        self.folding.sweep = Some(self.sweep(through, short));
+        true
+    }
+
+    fn sweep(&self, through: Lsn, hurried: bool) -> Sweep {
+        Sweep {
+            through,
+            state: self.encode_checkpoint(),
+            cursor: None,
+            hurried,
+        }
+    }
+
+    fn fold_slice(&mut self, now: Now) {
+        let Some(sweep) = &mut self.folding.sweep else {
+            return;
+        };
+        let id = FoldId(self.folding.issued.0 + 1);
+        let room = &self.config.room;
+        let slice = Slice {
+            through: sweep.through,
+            documents_max: room.fold_documents,
+            bytes_max: room.fold_bytes,
+        };
+        let documents = self.shelf.begin_fold(id, sweep.cursor.as_ref(), slice);
+        // Those that were passed over get another chance.
+        sweep.cursor = documents.last().map(|document| document.id.clone());
+        let receipts = self
+            .receipts
+            .begin_fold(id, sweep.through, RECEIPTS_PER_FOLD, now.wall_ms);
+        let (through, hurried) = (sweep.through, sweep.hurried);
+        let mut fold = Fold {
+            compact: !hurried,
+            receipts,
+            documents,
+            ..Fold::new(id)
+        };
+        let last =
+            self.shelf.is_folded_through(through) && self.receipts.is_folded_through(through);
+        if last && let Some(sweep) = self.folding.sweep.take() {
+            fold.retain_receipts = self.forget_old(now);
+            fold.release_before = self.release_log(through.next());
+            fold.checkpoint = Some(Checkpoint {
+                replay_from: through.next(),
+                state: sweep.state,
+            });
+        } else if fold.documents.is_empty() && fold.receipts.is_empty() {
+            // What is left is being asked for.
+            self.folding.due = Some(now.mono_ms + room.fold_idle_ms.div_ceil(4).max(1));
+            return;
+        }
+        self.hand_out(now, fold, hurried);
+    }
+
+    pub(super) fn folded(&mut self, now: Now, id: FoldId, result: Result<(), StoreError>) {
+        let Some(under_way) = self.folding.under_way.take_if(|fold| fold.id == id) else {
+            return;
+        };
+        let last = crate::effect::FetchId(self.fetch_count);
+        let done = result.is_ok();
+        for (document, changes) in self.shelf.end_fold(id, done) {
+            self.scans.folded(&document, changes, last);
+        }
+        self.receipts.end_fold(id, done);
+        self.folding.ended += 1;
+        self.repaired(now, done);
+        let took = now.mono_ms - under_way.since_ms;
+        match result {
+            Ok(()) => {
+                if let Some(checkpoint) = under_way.checkpoint {
+                    self.folding.checkpoint = checkpoint;
+                }
+                self.folding.failing = None;
+                let rest = if under_way.hurried {
+                    0
+                } else {
+                    (took * REST).clamp(1, RETRY_MS)
+                };
+                self.folding.due = Some(now.mono_ms + rest);
+            }
+            Err(error) => {
+                self.folding.sweep = None;
+                self.folding.due = Some(now.mono_ms + RETRY_MS);
+                let why = error.to_string();
+                if self.folding.failing.replace(why.clone()).is_none() {
+                    let notice = Notice::FoldFailed { why };
+                    self.outputs.push_back(Output::Notice(notice));
+                }
+            }
+        }
+        self.tick_folding(now);
+    }
+
+    fn encode_checkpoint(&self) -> Bytes {
+        let mut writer = Writer::default();
+        self.history.encode(&mut writer);
+        self.peers.encode_members(&mut writer);
+        writer.finish()
     }
 
     /// Documents that were written before a restart are folded like those written since.
-    pub(super) fn resume_folding(&mut self, from: Lsn) {
-        self.folding.checkpoint = from;
-        if self.shelf.oldest_unfolded().is_some() {
+    pub(super) fn resume_folding(&mut self) {
+        if self.shelf.oldest_unfolded().is_some() || self.receipts.oldest_unfolded().is_some() {
             self.folding.due = Some(0);
         }
     }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Replica;
 use super::documents::Job;
 use super::writing::Writing;
-use crate::DocumentId;
 use crate::effect::{Now, RequestError};
 use crate::persist::Ticket;
+use crate::{DocumentId, limits};
 
 /// Names a write whose documents are being gathered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -41,9 +41,8 @@ impl Replica {
     pub(super) fn begin_gathering(&mut self, now: Now) {
         while let Some(next) = self.gatherings.queue.front() {
             let documents = next.documents();
-            let room = self.config.room.loaded_documents_max;
             let under_way = self.gatherings.documents;
-            if under_way > 0 && under_way + documents.len() > room {
+            if under_way > 0 && under_way + documents.len() > limits::WRITES_MAX {
                 return;
             }
             let Some(writing) = self.gatherings.queue.pop_front() else {
@@ -122,6 +121,6 @@ impl Replica {
         documents
             .iter()
             .for_each(|document| self.shelf.unpin(document));
-        self.shelf.evict(self.config.room.loaded_documents_max);
+        self.shelf.evict(self.config.room.loaded_bytes_max, None);
     }
 }

@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::extent::Extent;
 use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frontier::Heads;
@@ -15,6 +14,8 @@ use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, 
 /// whichever comes first; between them a reader scans, so the scan is short for rare origins, too.
 const INDEX_EVERY: u64 = 128;
 const INDEX_EVERY_RECORDS: u64 = 4_096;
+
+const FORMAT: u8 = 2;
 
 /// What became of a batch that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +58,12 @@ impl Space {
 #[derive(Default)]
 pub(super) struct History {
     spaces: BTreeMap<Namespace, Space>,
+    /// The last record that was handed out.
     pub(super) log_end: Lsn,
+    /// The last record that a crash can't take back.
+    pub(super) durable_end: Lsn,
+    /// What of the log is still there.
+    pub(super) extent: Extent,
     held_back_bytes: usize,
     recent: Recent,
     /// Every origin that has a batch here, and what stands for it in tokens and documents.
@@ -241,6 +247,49 @@ impl History {
         self.log_end
     }
 
+    /// Forgets everything that is not durable: it never will be.
+    pub(super) fn take_back(&mut self) {
+        let end = self.durable_end;
+        self.log_end = end;
+        for space in self.spaces.values_mut() {
+            space.accepted = space.durable.clone();
+            space.accepted_heads = space.durable_heads.clone();
+            for index in space.index.values_mut() {
+                index.truncate(index.partition_point(|(_, lsn)| *lsn <= end));
+            }
+            space.index.retain(|_, index| !index.is_empty());
+        }
+        // What the batches that are gone had named as their causes must be named again.
+        self.renew();
+    }
+
+    /// Positions before this one are not looked for any more.
+    pub(super) fn release_before(&mut self, first: Lsn) {
+        self.extent.release_before(first);
+        for space in self.spaces.values_mut() {
+            for index in space.index.values_mut() {
+                // The last entry before it still tells where to begin.
+                let gone = index.partition_point(|(_, lsn)| *lsn < first);
+                index.drain(..gone.saturating_sub(1));
+            }
+        }
+    }
+
+    /// Before which position of the log there is nothing that a peer may still ask for, as far as it is known
+    /// what it holds.
+    pub(super) fn needed_by(&self, holds: impl Fn(&Namespace, &Origin) -> Seq) -> Lsn {
+        let mut needed = self.durable_end.next();
+        for (namespace, space) in &self.spaces {
+            for (origin, seq) in space.durable.iter() {
+                let held = holds(namespace, origin);
+                if held < *seq {
+                    needed = needed.min(self.find(namespace, origin, held.next()));
+                }
+            }
+        }
+        needed
+    }
+
     fn note(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
         self.tag(batch.origin);
         let space = self.spaces.entry(batch.namespace.clone()).or_default();
@@ -259,11 +308,24 @@ impl History {
         }
     }
 
-    /// Takes note of a record read from the log at start.
-    pub(super) fn replay(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) {
-        self.log_end = self.log_end.max(lsn);
+    /// Takes note of a record read from the log at start. False if something before it is missing: records were
+    /// lost, and others will send it again.
+    pub(super) fn replay(&mut self, batch: &Batch, lsn: Lsn, own: &Origin) -> bool {
+        let held = self.accepted(&batch.namespace, &batch.origin);
+        let missing =
+            |(origin, seq): &(Origin, Seq)| self.accepted(&batch.namespace, origin) < *seq;
+        if batch.seq > held.next() || batch.seq > held && batch.causes.iter().any(missing) {
+            return false;
+        }
         self.note(batch, lsn, own);
         self.become_durable(batch);
+        true
+    }
+
+    /// The replay has come to the log's end.
+    pub(super) fn end_replay(&mut self, end: Lsn) {
+        self.log_end = self.log_end.max(end);
+        self.durable_end = self.log_end;
     }
 
     fn become_durable(&mut self, batch: &Batch) {
@@ -276,7 +338,8 @@ impl History {
     }
 
     /// A batch is durable: from now on it may be shown and sent.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>, recent_bytes_max: usize) {
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>, lsn: Lsn, recent_bytes_max: usize) {
+        self.durable_end = self.durable_end.max(lsn);
         self.become_durable(batch);
         self.recent.push(batch.clone(), recent_bytes_max);
     }
@@ -305,7 +368,7 @@ impl History {
             .and_then(|space| space.index.get(origin));
         let at = index.map(|index| (index, index.partition_point(|(noted, _)| *noted <= seq)));
         at.and_then(|(index, at)| index.get(at.checked_sub(1)?))
-            .map_or(Lsn(1), |(_, lsn)| *lsn)
+            .map_or(self.extent.first, |(_, lsn)| *lsn)
     }
 
     /// Before which position of the log nothing that a stream still needs can be.
@@ -320,36 +383,35 @@ impl History {
         }
     }
 
-    /// What is in the log up to its end, for a checkpoint.
-    pub(super) fn encode(&self) -> Bytes {
-        let mut writer = Writer::default();
-        writer.u8(1);
-        writer.number(self.log_end.0);
+    /// What is durable, for a checkpoint.
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        writer.u8(FORMAT);
+        writer.number(self.durable_end.0);
+        self.extent.encode(writer);
         writer.count(self.spaces.len());
         for (namespace, space) in &self.spaces {
             writer.bytes(namespace.as_str().as_bytes());
-            writer.count(space.accepted.len());
-            for (origin, seq) in space.accepted.iter() {
+            writer.count(space.durable.len());
+            for (origin, seq) in space.durable.iter() {
                 writer.origin(origin);
                 writer.number(seq.0);
-                writer.u8(space.accepted_heads.contains(origin).into());
+                writer.u8(space.durable_heads.contains(origin).into());
                 let index = space.index.get(origin).map_or(&[][..], Vec::as_slice);
-                writer.count(index.len());
-                for (seq, lsn) in index {
+                let durable = index.partition_point(|(_, lsn)| *lsn <= self.durable_end);
+                writer.count(durable);
+                for (seq, lsn) in &index[..durable] {
                     writer.number(seq.0);
                     writer.number(lsn.0);
                 }
             }
         }
-        writer.finish()
     }
 
     /// Reads back what [`Self::encode`] wrote. All of it is durable. What was let in once is read again,
     /// whatever the limits are now: a replica over one of them must still start.
-    pub(super) fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         match reader.u8("checkpoint format")? {
-            1 => {}
+            FORMAT => {}
             other => {
                 return Err(DecodeError::Unknown {
                     what: "checkpoint format",
@@ -357,8 +419,11 @@ impl History {
                 });
             }
         }
+        let end = Lsn(reader.number("log end")?);
         let mut history = Self {
-            log_end: Lsn(reader.number("log end")?),
+            log_end: end,
+            durable_end: end,
+            extent: Extent::decode(reader)?,
             ..Self::default()
         };
         for _ in 0..reader.count("namespaces", usize::MAX)? {
@@ -382,7 +447,6 @@ impl History {
             space.durable_heads = space.accepted_heads.clone();
             history.spaces.insert(namespace, space);
         }
-        reader.finish()?;
         Ok(history)
     }
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::asking::Caller;
 use super::{Awaited, Replica};
 use crate::document::Document;
-use crate::effect::{FetchId, Listed, Page, Reply, RequestError, Snapshot};
-use crate::persist::{Fetch, StoredDocument, Ticket};
-use crate::{DocumentId, Key, Namespace};
+use crate::effect::{FetchId, Listed, Now, Page, Reply, RequestError, Snapshot};
+use crate::persist::{Fetch, StoreError, StoredDocument, Ticket};
+use crate::{DocumentId, Key, Namespace, limits};
 
 /// A listing under way.
 pub(super) struct Scan {
@@ -22,18 +22,21 @@ pub(super) struct Scan {
     pub(super) found: Vec<Listed>,
 }
 
-/// What the store has been asked for a listing; states that were folded in the meantime take precedence.
+/// What the store has been asked for a listing; changes that were folded in the meantime may be missing in its answer.
 #[derive(Default)]
 pub(super) struct Scans {
     under_way: usize,
     /// With the last fetch that was asked for before.
-    folded_meanwhile: BTreeMap<DocumentId, (FetchId, StoredDocument)>,
+    folded_meanwhile: BTreeMap<DocumentId, (FetchId, Vec<Bytes>)>,
 }
 
 impl Scans {
-    pub(super) fn folded(&mut self, id: &DocumentId, stored: StoredDocument, last: FetchId) {
+    pub(super) fn folded(&mut self, id: &DocumentId, changes: Vec<Bytes>, last: FetchId) {
         if self.under_way > 0 {
-            self.folded_meanwhile.insert(id.clone(), (last, stored));
+            let none = || (last, Vec::new());
+            let (at, held) = self.folded_meanwhile.entry(id.clone()).or_insert_with(none);
+            *at = last;
+            held.extend(changes);
         }
     }
 
@@ -54,6 +57,8 @@ impl Replica {
             after: scan.after.clone(),
             // One more than wanted tells whether there are more.
             limit: scan.limit + 1 - scan.found.len(),
+            bytes_max: limits::PAGE_BYTES_MAX,
+            values: scan.values,
         };
         self.fetch(fetch, Awaited::Page(scan));
     }
@@ -67,27 +72,28 @@ impl Replica {
     }
 
     /// Lays what is in memory over the store's page.
-    pub(super) fn page_fetched(&mut self, mut scan: Scan, stored: Vec<(Key, StoredDocument)>) {
-        let asked = scan.limit + 1 - scan.found.len();
-        let last = if stored.len() < asked {
-            None
-        } else {
-            stored.last().map(|(key, _)| key.clone())
-        };
+    pub(super) fn page_fetched(
+        &mut self,
+        mut scan: Scan,
+        stored: Vec<(Key, StoredDocument)>,
+        more: bool,
+    ) {
+        let last = stored.last().filter(|_| more);
+        let last = last.map(|(key, _)| key.clone());
         let in_page = |key: &Key| {
             scan.after.as_ref().is_none_or(|after| key > after)
                 && last.as_ref().is_none_or(|last| key <= last)
         };
-        let mut page: BTreeMap<Key, Option<StoredDocument>> = stored
-            .into_iter()
-            .map(|(key, stored)| (key, Some(stored)))
-            .collect();
-        for (id, (_, stored)) in &self.scans.folded_meanwhile {
+        let stored = stored.into_iter();
+        let stored = stored.map(|(key, stored)| (key, (Some(stored), Vec::new())));
+        let mut page: BTreeMap<Key, (Option<StoredDocument>, Vec<Bytes>)> = stored.collect();
+        for (id, (_, changes)) in &self.scans.folded_meanwhile {
             if id.namespace == scan.namespace
                 && id.key.as_str().starts_with(&scan.prefix)
                 && in_page(&id.key)
             {
-                page.insert(id.key.clone(), Some(stored.clone()));
+                let (_, missed) = page.entry(id.key.clone()).or_default();
+                missed.extend(changes.iter().cloned());
             }
         }
         for id in self.shelf.dirty_in(&scan.namespace, &scan.prefix) {
@@ -96,12 +102,12 @@ impl Replica {
             }
         }
         self.scans.end(self.oldest_page());
-        for (key, stored) in page {
+        for (key, (stored, missed)) in page {
             let id = DocumentId {
                 namespace: scan.namespace.clone(),
                 key,
             };
-            match self.listed(&id, stored, scan.values) {
+            match self.listed(&id, stored, missed, scan.values) {
                 Ok(Some(listed)) => scan.found.push(listed),
                 Ok(None) => {}
                 Err(error) => return self.answer(scan.caller, Ticket(0), Err(error)),
@@ -133,6 +139,7 @@ impl Replica {
         &mut self,
         id: &DocumentId,
         stored: Option<StoredDocument>,
+        missed: Vec<Bytes>,
         values: bool,
     ) -> Result<Option<Listed>, RequestError> {
         let listed = |snapshot| Listed {
@@ -153,22 +160,20 @@ impl Replica {
                 false => document.present().then(|| listed(None)),
             });
         }
-        let changes: Vec<Bytes> = self
-            .shelf
-            .get(id)
-            .map(|entry| entry.unfolded().cloned().collect())
-            .unwrap_or_default();
-        if changes.is_empty() && !values {
-            return Ok(stored.filter(|stored| stored.present).map(|_| listed(None)));
+        let mut changes = missed;
+        if let Some(entry) = self.shelf.get(id) {
+            changes.extend(entry.unfolded().cloned());
+        }
+        let known = stored.as_ref().and_then(|stored| stored.present);
+        if let (true, false, Some(present)) = (changes.is_empty(), values, known) {
+            return Ok(present.then(|| listed(None)));
         }
         let unreadable =
             |error: crate::document::Unreadable| RequestError::Store(format!("{id}: {error}"));
-        let mut document = match stored {
-            Some(stored) => Document::load(&self.origin, &stored.state).map_err(unreadable)?,
-            None => Document::empty(&self.origin),
-        };
+        let document = Document::of_stored(&self.origin, stored.as_ref()).map_err(unreadable)?;
         #[cfg(feature = "planted")]
-        document.plant(self.config.planted);
+        let document = document.planted(self.config.planted);
+        let mut document = document;
         document.absorb(&changes);
         let Some(value) = document.read() else {
             return Ok(None);
@@ -180,9 +185,9 @@ impl Replica {
         Ok(Some(listed(snapshot)))
     }
 
-    pub(super) fn page_failed(&mut self, scan: Scan, error: &str) {
+    pub(super) fn page_failed(&mut self, now: Now, scan: Scan, error: StoreError) {
         self.scans.end(self.oldest_page());
-        let error = RequestError::Store(error.to_owned());
+        let error = self.store_error(now, error);
         self.answer(scan.caller, Ticket(0), Err(error));
     }
 }

@@ -6,19 +6,23 @@
 
 mod asking;
 mod documents;
+mod extent;
 mod folding;
 mod gathering;
 mod history;
 mod listing;
+mod members;
 mod peers;
 mod pursuit;
 mod reading;
 mod receipts;
+mod repairs;
 mod room;
 mod sending;
 mod session;
 mod shelf;
 mod status;
+mod taking_back;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -30,9 +34,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::batch;
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
-use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, Ticket};
+use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use asking::{Caller, Owed};
 use gathering::Gatherings;
@@ -41,7 +45,7 @@ use listing::{Scan, Scans};
 use peers::Peers;
 use receipts::Receipts;
 pub use room::Room;
-use shelf::Shelf;
+use shelf::{Made, Shelf};
 pub use status::{Counters, PeerStatus, Status};
 use waiting::Waits;
 use writing::Writing;
@@ -115,7 +119,6 @@ struct Unsettled {
     ticket: Ticket,
     bytes: usize,
     batch: Option<(Lsn, Arc<Batch>)>,
-    folded: Vec<DocumentId>,
 }
 
 /// What a fetch is for.
@@ -133,6 +136,8 @@ enum Awaited {
         link: LinkId,
         from: Lsn,
     },
+    /// Documents that a peer can't read.
+    Range(repairs::Asking),
 }
 
 /// One replica of everything.
@@ -146,6 +151,7 @@ pub struct Replica {
     waits: Waits,
     gatherings: Gatherings,
     receipts: Receipts,
+    repairs: repairs::Repairs,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
     issued: Ticket,
@@ -159,6 +165,7 @@ pub struct Replica {
     outputs: VecDeque<Output>,
     counters: Counters,
     failed: Option<String>,
+    full: Option<taking_back::Full>,
     #[cfg(feature = "planted")]
     restarted: bool,
 }
@@ -172,10 +179,17 @@ impl Replica {
     pub fn recover(config: Config, recovery: Recovery) -> Result<(Self, Lsn), DecodeError> {
         #[cfg(feature = "planted")]
         let restarted = recovery.log_end.is_some();
-        let (history, from) = match recovery.checkpoint {
-            None => (History::default(), Lsn(1)),
-            Some(checkpoint) => (History::decode(checkpoint.state)?, checkpoint.replay_from),
+        let (mut history, peers, from) = match recovery.checkpoint {
+            None => (History::default(), Peers::default(), Lsn(1)),
+            Some(checkpoint) => {
+                let mut reader = Reader::new(checkpoint.state);
+                let history = History::decode(&mut reader)?;
+                let peers = Peers::decode_members(&mut reader)?;
+                reader.finish()?;
+                (history, peers, checkpoint.replay_from)
+            }
         };
+        history.release_before(recovery.log_first.unwrap_or_default());
         let origin = Origin {
             replica: config.replica,
             incarnation: recovery.incarnation,
@@ -185,12 +199,13 @@ impl Replica {
             origin,
             history,
             shelf: Shelf::default(),
-            peers: Peers::default(),
+            peers,
             scans: Scans::default(),
             waits: Waits::default(),
             gatherings: Gatherings::default(),
             receipts: Receipts::default(),
-            folding: folding::Folding::default(),
+            repairs: repairs::Repairs::default(),
+            folding: folding::Folding::from(from),
             issued: Ticket(0),
             durable: Ticket(0),
             unsettled: VecDeque::new(),
@@ -202,6 +217,7 @@ impl Replica {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             failed: None,
+            full: None,
             #[cfg(feature = "planted")]
             restarted,
         };
@@ -215,15 +231,22 @@ impl Replica {
     /// When a record can't be read: the store is damaged.
     pub fn replay(&mut self, records: Vec<LogRecord>) -> Result<(), DecodeError> {
         for record in records {
+            self.history.end_replay(record.lsn);
+            self.history.extent.grow(record.lsn, record.bytes.len());
             for batch in batch::decode(record.bytes)? {
-                self.history.replay(&batch, record.lsn, &self.origin);
+                if !self.history.replay(&batch, record.lsn, &self.origin) {
+                    // Something before it is lost; what the others still have of it they send again, and this too.
+                    self.counters.batches_out_of_order += 1;
+                    continue;
+                }
+                self.receipts.came(&batch, record.lsn, Ticket(0));
                 for write in &batch.writes {
                     let id = DocumentId {
                         namespace: batch.namespace.clone(),
                         key: write.key.clone(),
                     };
                     self.shelf
-                        .add(&id, record.lsn, &write.changes, Ticket(0), false);
+                        .add(&id, record.lsn, &write.changes, Ticket(0), Made::Elsewhere);
                 }
             }
         }
@@ -231,9 +254,17 @@ impl Replica {
         Ok(())
     }
 
-    /// Ends the replay. Input may come from now on.
-    pub fn begin(&mut self, replayed_from: Lsn) {
-        self.resume_folding(replayed_from);
+    /// Whether so much has been replayed that it should go on to the documents before there is more: then hand in
+    /// [`Input::Tick`], and answer the folds that come of it, until it is false.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.unfolded_bytes() > self.config.room.unfolded_bytes_max / 2
+    }
+
+    /// Ends the replay, which has come to the log's end, if it has any records. Other input may come from now on.
+    pub fn begin(&mut self, log_end: Option<Lsn>) {
+        self.history.end_replay(log_end.unwrap_or_default());
+        self.resume_folding();
     }
 
     /// Under which origin it writes.
@@ -251,7 +282,13 @@ impl Replica {
                 session,
             } => self.request(now, id, request, session),
             Input::Persisted { through } => self.persisted(now, through),
-            Input::PersistFailed { error } => self.stop(&error),
+            Input::PersistFailed {
+                from,
+                through,
+                error,
+            } => self.persist_failed(now, from, through, error),
+            Input::Folded { id, result } => self.folded(now, id, result),
+            Input::Damaged { range, what } => self.documents_damaged(now, range, what),
             Input::Fetched { id, result } => self.fetched(now, id, result),
             Input::LinkUp { link, peer } => self.link_up(now, link, peer),
             Input::LinkDown { link } => self.link_down(now, link),
@@ -259,6 +296,7 @@ impl Replica {
             Input::Frame { link, bytes } => self.frame(now, link, &bytes),
             Input::Tick => {
                 self.tick_peers(now);
+                self.tick_repairs(now);
                 self.tick_folding(now);
                 self.tick_waiting(now);
             }
@@ -279,6 +317,7 @@ impl Replica {
             return u64::MAX;
         }
         let own = self.folding.wake_at().min(self.waits.wake_at());
+        let own = own.min(self.repairs.wake_at());
         self.peers.wake_at().min(own)
     }
 
@@ -287,8 +326,10 @@ impl Replica {
     #[must_use]
     pub fn is_saturated(&self) -> bool {
         self.failed.is_none()
+            // While folds fail, nothing would end the wait: then writes are refused instead.
+            && self.folding.failing.is_none()
             && (self.unsettled_bytes >= self.config.room.unpersisted_bytes_max
-                || self.shelf.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
+                || self.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
     }
 
     fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
@@ -298,16 +339,18 @@ impl Replica {
         self.outputs.push_back(Output::Fetch { id, fetch });
     }
 
-    fn fetched(&mut self, now: Now, id: FetchId, result: Result<Fetched, String>) {
+    fn fetched(&mut self, now: Now, id: FetchId, result: Result<Fetched, StoreError>) {
         let Some(awaited) = self.fetches.remove(&id) else {
             return;
         };
         match (awaited, result) {
-            (awaited, Err(error)) => self.fetch_failed(awaited, &error),
+            (awaited, Err(error)) => self.fetch_failed(now, awaited, error),
             (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
                 self.document_fetched(now, &id, stored);
             }
-            (Awaited::Page(scan), Ok(Fetched::Page(stored))) => self.page_fetched(scan, stored),
+            (Awaited::Page(scan), Ok(Fetched::Page { documents, more })) => {
+                self.page_fetched(scan, documents, more);
+            }
             (Awaited::Receipt(writing), Ok(Fetched::Receipt(stored))) => {
                 self.receipt_fetched(now, *writing, stored);
             }
@@ -317,12 +360,18 @@ impl Replica {
             (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
                 self.backlog_fetched(now, peer, link, from, records);
             }
-            (awaited, Ok(_)) => self.fetch_failed(awaited, "the store answered another question"),
+            (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
+                self.range_fetched(asking, Some((documents, more)));
+            }
+            (awaited, Ok(_)) => {
+                let error = StoreError::Failed("the store answered another question".to_owned());
+                self.fetch_failed(now, awaited, error);
+            }
         }
     }
 
     /// Puts a batch whose turn it is into the log.
-    fn admit(&mut self, now: Now, batch: &Arc<Batch>, own: bool) -> Ticket {
+    fn admit(&mut self, now: Now, batch: &Arc<Batch>, made: Made) -> Ticket {
         let lsn = self.history.accept(batch, &self.origin);
         let ticket = Ticket(self.issued.0 + 1);
         for write in &batch.writes {
@@ -330,27 +379,26 @@ impl Replica {
                 namespace: batch.namespace.clone(),
                 key: write.key.clone(),
             };
-            self.shelf.add(&id, lsn, &write.changes, ticket, own);
+            self.shelf.add(&id, lsn, &write.changes, ticket, made);
         }
         let record = LogRecord {
             lsn,
             bytes: batch::encode([&**batch]),
         };
-        let (receipt, retain_receipts) = self.take_receipt(now, batch, lsn, ticket);
+        self.history.extent.grow(lsn, record.bytes.len());
+        self.receipts.came(batch, lsn, ticket);
         self.persist(
             Commit {
                 log: vec![record],
-                receipts: receipt.into_iter().collect(),
-                retain_receipts,
                 ..Commit::new(ticket)
             },
             Some((lsn, batch.clone())),
         );
-        self.folding.written(now);
+        self.folding.written(now, self.config.room.fold_idle_ms);
         #[cfg(feature = "planted")]
         if self.config.planted == Some(Planted::GossipBeforeSync) {
             self.history
-                .settle(batch, self.config.room.recent_log_bytes_max);
+                .settle(batch, lsn, self.config.room.recent_log_bytes_max);
             self.push(now, batch);
         }
         ticket
@@ -360,12 +408,10 @@ impl Replica {
         self.issued = commit.ticket;
         let bytes = commit.bytes();
         self.unsettled_bytes += bytes;
-        let folded = commit.documents.iter().map(|(id, _)| id.clone()).collect();
         self.unsettled.push_back(Unsettled {
             ticket: commit.ticket,
             bytes,
             batch,
-            folded,
         });
         self.outputs.push_back(Output::Persist(commit));
     }
@@ -379,15 +425,9 @@ impl Replica {
             .pop_front_if(|unsettled| unsettled.ticket <= through)
         {
             self.unsettled_bytes -= settled.bytes;
-            for id in settled.folded {
-                if let Some(stored) = self.shelf.end_fold(&id, settled.ticket) {
-                    self.scans.folded(&id, stored, FetchId(self.fetch_count));
-                }
-            }
             if let Some((lsn, batch)) = settled.batch {
                 self.history
-                    .settle(&batch, self.config.room.recent_log_bytes_max);
-                self.receipts.settled(&batch, self.durable);
+                    .settle(&batch, lsn, self.config.room.recent_log_bytes_max);
                 self.arrived(now, &batch);
                 let visible = self.visible(lsn, &batch);
                 self.outputs.push_back(Output::Visible(visible));
@@ -406,6 +446,11 @@ impl Replica {
         for batch in arrived {
             self.wake_waiting(now, &batch);
         }
+        self.has_room(now);
+        if self.has_repairs() {
+            // Those may have waited for this.
+            self.tick_folding(now);
+        }
         self.pump_all(now);
     }
 
@@ -418,16 +463,16 @@ impl Replica {
     }
 
     /// The store is of no more use: every caller is told, and nothing more is written or sent.
-    fn stop(&mut self, error: &str) {
+    fn stop(&mut self, now: Now, error: &str) {
         self.failed = Some(error.to_owned());
         let held = std::mem::take(&mut self.held_replies);
         for owed in held.into_values().flatten() {
-            self.refuse_owed(owed, error);
+            self.refuse_owed(owed, RequestError::Store(error.to_owned()));
         }
         self.stop_waiting(error);
         self.stop_gathering(error);
         for awaited in std::mem::take(&mut self.fetches).into_values() {
-            self.fetch_failed(awaited, error);
+            self.fetch_failed(now, awaited, StoreError::Failed(error.to_owned()));
         }
     }
 
@@ -449,10 +494,12 @@ impl Replica {
             (offered, _) => offered,
         };
         match offered {
+            // It comes again once there is room.
+            Offered::Due if self.full.is_some() => {}
             Offered::Due => {
-                self.admit(now, batch, false);
+                self.admit(now, batch, Made::Elsewhere);
                 while let Some(next) = self.history.next_due(&batch.namespace) {
-                    self.admit(now, &next, false);
+                    self.admit(now, &next, Made::Elsewhere);
                 }
             }
             Offered::Known => self.counters.batches_duplicate += 1,
@@ -494,6 +541,16 @@ impl Replica {
     }
 
     #[cfg(feature = "planted")]
+    fn is_planted(&self) -> bool {
+        self.config.planted.is_some()
+    }
+
+    #[cfg(not(feature = "planted"))]
+    fn is_planted(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
     fn planted_ignore_token(&self) -> bool {
         self.config.planted == Some(Planted::IgnoreToken)
     }
@@ -504,19 +561,39 @@ impl Replica {
     }
 
     /// A fetch that the store could not answer.
-    fn fetch_failed(&mut self, awaited: Awaited, error: &str) {
+    fn fetch_failed(&mut self, now: Now, awaited: Awaited, error: StoreError) {
         match awaited {
-            Awaited::Document(id) => self.document_lost(&id, error),
-            Awaited::Page(scan) => self.page_failed(scan, error),
+            Awaited::Document(id) => self.document_lost(now, &id, error),
+            Awaited::Page(scan) => self.page_failed(now, scan, error),
             Awaited::Receipt(writing) => {
-                let error = RequestError::Store(error.to_owned());
+                let error = self.store_error(now, error);
                 self.written(*writing, Ticket(0), Err(error));
             }
             Awaited::Changes { caller, .. } => {
-                let error = RequestError::Store(error.to_owned());
+                let error = self.store_error(now, error);
                 self.answer(caller, Ticket(0), Err(error));
             }
-            Awaited::Backlog { peer, link, .. } => self.backlog_failed(peer, link, error),
+            Awaited::Backlog { peer, link, .. } => {
+                self.backlog_failed(peer, link, &error.to_string());
+            }
+            Awaited::Range(asking) => {
+                self.store_error(now, error);
+                self.range_fetched(asking, None);
+            }
+        }
+    }
+
+    /// What a caller is told; what is damaged is asked for elsewhere.
+    fn store_error(&mut self, now: Now, error: StoreError) -> RequestError {
+        match error {
+            StoreError::Damaged { range, what } => {
+                if let Some(range) = range {
+                    self.documents_damaged(now, range, what.clone());
+                }
+                RequestError::Damaged { what }
+            }
+            StoreError::Full(why) => RequestError::Full { why },
+            StoreError::Failed(why) => RequestError::Store(why),
         }
     }
 

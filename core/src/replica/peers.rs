@@ -205,6 +205,10 @@ impl Replica {
                 }
             }
             Ok(Message::Want(wants)) => self.want(now, peer, wants),
+            Ok(Message::Ask { number, range }) => {
+                self.asked_for_documents(peer, link, number, range);
+            }
+            Ok(Message::Given(given)) => self.documents_given(now, peer, given),
             Err(error) => self.refuse(now, peer, link, &error.to_string()),
         }
     }

@@ -116,6 +116,12 @@ impl Replica {
     }
 
     pub(super) fn read_changes(&mut self, caller: Caller, after: Lsn) {
+        let first = self.history.extent.first;
+        // 0 stands for all that there is.
+        if after > Lsn(0) && after.next() < first {
+            let error = RequestError::Released { after, first };
+            return self.answer(caller, Ticket(0), Err(error));
+        }
         let fetch = Fetch::Log {
             from: after.next(),
             bytes_max: self.config.room.log_read_bytes_max,

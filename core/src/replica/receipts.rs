@@ -8,7 +8,7 @@
 //! written = flags:u8 (1 changed, 2 created, 4 present)  heads:[32 bytes]
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -18,13 +18,12 @@ use super::{Awaited, Replica};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::document::normalised;
 use crate::effect::{IdempotencyKey, Now, Reply, RequestError, Write, Written};
-use crate::persist::{Fetch, ReceiptKey, Retention, StoredReceipt, Ticket};
+use crate::persist::{Fetch, FoldId, ReceiptKey, Retention, StoredReceipt, Ticket};
 use crate::{Batch, EditError, Lsn, Namespace, limits};
 
 const FORMAT: u8 = 1;
-/// Old receipts are forgotten when this much time has passed since, or when so many new ones have come.
+/// Old receipts are forgotten when this much time has passed since.
 const FORGET_EVERY_MS: u64 = 1_000;
-const FORGET_EVERY_RECEIPTS: usize = limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX / 2;
 
 /// Under which key a write is remembered, and what it asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,18 +118,21 @@ fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> 
     Ok((fingerprint, written))
 }
 
-/// A receipt that a fetch may not find, because its batch was not durable when the fetch was issued.
+/// A receipt that a fetch may not find, because it was not in the store when the fetch was issued.
 struct Fresh {
     ticket: Ticket,
+    lsn: Lsn,
     time_ms: u64,
     answer: Bytes,
+    /// The fold that carries it to the store.
+    folding: Option<FoldId>,
+    /// It is in the store.
+    folded: bool,
 }
 
 /// When to forget, as far as is known: the store does not say what it holds.
 struct Forgetting {
     due_ms: u64,
-    /// Receipts that came since the last time.
-    came: usize,
     /// When the newest came; none: not since the start, so they may be of any age.
     newest_ms: Option<u64>,
     /// Rounds after which there can be none left once all are too old.
@@ -140,6 +142,10 @@ struct Forgetting {
 #[derive(Default)]
 pub(super) struct Receipts {
     fresh: BTreeMap<ReceiptKey, Fresh>,
+    /// Of those, the ones that the store lacks, in log order.
+    unfolded: BTreeSet<(Lsn, ReceiptKey)>,
+    unfolded_bytes: usize,
+    in_fold: Vec<(Lsn, ReceiptKey)>,
     /// Keys for which a write is being looked up or carried out, and those who ask for the same meanwhile.
     under_way: BTreeMap<ReceiptKey, VecDeque<Writing>>,
     /// Of those, the ones whose write has ended.
@@ -148,38 +154,121 @@ pub(super) struct Receipts {
 }
 
 impl Receipts {
-    /// A batch with a receipt is on its way into the log.
-    fn came(&mut self, stored: &StoredReceipt, ticket: Ticket) {
+    /// A batch with a receipt is on its way into the log, or has been read from it at start.
+    pub(super) fn came(&mut self, batch: &Batch, lsn: Lsn, ticket: Ticket) {
+        let Some(receipt) = &batch.receipt else {
+            return;
+        };
         let fresh = Fresh {
             ticket,
-            time_ms: stored.time_ms,
-            answer: stored.bytes.clone(),
+            lsn,
+            time_ms: batch.time_ms,
+            answer: receipt.answer.clone(),
+            folding: None,
+            folded: false,
         };
-        self.fresh.insert(stored.key, fresh);
-    }
-
-    /// It is durable, so a fetch that is issued from now on finds it. One that was issued before may not.
-    pub(super) fn settled(&mut self, batch: &Batch, durable: Ticket) {
-        if let Some(receipt) = &batch.receipt
-            && !self.under_way.contains_key(&receipt.key)
-        {
-            self.drop_durable(receipt.key, durable);
+        self.unfolded_bytes += weight_of(&fresh);
+        self.unfolded.insert((lsn, receipt.key));
+        if let Some(before) = self.fresh.insert(receipt.key, fresh) {
+            self.forget_unfolded(&before, receipt.key);
+        }
+        if let Some(forgetting) = &mut self.forgetting {
+            forgetting.newest_ms = None;
         }
     }
 
-    fn drop_durable(&mut self, key: ReceiptKey, durable: Ticket) {
-        if self
-            .fresh
-            .get(&key)
-            .is_some_and(|fresh| fresh.ticket <= durable)
-        {
+    fn forget_unfolded(&mut self, fresh: &Fresh, key: ReceiptKey) {
+        if self.unfolded.remove(&(fresh.lsn, key)) {
+            self.unfolded_bytes -= weight_of(fresh);
+        }
+    }
+
+    pub(super) fn unfolded_bytes(&self) -> usize {
+        self.unfolded_bytes
+    }
+
+    pub(super) fn oldest_unfolded(&self) -> Option<Lsn> {
+        self.unfolded.first().map(|(lsn, _)| *lsn)
+    }
+
+    /// The next receipts to be stored, of records up to a position.
+    pub(super) fn begin_fold(
+        &mut self,
+        fold: FoldId,
+        through: Lsn,
+        most: usize,
+        wall_ms: u64,
+    ) -> Vec<StoredReceipt> {
+        let mut receipts = Vec::new();
+        for (lsn, key) in &self.unfolded {
+            let Some(fresh) = self.fresh.get_mut(key) else {
+                continue;
+            };
+            if *lsn > through || receipts.len() >= most {
+                break;
+            }
+            fresh.folding = Some(fold);
+            self.in_fold.push((*lsn, *key));
+            receipts.push(StoredReceipt {
+                key: *key,
+                lsn: *lsn,
+                // A writer whose clock is ahead must not keep it, and those after it, beyond their time.
+                time_ms: fresh.time_ms.min(wall_ms),
+                bytes: fresh.answer.clone(),
+            });
+        }
+        receipts
+    }
+
+    /// Whether all receipts up to a position are in the store once the fold under way is.
+    pub(super) fn is_folded_through(&self, through: Lsn) -> bool {
+        let old = self.unfolded.iter().take_while(|(lsn, _)| *lsn <= through);
+        let fresh = old.filter_map(|(_, key)| self.fresh.get(key));
+        fresh.into_iter().all(|fresh| fresh.folding.is_some())
+    }
+
+    pub(super) fn end_fold(&mut self, fold: FoldId, done: bool) {
+        for (lsn, key) in std::mem::take(&mut self.in_fold) {
+            let Some(fresh) = self.fresh.get_mut(&key).filter(|fresh| fresh.lsn == lsn) else {
+                continue;
+            };
+            if fresh.folding.take_if(|of| *of == fold).is_none() || !done {
+                continue;
+            }
+            fresh.folded = true;
+            self.unfolded_bytes -= weight_of(fresh);
+            self.unfolded.remove(&(lsn, key));
+            // A look-up that was issued before may not have seen it.
+            if !self.under_way.contains_key(&key) {
+                self.fresh.remove(&key);
+            }
+        }
+    }
+
+    fn drop_folded(&mut self, key: ReceiptKey) {
+        if self.fresh.get(&key).is_some_and(|fresh| fresh.folded) {
             self.fresh.remove(&key);
+        }
+    }
+
+    /// The batch never became durable, and never will.
+    pub(super) fn take_back(&mut self, batch: &Batch, lsn: Lsn) {
+        let Some(receipt) = &batch.receipt else {
+            return;
+        };
+        if let Some(fresh) = self.fresh.remove(&receipt.key) {
+            if fresh.lsn == lsn {
+                self.forget_unfolded(&fresh, receipt.key);
+            } else {
+                self.fresh.insert(receipt.key, fresh);
+            }
         }
     }
 
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {
-        self.fresh.is_empty() && self.under_way.is_empty() && self.released.is_empty()
+        let waits = self.fresh.len() == self.unfolded.len();
+        waits && self.under_way.is_empty() && self.released.is_empty()
     }
 
     /// The write that was under way for this key has ended.
@@ -274,7 +363,7 @@ impl Replica {
             match queue.and_then(VecDeque::pop_front) {
                 None => {
                     self.receipts.under_way.remove(&key);
-                    self.receipts.drop_durable(key, self.durable);
+                    self.receipts.drop_folded(key);
                 }
                 Some(writing) => match &self.failed {
                     Some(error) => {
@@ -287,50 +376,25 @@ impl Replica {
         }
     }
 
-    /// A batch goes into the log: what is to be stored of its receipt with it, and what to forget.
-    pub(super) fn take_receipt(
-        &mut self,
-        now: Now,
-        batch: &Batch,
-        lsn: Lsn,
-        ticket: Ticket,
-    ) -> (Option<StoredReceipt>, Option<Retention>) {
-        let stored = batch.receipt.as_ref().map(|receipt| StoredReceipt {
-            key: receipt.key,
-            lsn,
-            // A writer whose clock is ahead must not keep it, and those after it, beyond their time.
-            time_ms: batch.time_ms.min(now.wall_ms),
-            bytes: receipt.answer.clone(),
-        });
-        if let Some(stored) = &stored {
-            self.receipts.came(stored, ticket);
-        }
-        (stored, self.forget_old(now, batch.receipt.is_some()))
-    }
-
-    fn forget_old(&mut self, now: Now, came: bool) -> Option<Retention> {
+    /// What to forget, now and then.
+    pub(super) fn forget_old(&mut self, now: Now) -> Option<Retention> {
         let (count_max, kept_ms) = (
             self.config.room.receipts_max,
             self.config.room.receipts_kept_ms,
         );
-        let rounds = count_max / limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX as u64 + 2;
+        let rounds = count_max / limits::RECEIPTS_FORGOTTEN_PER_FOLD_MAX as u64 + 2;
         let forgetting = self.receipts.forgetting.get_or_insert(Forgetting {
             due_ms: now.mono_ms,
-            came: 0,
             newest_ms: None,
             rounds_left: rounds,
         });
-        if came {
-            forgetting.came += 1;
-            forgetting.newest_ms = None;
+        if forgetting.newest_ms.is_none() {
             forgetting.rounds_left = rounds;
         }
         let newest_ms = *forgetting.newest_ms.get_or_insert(now.wall_ms);
-        let due = forgetting.came >= FORGET_EVERY_RECEIPTS || now.mono_ms >= forgetting.due_ms;
-        if !due || forgetting.rounds_left == 0 {
+        if now.mono_ms < forgetting.due_ms || forgetting.rounds_left == 0 {
             return None;
         }
-        forgetting.came = 0;
         forgetting.due_ms = now.mono_ms + FORGET_EVERY_MS;
         if newest_ms.saturating_add(kept_ms) < now.wall_ms {
             forgetting.rounds_left -= 1;
@@ -340,4 +404,9 @@ impl Replica {
             not_before_ms: now.wall_ms.saturating_sub(kept_ms),
         })
     }
+}
+
+/// What a receipt takes in memory while it waits.
+fn weight_of(fresh: &Fresh) -> usize {
+    fresh.answer.len() + 160
 }

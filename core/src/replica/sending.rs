@@ -154,16 +154,29 @@ impl Replica {
             })
             .collect();
         due.retain(|batch| advance(session, &starved, batch));
+        let mut too_short = Vec::new();
         for (name, covered) in starved.into_iter().zip(covered) {
             match (session.streams.get_mut(&name), end) {
                 (Some(stream), Some(end)) if covered => {
                     stream.scanned = stream.scanned.max(end.next());
                 }
-                // Durable, and yet not in the log: nothing to be done from here.
-                (Some(_), None) if covered => continue,
+                // Durable, and yet not in the log any more: nothing to be done from here.
+                (Some(stream), None) if covered => {
+                    stream.stalled_at = u64::MAX;
+                    too_short.push((name, stream.next));
+                    continue;
+                }
                 _ => {}
             }
             session.ready.insert(name);
+        }
+        for ((namespace, origin), seq) in too_short {
+            self.outputs.push_back(Output::Notice(Notice::LogTooShort {
+                peer,
+                namespace,
+                origin,
+                seq,
+            }));
         }
         let mut frame = Vec::new();
         let mut bytes = 0;

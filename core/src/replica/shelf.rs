@@ -1,31 +1,46 @@
-//! Documents in memory: which are loaded, and what has been written to each since its stored state.
+//! Documents in memory: which are loaded, and what has been written to each since the store's own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::documents::Job;
-use crate::document::{Document, Refusal};
-use crate::persist::{StoredDocument, Ticket};
+use crate::document::{Document, Refusal, Tip};
+use crate::persist::{DocumentFold, DocumentRange, FoldId, Ticket};
 use crate::{DocumentId, Key, Lsn, Namespace, Origin};
 
-/// What is known of one document beyond its stored state.
+/// What an entry costs beside its document and its changes: names, and its place in the maps.
+const ENTRY_BYTES: usize = 400;
+/// After so many writes in a row that a tip was not enough for, none is made: the document has what tips don't know.
+const UNCLEAR_MAX: u8 = 4;
+
+/// What is known of one document beyond what the store has.
 #[derive(Default)]
 pub(super) struct Entry {
-    pub(super) loaded: Option<Document>,
-    /// Changes that the stored state lacks, in log order.
+    pub(super) loaded: Option<Box<Document>>,
+    /// The end of its history, with all that was written; enough for most writes, whether it is loaded or not.
+    tip: Option<Box<Tip>>,
+    /// Writes in a row for which the tip was not enough.
+    unclear: u8,
+    /// What document and tip were taken to weigh last.
+    weight: usize,
+    /// Used since the hand last came by.
+    used: bool,
+    /// Changes that the store's document lacks, in log order.
     unfolded: Vec<(Lsn, Bytes)>,
     /// How many of those the loaded document has taken in.
     absorbed: usize,
     /// The commit that carries the newest change.
     pub(super) newest: Ticket,
-    /// The commit that carries a newer stored state, and how many changes that state includes.
-    folding: Option<(Ticket, usize, StoredDocument)>,
+    /// The fold that carries changes to the store, and how many of them.
+    folding: Option<(FoldId, usize)>,
     /// Whether its stored state has been asked for.
     pub(super) fetching: bool,
+    /// How many changes reached the store while it was asked, which may have answered without them.
+    folded_meanwhile: usize,
     /// What to do once it is loaded.
     pub(super) waiting: Vec<Job>,
-    used: u64,
     /// Writes to several documents that need this one to stay until the others are there.
     pins: usize,
 }
@@ -51,39 +66,105 @@ impl Entry {
         self.unfolded.iter().map(|(_, change)| change)
     }
 
-    /// A state that is newer than what the store may answer.
-    pub(super) fn on_its_way(&self) -> Option<&StoredDocument> {
-        self.folding.as_ref().map(|(_, _, stored)| stored)
-    }
-
-    pub(super) fn put_in(&mut self, document: Document) {
-        self.loaded = Some(document);
-        self.absorbed = 0;
-    }
-
     fn first(&self) -> Option<Lsn> {
         self.unfolded.first().map(|(lsn, _)| *lsn)
     }
 
+    /// A tip to write by, if there is one or the loaded document can give one.
+    pub(super) fn tip(&mut self) -> Option<&mut Tip> {
+        if self.tip.is_none() && self.unclear < UNCLEAR_MAX {
+            self.current();
+            let document = self.loaded.as_mut()?;
+            let mut tip = document.tip();
+            document.survey(&mut tip);
+            self.tip = Some(Box::new(tip));
+        }
+        self.tip.as_deref_mut()
+    }
+
+    /// The document is written to by itself, or by others.
+    pub(super) fn drop_tip(&mut self) {
+        self.tip = None;
+    }
+
+    /// The tip was enough for a write, or was not.
+    pub(super) fn tip_was_enough(&mut self, enough: bool) {
+        self.unclear = if enough {
+            0
+        } else {
+            self.unclear.saturating_add(1)
+        };
+    }
+
+    /// The store has nothing of the document.
+    pub(super) fn is_nothing(&mut self, origin: &Origin) {
+        if self.unfolded.is_empty() {
+            self.tip = Some(Box::new(Tip::of_nothing(origin)));
+        }
+    }
+
+    fn weigh(&self) -> usize {
+        let document = self.loaded.as_ref().map_or(0, |document| document.weight());
+        let tip = self.tip.as_ref().map_or(0, |tip| tip.bytes());
+        match document + tip {
+            0 => 0,
+            bytes => bytes + ENTRY_BYTES,
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.loaded.is_none()
+            && self.tip.is_none()
             && self.unfolded.is_empty()
             && self.waiting.is_empty()
             && !self.fetching
-            && self.folding.is_none()
             && self.pins == 0
     }
+
+    /// Whether the document is there, if that can be told without taking anything in.
+    fn presence(&mut self) -> Option<bool> {
+        if let Some(tip) = &self.tip {
+            return Some(tip.present());
+        }
+        let document = self.loaded.as_mut()?;
+        (self.absorbed == self.unfolded.len()).then(|| document.present())
+    }
+}
+
+/// Where changes come from, and so who knows of them already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Made {
+    /// From the loaded document.
+    ByDocument,
+    /// From the tip, or from both the tip and the document of several writes.
+    ByTip,
+    /// By another replica, or before a restart.
+    Elsewhere,
+}
+
+/// How much of what lies in memory goes to the store at once.
+#[derive(Clone, Copy)]
+pub(super) struct Slice {
+    /// Changes of records up to this one.
+    pub(super) through: Lsn,
+    pub(super) documents_max: usize,
+    pub(super) bytes_max: usize,
 }
 
 #[derive(Default)]
 pub(super) struct Shelf {
     entries: BTreeMap<DocumentId, Entry>,
-    /// Documents with unfolded changes, by the oldest of those.
-    dirty: BTreeSet<(Lsn, DocumentId)>,
-    /// Loaded documents by last use.
-    uses: BTreeMap<u64, DocumentId>,
-    clock: u64,
+    /// Documents with unfolded changes, and the oldest of those.
+    dirty: BTreeMap<DocumentId, Lsn>,
+    by_age: BTreeSet<(Lsn, DocumentId)>,
+    /// The documents of the fold under way.
+    in_fold: Vec<DocumentId>,
+    loaded: usize,
+    /// About how many bytes the loaded documents take.
+    loaded_bytes: usize,
     unfolded_bytes: usize,
+    /// How far the search for documents unused has come.
+    hand: Option<DocumentId>,
 }
 
 impl Shelf {
@@ -106,13 +187,11 @@ impl Shelf {
         };
         let in_range =
             |id: &DocumentId| id.namespace == *namespace && id.key.as_str().starts_with(prefix);
-        let range = self
-            .entries
-            .range(first..)
-            .take_while(|(id, _)| in_range(id));
+        let range = self.dirty.range(first..);
         range
-            .filter(|(_, entry)| !entry.unfolded.is_empty())
-            .map(|(id, _)| id.clone())
+            .map(|(id, _)| id)
+            .take_while(|id| in_range(id))
+            .cloned()
             .collect()
     }
 
@@ -121,76 +200,117 @@ impl Shelf {
     }
 
     pub(super) fn loaded(&self) -> usize {
-        self.uses.len()
+        self.loaded
     }
 
-    /// The oldest change that no stored state includes.
+    pub(super) fn loaded_bytes(&self) -> usize {
+        self.loaded_bytes
+    }
+
+    /// The oldest change that the store's documents lack.
     pub(super) fn oldest_unfolded(&self) -> Option<Lsn> {
-        self.dirty.first().map(|(lsn, _)| *lsn)
+        self.by_age.first().map(|(lsn, _)| *lsn)
     }
 
-    /// Adds changes that are on their way into the log. `absorbed`: the loaded document has them already.
+    /// Whether all changes up to a position are in the store once the fold under way is.
+    pub(super) fn is_folded_through(&self, through: Lsn) -> bool {
+        let old = self.by_age.iter().take_while(|(lsn, _)| *lsn <= through);
+        let entries = old.filter_map(|(_, id)| self.entries.get(id));
+        entries.into_iter().all(|entry| {
+            let taken = entry.folding.map_or(0, |(_, count)| count);
+            entry
+                .unfolded
+                .get(taken)
+                .is_none_or(|(lsn, _)| *lsn > through)
+        })
+    }
+
+    /// Adds changes that are on their way into the log.
     pub(super) fn add(
         &mut self,
         id: &DocumentId,
         lsn: Lsn,
         changes: &[Bytes],
         ticket: Ticket,
-        absorbed: bool,
+        made: Made,
     ) {
         // Nothing to fold would stay to be folded for ever.
         if changes.is_empty() {
             return;
         }
         let entry = self.entry(id);
-        if entry.unfolded.is_empty() {
-            self.dirty.insert((lsn, id.clone()));
-        }
-        let entry = self.entry(id);
+        let clean = entry.unfolded.is_empty();
         entry.newest = ticket;
         entry
             .unfolded
             .extend(changes.iter().map(|change| (lsn, change.clone())));
-        if absorbed {
-            entry.absorbed += changes.len();
+        match made {
+            Made::Elsewhere => entry.tip = None,
+            Made::ByTip => {}
+            Made::ByDocument => entry.absorbed += changes.len(),
         }
-        self.unfolded_bytes += changes.iter().map(Bytes::len).sum::<usize>();
+        if clean {
+            self.dirty.insert(id.clone(), lsn);
+            self.by_age.insert((lsn, id.clone()));
+        }
+        self.unfolded_bytes += changes.iter().map(weight_of).sum::<usize>();
     }
 
-    /// Marks a document as just used, and lets go of those unused longest if too many are loaded.
-    pub(super) fn touch(&mut self, id: &DocumentId, loaded_max: usize) {
-        self.clock += 1;
-        let clock = self.clock;
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
-        if entry.loaded.is_none() {
-            return;
-        }
-        let before = std::mem::replace(&mut entry.used, clock);
-        self.uses.remove(&before);
-        self.uses.insert(clock, id.clone());
-        self.evict(loaded_max);
+    /// A document has come into memory.
+    pub(super) fn put_in(&mut self, id: &DocumentId, document: Document) {
+        let entry = self.entry(id);
+        let new = entry.loaded.replace(Box::new(document)).is_none();
+        entry.absorbed = 0;
+        self.loaded += usize::from(new);
+        self.touch(id);
     }
 
-    /// Lets go of documents unused longest if too many are loaded. The one used last stays: it is the one in
-    /// hand, or whoever asked for it would get no answer.
-    pub(super) fn evict(&mut self, loaded_max: usize) {
-        let mut passed_over = Vec::new();
-        while self.uses.len() + passed_over.len() > loaded_max
-            && let Some((used, id)) = self.uses.pop_first()
-        {
-            // A state on its way to the store must not be fetched before it is there.
-            let kept = |entry: &Entry| {
-                entry.folding.is_some() || !entry.waiting.is_empty() || entry.pins > 0
-            };
-            if used == self.clock || self.entries.get(&id).is_some_and(kept) {
-                passed_over.push((used, id));
-            } else {
-                self.forget(&id);
+    /// Marks a document as just used, and weighs it again: it may have grown since.
+    pub(super) fn touch(&mut self, id: &DocumentId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.used = true;
+            let weight = entry.weigh();
+            self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
+            entry.weight = weight;
+        }
+    }
+
+    /// Lets go of documents that were not used lately while they take more than `bytes_max`, and then of their
+    /// tips. The one in hand stays, or whoever asked for it would get no answer.
+    ///
+    /// This is the CLOCK algorithm (Corbató 1968): a hand goes round, takes the mark off what was used since it
+    /// came by last, and lets go of what was not. A use costs nothing but the mark.
+    pub(super) fn evict(&mut self, bytes_max: usize, in_hand: Option<&DocumentId>) {
+        // Once round to take the marks off, once for documents without one, once for their tips.
+        let mut steps = self.entries.len() * 3;
+        while self.loaded_bytes > bytes_max && steps > 0 {
+            let after = self.hand.take();
+            let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let range = self.entries.range_mut((from, Bound::Unbounded));
+            let mut gone = None;
+            for (id, entry) in range {
+                steps = steps.saturating_sub(1);
+                if entry.weight > 0
+                    && entry.waiting.is_empty()
+                    && entry.pins == 0
+                    && Some(id) != in_hand
+                    && !std::mem::take(&mut entry.used)
+                {
+                    gone = Some(id.clone());
+                    break;
+                }
+                if steps == 0 {
+                    break;
+                }
             }
+            // At the end it begins again.
+            let Some(id) = gone else { continue };
+            if let Some(entry) = self.entries.get_mut(&id).filter(|e| e.loaded.is_none()) {
+                entry.tip = None;
+            }
+            self.unload(&id);
+            self.hand = Some(id);
         }
-        self.uses.extend(passed_over);
     }
 
     /// The document, once it is loaded, stays until it is let go as often.
@@ -201,10 +321,8 @@ impl Shelf {
     pub(super) fn unpin(&mut self, id: &DocumentId) {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.pins = entry.pins.saturating_sub(1);
-            if entry.is_idle() {
-                self.entries.remove(id);
-            }
         }
+        self.tidy(id);
     }
 
     pub(super) fn is_loaded(&self, id: &DocumentId) -> bool {
@@ -216,70 +334,209 @@ impl Shelf {
     /// Lets go of a loaded document; it is loaded again when it is asked for.
     pub(super) fn unload(&mut self, id: &DocumentId) {
         if let Some(entry) = self.entries.get_mut(id) {
-            self.uses.remove(&entry.used);
-        }
-        self.forget(id);
-    }
-
-    fn forget(&mut self, id: &DocumentId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.loaded = None;
             entry.absorbed = 0;
-            if entry.is_idle() {
-                self.entries.remove(id);
-            }
+            self.loaded -= usize::from(entry.loaded.take().is_some());
+            let weight = entry.weigh();
+            self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
+            entry.weight = weight;
         }
+        self.tidy(id);
     }
 
-    /// Documents whose oldest unfolded change is not after `before`, oldest first, that are not being
-    /// folded already.
-    pub(super) fn foldable(&self, before: Lsn, most: usize) -> Vec<DocumentId> {
-        let old = self.dirty.iter().take_while(|(lsn, _)| *lsn <= before);
-        let free = old.filter(|(_, id)| {
-            self.entries
-                .get(id)
-                .is_some_and(|e| e.folding.is_none() && !e.fetching)
-        });
-        free.take(most).map(|(_, id)| id.clone()).collect()
+    /// Lets go of a document that something went wrong with, and of all that is known of it.
+    pub(super) fn forget(&mut self, id: &DocumentId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.tip = None;
+        }
+        self.unload(id);
     }
 
-    /// A loaded document's state is on its way to the store.
-    pub(super) fn begin_fold(&mut self, id: &DocumentId, ticket: Ticket, stored: StoredDocument) {
-        let entry = self.entry(id);
-        entry.folding = Some((ticket, entry.unfolded.len(), stored));
-    }
-
-    /// It is there; gives it back.
-    pub(super) fn end_fold(&mut self, id: &DocumentId, ticket: Ticket) -> Option<StoredDocument> {
-        let entry = self.entries.get_mut(id)?;
-        let (_, included, stored) = entry
-            .folding
-            .take_if(|(folding, _, _)| *folding == ticket)?;
-        if let Some(first) = entry.first() {
-            self.dirty.remove(&(first, id.clone()));
-        }
-        let folded: usize = entry
-            .unfolded
-            .drain(..included)
-            .map(|(_, change)| change.len())
-            .sum();
-        self.unfolded_bytes -= folded;
-        entry.absorbed = entry.absorbed.saturating_sub(included);
-        if let Some(first) = entry.first() {
-            self.dirty.insert((first, id.clone()));
-        }
-        if entry.is_idle() {
+    fn tidy(&mut self, id: &DocumentId) {
+        if self.entries.get(id).is_some_and(Entry::is_idle) {
             self.entries.remove(id);
         }
-        Some(stored)
+    }
+
+    /// The next documents to be folded after one of them, by rising id, with their changes.
+    pub(super) fn begin_fold(
+        &mut self,
+        fold: FoldId,
+        after: Option<&DocumentId>,
+        slice: Slice,
+    ) -> Vec<DocumentFold> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut documents = Vec::new();
+        let mut bytes = 0;
+        for (id, oldest) in self.dirty.range((from, Bound::Unbounded)) {
+            if documents.len() >= slice.documents_max || bytes >= slice.bytes_max {
+                break;
+            }
+            let Some(entry) = self.entries.get_mut(id) else {
+                continue;
+            };
+            // What the store is being asked for must not change under the question.
+            if *oldest > slice.through || entry.fetching {
+                continue;
+            }
+            let count = entry
+                .unfolded
+                .partition_point(|(lsn, _)| *lsn <= slice.through);
+            let changes: Vec<_> = entry.unfolded[..count]
+                .iter()
+                .map(|(_, change)| change.clone())
+                .collect();
+            bytes += changes.iter().map(Bytes::len).sum::<usize>();
+            entry.folding = Some((fold, count));
+            // Of later changes the store learns nothing, so what it is told must not include them.
+            let present = if count == entry.unfolded.len() {
+                entry.presence()
+            } else {
+                None
+            };
+            self.in_fold.push(id.clone());
+            documents.push(DocumentFold {
+                id: id.clone(),
+                changes,
+                present,
+            });
+        }
+        documents
+    }
+
+    /// The fold is done, or was given up. Gives what reached the store, for listings under way.
+    pub(super) fn end_fold(&mut self, fold: FoldId, done: bool) -> Vec<(DocumentId, Vec<Bytes>)> {
+        let mut folded = Vec::new();
+        for id in std::mem::take(&mut self.in_fold) {
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            let taken = entry.folding.take_if(|(of, _)| *of == fold);
+            let Some((_, count)) = taken.filter(|_| done) else {
+                continue;
+            };
+            if entry.fetching {
+                entry.folded_meanwhile = count;
+                continue;
+            }
+            let changes = self.drop_folded(&id, count);
+            folded.push((id, changes));
+        }
+        folded
+    }
+
+    /// The store could not answer for a document. Gives what waited for it.
+    pub(super) fn fetch_failed(&mut self, id: &DocumentId) -> Vec<Job> {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Vec::new();
+        };
+        entry.fetching = false;
+        let jobs = std::mem::take(&mut entry.waiting);
+        let folded = std::mem::take(&mut entry.folded_meanwhile);
+        self.drop_folded(id, folded);
+        jobs
+    }
+
+    /// The store's answer for a document has been put in. What it was sent meanwhile may be missing there.
+    pub(super) fn settle_fetched(&mut self, id: &DocumentId) {
+        let folded = self.entries.get_mut(id).map_or(0, |entry| {
+            entry.fetching = false;
+            std::mem::take(&mut entry.folded_meanwhile)
+        });
+        if folded > 0 {
+            self.drop_folded(id, folded);
+        }
+    }
+
+    fn drop_folded(&mut self, id: &DocumentId, count: usize) -> Vec<Bytes> {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Vec::new();
+        };
+        let count = count.min(entry.unfolded.len());
+        if entry.absorbed < count && entry.loaded.is_some() {
+            // It has not been read since, and would never see them.
+            self.unload(id);
+        }
+        let Some(entry) = self.entries.get_mut(id) else {
+            return Vec::new();
+        };
+        let changes: Vec<_> = entry
+            .unfolded
+            .drain(..count)
+            .map(|(_, change)| change)
+            .collect();
+        entry.absorbed = entry.absorbed.saturating_sub(count);
+        self.unfolded_bytes -= changes.iter().map(weight_of).sum::<usize>();
+        self.note_age(id);
+        self.tidy(id);
+        changes
+    }
+
+    /// The oldest unfolded change of a document is another one now.
+    fn note_age(&mut self, id: &DocumentId) {
+        let first = self.entries.get(id).and_then(Entry::first);
+        let before = match first {
+            Some(lsn) => self.dirty.insert(id.clone(), lsn),
+            None => self.dirty.remove(id),
+        };
+        if let Some(before) = before {
+            self.by_age.remove(&(before, id.clone()));
+        }
+        if let Some(lsn) = first {
+            self.by_age.insert((lsn, id.clone()));
+        }
+    }
+
+    /// The changes of documents in a range that are durable and that the store's documents lack.
+    pub(super) fn unfolded_in(
+        &self,
+        range: &DocumentRange,
+        durable: Lsn,
+    ) -> Vec<(DocumentId, Vec<Bytes>)> {
+        let from = range
+            .from
+            .as_ref()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let dirty = self.dirty.range((from, Bound::Unbounded));
+        let ids = dirty.map(|(id, _)| id).take_while(|id| range.contains(id));
+        let entries = ids.filter_map(|id| Some((id, self.entries.get(id)?)));
+        let changes = entries.map(|(id, entry)| {
+            let changes = entry.unfolded.iter();
+            let changes = changes.take_while(|(lsn, _)| *lsn <= durable);
+            (
+                id.clone(),
+                changes.map(|(_, change)| change.clone()).collect(),
+            )
+        });
+        changes.collect()
+    }
+
+    /// Takes back what was added at or after a position: it never became durable, and never will.
+    pub(super) fn take_back(&mut self, id: &DocumentId, from: Lsn, durable: Ticket) {
+        self.forget(id);
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
+        let kept = entry.unfolded.partition_point(|(lsn, _)| *lsn < from);
+        let gone = entry.unfolded.drain(kept..).map(|(_, change)| change);
+        let bytes: usize = gone.map(|change| weight_of(&change)).sum();
+        entry.newest = entry.newest.min(durable);
+        self.unfolded_bytes -= bytes;
+        self.note_age(id);
+        self.tidy(id);
     }
 
     /// Every loaded document writes as another origin from now on.
     pub(super) fn set_origin(&mut self, origin: &Origin) {
         for entry in self.entries.values_mut() {
+            entry.tip = None;
             if let Some(document) = &mut entry.loaded {
                 document.set_origin(origin);
             }
         }
     }
+}
+
+/// What a change takes in memory while it waits.
+fn weight_of(change: &Bytes) -> usize {
+    change.len() + 64
 }

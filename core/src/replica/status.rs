@@ -25,8 +25,10 @@ pub struct Counters {
     pub bad_frames: u64,
     /// Changes that were not let into their document.
     pub changes_refused: u64,
-    /// Document states written behind the log.
+    /// Documents whose changes were moved to the store's documents, counted each time.
     pub folds: u64,
+    /// Documents that could not be read, and came from a peer.
+    pub documents_repaired: u64,
 }
 
 /// One replica as it is now.
@@ -46,8 +48,18 @@ pub struct Status {
     pub namespaces: Vec<NamespaceStatus>,
     /// The other replicas that it has met.
     pub peers: Vec<PeerStatus>,
+    /// The first record of its log that is still there.
+    pub log_first: Lsn,
+    /// Bytes of log, about.
+    pub log_bytes: u64,
     /// Documents in memory.
     pub documents_loaded: usize,
+    /// Bytes that they take, about.
+    pub loaded_bytes: usize,
+    /// Runs of documents that can't be read, and are asked for elsewhere.
+    pub damaged: Vec<String>,
+    /// Why nothing can be written, if the disk is full.
+    pub full: Option<String>,
     /// Bytes of changes that no document state includes yet.
     pub unfolded_bytes: usize,
     /// Bytes on their way to the disk.
@@ -121,8 +133,13 @@ impl Replica {
                 .keys()
                 .map(|id| self.peer_status(now, *id))
                 .collect(),
+            log_first: self.history.extent.first,
+            log_bytes: self.history.extent.bytes(),
             documents_loaded: self.shelf.loaded(),
-            unfolded_bytes: self.shelf.unfolded_bytes(),
+            loaded_bytes: self.shelf.loaded_bytes(),
+            damaged: self.repairs.open(),
+            full: self.full.as_ref().map(|full| full.why.clone()),
+            unfolded_bytes: self.unfolded_bytes(),
             unpersisted_bytes: self.unsettled_bytes,
             held_back_bytes: self.history.held_back_bytes(),
             requests_open: self.requests_open,

@@ -9,6 +9,7 @@ use super::Replica;
 use super::asking::{Caller, Shows};
 use super::documents::Job;
 use super::receipts::{Promise, encode_answer};
+use super::shelf::Made;
 use crate::document::{Failed, FailedOn, Version};
 use crate::effect::{Now, Reply, RequestError, Write, Written};
 use crate::persist::Ticket;
@@ -70,6 +71,14 @@ impl Draft {
         }
     }
 
+    /// What is to be remembered of it, if it is to be done once only.
+    fn promise(&mut self, promise: Option<&Promise>) {
+        self.receipt = promise.map(|promise| Receipt {
+            key: promise.key,
+            answer: encode_answer(promise, &self.written),
+        });
+    }
+
     /// Everything that must fit into one batch, since that is what arrives elsewhere as a whole.
     fn check_size(&self) -> Result<(), EditError> {
         let over = |what, value: usize, max: usize| {
@@ -124,25 +133,101 @@ impl Replica {
         };
         if others.iter().all(|other| other.key == first.key) {
             let id = Self::address(&writing.namespace, &first.key);
+            let Some(writing) = self.write_by_tip(now, &id, writing) else {
+                return;
+            };
             self.with_document(now, &id, Job::Write(Box::new(writing)));
         } else {
             self.queue_gathering(writing);
         }
     }
 
+    /// Writes without the document, if its tip is enough for it; otherwise gives the write back.
+    fn write_by_tip(&mut self, now: Now, id: &DocumentId, writing: Writing) -> Option<Writing> {
+        // The same write may have arrived from elsewhere meanwhile.
+        let writing = self.unless_repeated(now, writing)?;
+        let [write] = &writing.writes[..] else {
+            return Some(writing);
+        };
+        if !self.config.room.tips || !self.history.has_room_for(&writing.namespace) {
+            return Some(writing);
+        }
+        let Some(entry) = self.shelf.get(id) else {
+            return Some(writing);
+        };
+        let newest = entry.newest;
+        let Some(tip) = entry.tip() else {
+            return Some(writing);
+        };
+        let was_present = tip.present();
+        let guarded = write.guard.is_some() || write.base.is_some();
+        let before = guarded.then(|| tip.version());
+        if write.base.is_some() && write.base != before {
+            return Some(writing);
+        }
+        let guard = check_guard(
+            write.guard.as_ref(),
+            before.as_ref().filter(|_| was_present),
+        );
+        let outcome = guard.and_then(|()| {
+            tip.write(&write.intent, seconds(now))
+                .map_err(RequestError::from)
+        });
+        let outcome = match outcome {
+            Ok(None) => {
+                entry.tip_was_enough(false);
+                return Some(writing);
+            }
+            Ok(Some(changes)) => {
+                let present = tip.present();
+                let written = Written {
+                    version: tip.version(),
+                    changed: !changes.is_empty(),
+                    created: present && !was_present,
+                    present,
+                };
+                entry.tip_was_enough(true);
+                Ok((written, changes))
+            }
+            Err(error) => Err(error),
+        };
+        self.shelf.touch(id);
+        let namespace = writing.namespace.clone();
+        let (ticket, result) = match outcome {
+            Ok((written, changes)) => {
+                let mut draft = Draft::default();
+                draft.add(&write.key, written, changes);
+                draft.promise(writing.promise.as_ref());
+                match draft.check_size() {
+                    Ok(()) => self.commit_own(now, &namespace, draft, Made::ByTip),
+                    Err(error) => {
+                        self.shelf.forget(id);
+                        (Ticket(0), Err(error.into()))
+                    }
+                }
+            }
+            Err(error) => (Ticket(0), Err(error)),
+        };
+        self.written(writing, ticket.max(newest), result);
+        None
+    }
+
     /// Writes to documents that are loaded.
     pub(super) fn write_now(&mut self, now: Now, writing: Writing) {
-        // The same write may have arrived from elsewhere while the documents were being loaded.
-        let Some(writing) = self.unless_repeated(now, writing) else {
+        let documents = writing.documents();
+        let written = match &documents[..] {
+            [id] => self.write_by_tip(now, id, writing),
+            _ => self.unless_repeated(now, writing),
+        };
+        let Some(writing) = written else {
             return;
         };
-        let documents = writing.documents();
         documents.iter().for_each(|id| self.bring_up_to_date(id));
         let newest = |id| self.shelf.get(id).map(|entry| entry.newest);
         let newest = documents.iter().filter_map(newest).max();
         let newest = newest.unwrap_or_default();
         let (ticket, result) = match self.draft(now, &writing) {
-            Ok(draft) => self.commit_own(now, &writing.namespace, draft),
+            Ok(draft) => self.commit_own(now, &writing.namespace, draft, Made::ByDocument),
             Err(error) => (Ticket(0), Err(error)),
         };
         self.written(writing, ticket.max(newest), result);
@@ -185,7 +270,7 @@ impl Replica {
                 Ok((written, changes)) => draft.add(&write.key, written, changes),
                 Err(Refused { error, spoilt }) => {
                     if spoilt {
-                        self.shelf.unload(&id);
+                        self.shelf.forget(&id);
                     }
                     self.discard(&writing.namespace, &draft);
                     return Err(match writing.writes.len() {
@@ -199,10 +284,7 @@ impl Replica {
                 }
             }
         }
-        draft.receipt = writing.promise.as_ref().map(|promise| Receipt {
-            key: promise.key,
-            answer: encode_answer(promise, &draft.written),
-        });
+        draft.promise(writing.promise.as_ref());
         if let Err(error) = draft.check_size() {
             self.discard(&writing.namespace, &draft);
             return Err(error.into());
@@ -213,7 +295,7 @@ impl Replica {
     /// Nothing of it has left the loaded documents, so they are loaded again when they are needed.
     fn discard(&mut self, namespace: &Namespace, draft: &Draft) {
         for write in &draft.documents {
-            self.shelf.unload(&Self::address(namespace, &write.key));
+            self.shelf.forget(&Self::address(namespace, &write.key));
         }
     }
 
@@ -224,13 +306,15 @@ impl Replica {
         write: &Write,
         nonce: u64,
     ) -> Result<(Written, Vec<Bytes>), Refused> {
-        let Some((document, _)) = self.shelf.entry(id).current() else {
+        let entry = self.shelf.entry(id);
+        entry.drop_tip();
+        let Some((document, _)) = entry.current() else {
             return Err(RequestError::Busy.into());
         };
         let was_present = document.present();
         let before = document.version();
         check_guard(write.guard.as_ref(), was_present.then_some(&before))?;
-        let time_s = i64::try_from(now.wall_ms / 1_000).unwrap_or(0);
+        let time_s = seconds(now);
         let changes = match &write.base {
             Some(base) if *base != before => document
                 .write_on(base, &write.intent, time_s, nonce)
@@ -257,6 +341,7 @@ impl Replica {
         now: Now,
         namespace: &Namespace,
         draft: Draft,
+        made: Made,
     ) -> (Ticket, Result<(Reply, Shows), RequestError>) {
         let reply = Reply::Written {
             documents: draft.written,
@@ -281,7 +366,7 @@ impl Replica {
         #[cfg(feature = "planted")]
         let batch = self.planted_split(now, batch);
         let seq = batch.seq;
-        let ticket = self.admit(now, &Arc::new(batch), true);
+        let ticket = self.admit(now, &Arc::new(batch), made);
         (ticket, Ok((reply, Shows::Own(seq))))
     }
 
@@ -300,9 +385,13 @@ impl Replica {
             receipt,
             ..batch.clone()
         };
-        self.admit(now, &Arc::new(batch), true);
+        self.admit(now, &Arc::new(batch), Made::ByDocument);
         rest
     }
+}
+
+fn seconds(now: Now) -> i64 {
+    i64::try_from(now.wall_ms / 1_000).unwrap_or(0)
 }
 
 /// Differs from one write of an origin to a document to the next.

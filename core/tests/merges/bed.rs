@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use anabranch_core::persist::{
-    Checkpoint, Commit, Continuity, Fetch, Fetched, LogRecord, Recovery, StoredDocument,
+    Checkpoint, Continuity, Fetch, Fetched, Fold, LogRecord, Recovery, StoredDocument,
     StoredReceipt,
 };
 use anabranch_core::{
@@ -18,6 +18,8 @@ use crate::reading::Shown;
 
 pub(crate) const SITES: usize = 3;
 const NAMESPACE: &str = "n";
+/// Changes that a document gathers before it is compacted, even if there is a hurry.
+const COMPACT_AFTER: usize = 32;
 
 /// How many of each replica's batches somebody holds.
 pub(crate) type Held = [u64; SITES];
@@ -34,12 +36,18 @@ struct Store {
 }
 
 impl Store {
-    fn commit(&mut self, commit: Commit) {
-        self.folds += commit.documents.len();
-        self.log.extend(commit.log);
-        self.documents.extend(commit.documents);
-        self.receipts.extend(commit.receipts);
-        self.checkpoint = commit.checkpoint.or(self.checkpoint.take());
+    fn fold(&mut self, fold: Fold) {
+        self.folds += fold.documents.len();
+        for folded in fold.documents {
+            let stored = self.documents.entry(folded.id).or_default();
+            stored.changes.extend(folded.changes);
+            stored.present = folded.present;
+            if fold.compact || stored.changes.len() >= COMPACT_AFTER {
+                *stored = anabranch_core::compact(stored).expect("its own documents");
+            }
+        }
+        self.receipts.extend(fold.receipts);
+        self.checkpoint = fold.checkpoint.or(self.checkpoint.take());
     }
 
     /// The log from a position on.
@@ -55,6 +63,7 @@ impl Store {
                 prefix,
                 after,
                 limit,
+                ..
             } => {
                 let page = self.documents.iter().filter(|(id, _)| {
                     id.namespace == namespace
@@ -62,8 +71,12 @@ impl Store {
                         && after.as_ref().is_none_or(|after| id.key > *after)
                 });
                 let page = page.map(|(id, stored)| (id.key.clone(), stored.clone()));
-                Fetched::Page(page.take(limit).collect())
+                let mut documents: Vec<_> = page.take(limit + 1).collect();
+                let more = documents.len() > limit;
+                documents.truncate(limit);
+                Fetched::Page { documents, more }
             }
+            Fetch::Range { .. } => unreachable!("nothing is damaged here"),
             Fetch::Receipt(key) => {
                 let found = self
                     .receipts
@@ -156,12 +169,13 @@ impl Bed {
             continuity,
             checkpoint: store.checkpoint.clone(),
             log_end: store.log.last().map(|record| record.lsn),
+            log_first: store.log.first().map(|record| record.lsn),
         };
         let (mut replica, from) = Replica::recover(config, recovery).expect("its own checkpoint");
         replica
             .replay(store.since(from).to_vec())
             .expect("its own log");
-        replica.begin(from);
+        replica.begin(store.log.last().map(|record| record.lsn));
         replica
     }
 
@@ -194,8 +208,13 @@ impl Bed {
             match output {
                 Output::Persist(commit) => {
                     let through = commit.ticket;
-                    store.commit(commit);
+                    store.log.extend(commit.log);
                     replica.handle(now, Input::Persisted { through });
+                }
+                Output::Fold(fold) => {
+                    let (id, result) = (fold.id, Ok(()));
+                    store.fold(fold);
+                    replica.handle(now, Input::Folded { id, result });
                 }
                 Output::Fetch { id, fetch } => {
                     let result = Ok(store.fetch(fetch));

@@ -37,7 +37,9 @@ keys! {
     SESSION_WAIT_MAX: "session.wait_max_ms", "ANABRANCH_SESSION_WAIT_MAX_MS", "--session-wait-max-ms";
     IDEMPOTENCY_KEYS_MAX: "idempotency.keys_max", "ANABRANCH_IDEMPOTENCY_KEYS_MAX", "--idempotency-keys-max";
     IDEMPOTENCY_KEPT: "idempotency.kept_s", "ANABRANCH_IDEMPOTENCY_KEPT_S", "--idempotency-kept-s";
-    STORE_CACHE: "store.cache_bytes", "ANABRANCH_STORE_CACHE_BYTES", "--store-cache-bytes";
+    STORE_MEMORY: "store.memory_bytes", "ANABRANCH_STORE_MEMORY_BYTES", "--store-memory-bytes";
+    STORE_LOG_KEPT: "store.log_kept_bytes", "ANABRANCH_STORE_LOG_KEPT_BYTES", "--store-log-kept-bytes";
+    STORE_LOG_MAX: "store.log_max_bytes", "ANABRANCH_STORE_LOG_MAX_BYTES", "--store-log-max-bytes";
 }
 
 /// The sections of the file.

@@ -74,9 +74,15 @@ pub(crate) struct Flags {
     /// How long they are remembered [env: ANABRANCH_IDEMPOTENCY_KEPT_S] [default: 86400]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idempotency_kept_s: Option<String>,
-    /// Memory for the store's pages [env: ANABRANCH_STORE_CACHE_BYTES] [default: 67108864]
+    /// Memory for documents and what belongs to them [env: ANABRANCH_STORE_MEMORY_BYTES] [default: 134217728]
     #[arg(long, value_name = "BYTES")]
-    pub(crate) store_cache_bytes: Option<String>,
+    pub(crate) store_memory_bytes: Option<String>,
+    /// Log that is kept for change feeds and new replicas [env: ANABRANCH_STORE_LOG_KEPT_BYTES] [default: 4294967296]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) store_log_kept_bytes: Option<String>,
+    /// Log that is kept at most, whoever lacks it [env: ANABRANCH_STORE_LOG_MAX_BYTES] [default: 17179869184]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) store_log_max_bytes: Option<String>,
 }
 
 impl Flags {
@@ -99,7 +105,9 @@ impl Flags {
             "--session-wait-max-ms" => &self.session_wait_max_ms,
             "--idempotency-keys-max" => &self.idempotency_keys_max,
             "--idempotency-kept-s" => &self.idempotency_kept_s,
-            "--store-cache-bytes" => &self.store_cache_bytes,
+            "--store-memory-bytes" => &self.store_memory_bytes,
+            "--store-log-kept-bytes" => &self.store_log_kept_bytes,
+            "--store-log-max-bytes" => &self.store_log_max_bytes,
             _ => &None,
         };
         given.as_ref()
@@ -117,7 +125,9 @@ pub(crate) struct Settings {
     /// How many idempotency keys are remembered, and for how long.
     pub(crate) idempotency_keys_max: Option<u64>,
     pub(crate) idempotency_kept: Option<Duration>,
-    pub(crate) store_cache_bytes: Option<usize>,
+    pub(crate) store_memory_bytes: Option<usize>,
+    pub(crate) store_log_kept_bytes: Option<usize>,
+    pub(crate) store_log_max_bytes: Option<usize>,
     /// None for a node on its own.
     pub(crate) gossip: Option<GossipSettings>,
 }
@@ -207,7 +217,9 @@ impl Layers {
                 .unwrap_or(limits::SESSION_WAIT_MAX),
             idempotency_keys_max: self.get(&keys::IDEMPOTENCY_KEYS_MAX, Found::count)?,
             idempotency_kept: self.get(&keys::IDEMPOTENCY_KEPT, Found::seconds)?,
-            store_cache_bytes: self.get(&keys::STORE_CACHE, Found::bytes)?,
+            store_memory_bytes: self.get(&keys::STORE_MEMORY, Found::bytes)?,
+            store_log_kept_bytes: self.get(&keys::STORE_LOG_KEPT, Found::bytes)?,
+            store_log_max_bytes: self.get(&keys::STORE_LOG_MAX, Found::bytes)?,
             gossip,
         })
     }

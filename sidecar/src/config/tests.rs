@@ -139,7 +139,7 @@ fn a_bad_value_is_named_with_what_was_expected_and_found() {
         ("session.wait_max_ms = 0", "must be milliseconds"),
         ("idempotency.keys_max = 0", "a number from 1 to"),
         ("idempotency.kept_s = \"1d\"", "must be seconds"),
-        ("store.cache_bytes = 1", "at least 1048576"),
+        ("store.memory_bytes = 1", "at least 1048576"),
         (
             "namespaces.\"a/b\".datacenters = \"all\"",
             "must be a namespace",

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use anabranch::{Changes, Error, Lsn, Namespace, Visible};
+use anabranch::{Changes, Error, Lsn, Namespace, RequestError, Visible};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::IntoResponse;
@@ -98,7 +98,13 @@ impl Wanted {
 
 /// A position that this log never had comes from another node, or from before a backup was restored.
 async fn check_position(service: &Service, after: Lsn) -> Result<(), Problem> {
-    let log_end = service.node.status().await?.replica.log_end;
+    let replica = service.node.status().await?.replica;
+    let (log_first, log_end) = (replica.log_first, replica.log_end);
+    // 0 stands for all that there is.
+    if after > Lsn(0) && after.next() < log_first {
+        let first = log_first;
+        return Err(RequestError::Released { after, first }.into());
+    }
     if after <= log_end {
         return Ok(());
     }

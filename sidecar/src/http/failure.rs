@@ -42,6 +42,15 @@ impl From<RequestError> for Problem {
             .with("version", version.map(|version| version.to_string())),
             RequestError::Busy => Self::new(Kind::Busy, detail).retry_after(limits::RETRY_AFTER_S),
             RequestError::Store(_) => Self::new(Kind::StoreFailed, detail),
+            RequestError::Full { .. } => {
+                Self::new(Kind::DiskFull, detail).retry_after(limits::RETRY_AFTER_S)
+            }
+            RequestError::Damaged { .. } => {
+                Self::new(Kind::DocumentDamaged, detail).retry_after(limits::RETRY_AFTER_S)
+            }
+            RequestError::Released { first, .. } => {
+                Self::new(Kind::PositionGone, detail).with("log_first", first.0)
+            }
             RequestError::Behind { missing } => Self::new(Kind::ReplicaBehind, detail)
                 .with("missing", missing.iter().map(of_missing).collect::<Vec<_>>())
                 .retry_after(limits::RETRY_AFTER_S),

@@ -35,6 +35,8 @@ kinds! {
     BadQuery: "bad-query", BAD_REQUEST, "A query parameter is not valid";
     BodyTooLarge: "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     Busy: "busy", SERVICE_UNAVAILABLE, "Too much is under way at this node";
+    DiskFull: "disk-full", INSUFFICIENT_STORAGE, "The disk of this node is full";
+    DocumentDamaged: "document-damaged", SERVICE_UNAVAILABLE, "This node can't read the document from its disk";
     DocumentNotFound: "document-not-found", NOT_FOUND, "No such document";
     EditDoesNotFit: "edit-does-not-fit", UNPROCESSABLE_ENTITY, "The edit does not fit the document";
     IdempotencyKeyReused: "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key came with another write before";

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::bed::{Bed, increment, read, write, writing, written};
-use crate::effect::{Input, RequestError};
+use crate::effect::RequestError;
 use crate::replica::Room;
 use crate::{Edit, Guard, Intent, Path, Token, limits};
 
@@ -105,7 +105,7 @@ fn too_many_writes_and_none_are_refused() {
 #[test]
 fn a_write_of_more_documents_than_stay_loaded_comes_to_an_end() {
     let mut bed = Bed::with_room(Room {
-        loaded_documents_max: 1,
+        loaded_bytes_max: 1,
         ..Room::default()
     });
     bed.hold_fetches = true;
@@ -125,7 +125,7 @@ fn a_write_of_more_documents_than_stay_loaded_comes_to_an_end() {
         assert_eq!(written(&answer).0.len(), 5);
     }
     assert!(bed.answer(single).is_some());
-    assert_eq!(bed.replica.shelf.loaded(), 1);
+    assert!(bed.replica.shelf.loaded() <= 1);
     bed.hold_fetches = false;
     assert_eq!(bed.read("k3"), Some(json!({"n": 4})));
 }
@@ -149,14 +149,13 @@ fn a_document_that_is_dropped_while_others_are_awaited_is_loaded_again() {
 #[test]
 fn everybody_is_answered_when_the_store_fails() {
     let mut bed = Bed::with_room(Room {
-        loaded_documents_max: 1,
+        loaded_bytes_max: 1,
         ..Room::default()
     });
     bed.hold_fetches = true;
     let both = || writing(vec![increment("a", "/n"), increment("b", "/n")]);
     let ids: Vec<_> = (0..3).map(|_| bed.ask(both(), &Token::default())).collect();
-    let error = "gone".to_owned();
-    bed.give(Input::PersistFailed { error });
+    bed.break_store();
     for id in ids {
         assert!(matches!(
             bed.answer(id).unwrap(),

@@ -12,8 +12,8 @@ use crate::effect::{
 };
 use crate::message::{Hello, Message, PROTOCOL};
 use crate::persist::{
-    Commit, Continuity, Fetch, Fetched, LogRecord, ReceiptKey, Recovery, Retention, StoredDocument,
-    StoredReceipt,
+    Checkpoint, Commit, Continuity, Fetch, Fetched, Fold, LogRecord, ReceiptKey, Recovery,
+    Retention, StoreError, StoredDocument, StoredReceipt, Ticket,
 };
 use crate::replica::{Config, Replica, Room};
 use crate::{
@@ -33,16 +33,31 @@ pub(super) struct MemoryStore {
     pub(super) documents: BTreeMap<DocumentId, StoredDocument>,
     pub(super) receipts: BTreeMap<ReceiptKey, StoredReceipt>,
     pub(super) retention: Option<Retention>,
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 impl MemoryStore {
     fn take(&mut self, commit: Commit) {
         self.log.extend(commit.log);
-        self.documents.extend(commit.documents);
-        for receipt in commit.receipts {
+    }
+
+    fn fold(&mut self, fold: Fold) {
+        for folded in fold.documents {
+            let stored = self.documents.entry(folded.id).or_default();
+            stored.changes.extend(folded.changes);
+            stored.present = folded.present;
+            if fold.compact {
+                *stored = crate::compact(stored).unwrap();
+            }
+        }
+        for receipt in fold.receipts {
             self.receipts.insert(receipt.key, receipt);
         }
-        self.retention = commit.retain_receipts.or(self.retention);
+        self.retention = fold.retain_receipts.or(self.retention);
+        self.checkpoint = fold.checkpoint.or(self.checkpoint.take());
+        if let Some(first) = fold.release_before {
+            self.log.retain(|record| record.lsn >= first);
+        }
     }
 
     fn answer(&self, fetch: &Fetch) -> Fetched {
@@ -53,7 +68,23 @@ impl MemoryStore {
                 let records = self.log.iter().filter(|record| record.lsn >= *from);
                 Fetched::Log(records.cloned().collect())
             }
-            Fetch::Page { .. } => Fetched::Page(Vec::new()),
+            Fetch::Range { range, .. } => {
+                let documents = self.documents.iter();
+                let documents = documents.filter(|(id, _)| range.contains(id));
+                Fetched::Range {
+                    documents: documents.map(|(id, d)| (id.clone(), d.clone())).collect(),
+                    more: false,
+                }
+            }
+            Fetch::Page { namespace, .. } => {
+                let of = |id: &&DocumentId| id.namespace == *namespace;
+                let ids = self.documents.keys().filter(of);
+                let page = ids.map(|id| (id.key.clone(), self.documents[id].clone()));
+                Fetched::Page {
+                    documents: page.collect(),
+                    more: false,
+                }
+            }
         }
     }
 }
@@ -66,6 +97,9 @@ pub(super) struct Bed {
     /// Whether commits wait for [`Self::sync`].
     pub(super) hold_commits: bool,
     pub(super) commits: VecDeque<Commit>,
+    /// Whether folds wait for [`Self::fold`].
+    pub(super) hold_folds: bool,
+    pub(super) folds: VecDeque<Fold>,
     /// Whether fetches wait for [`Self::fetch`].
     pub(super) hold_fetches: bool,
     pub(super) fetches: VecDeque<(FetchId, Fetch, Fetched)>,
@@ -79,12 +113,14 @@ fn begin(room: Room, store: &MemoryStore) -> Replica {
     let recovery = Recovery {
         incarnation: Incarnation(1),
         continuity: Continuity::Proven,
-        checkpoint: None,
+        checkpoint: store.checkpoint.clone(),
         log_end: store.log.last().map(|record| record.lsn),
+        log_first: store.log.first().map(|record| record.lsn),
     };
     let (mut replica, from) = Replica::recover(config, recovery).unwrap();
-    replica.replay(store.log.clone()).unwrap();
-    replica.begin(from);
+    let tail = store.log.iter().filter(|record| record.lsn >= from);
+    replica.replay(tail.cloned().collect()).unwrap();
+    replica.begin(store.log.last().map(|record| record.lsn));
     replica
 }
 
@@ -102,6 +138,8 @@ impl Bed {
             store,
             hold_commits: false,
             commits: VecDeque::new(),
+            hold_folds: false,
+            folds: VecDeque::new(),
             hold_fetches: false,
             fetches: VecDeque::new(),
             requests: 0,
@@ -112,6 +150,7 @@ impl Bed {
     /// The process is killed and comes back; what was not synced is gone.
     pub(super) fn restart(&mut self) {
         self.commits.clear();
+        self.folds.clear();
         self.fetches.clear();
         self.outputs.clear();
         self.replica = begin(self.room, &self.store);
@@ -136,6 +175,12 @@ impl Bed {
                     self.commits.push_back(commit);
                     if !self.hold_commits {
                         self.sync();
+                    }
+                }
+                Output::Fold(fold) => {
+                    self.folds.push_back(fold);
+                    if !self.hold_folds {
+                        self.fold();
                     }
                 }
                 Output::Fetch { id, fetch } => {
@@ -164,6 +209,41 @@ impl Bed {
             self.store.take(commit);
             self.give(Input::Persisted { through });
         }
+    }
+
+    /// What was handed out behind the log is done.
+    pub(super) fn fold(&mut self) {
+        while let Some(fold) = self.folds.pop_front() {
+            let id = fold.id;
+            self.store.fold(fold);
+            let result = Ok(());
+            self.give(Input::Folded { id, result });
+        }
+    }
+
+    /// The store's disk has no room for anything that waits.
+    pub(super) fn is_full(&mut self) {
+        let commits = std::mem::take(&mut self.commits);
+        let (Some(first), Some(last)) = (commits.front(), commits.back()) else {
+            return;
+        };
+        let (from, through) = (first.ticket, last.ticket);
+        let error = StoreError::Full("no room".to_owned());
+        self.give(Input::PersistFailed {
+            from,
+            through,
+            error,
+        });
+    }
+
+    /// The store fails.
+    pub(super) fn break_store(&mut self) {
+        self.commits.clear();
+        self.give(Input::PersistFailed {
+            from: Ticket(1),
+            through: Ticket(u64::MAX),
+            error: StoreError::Failed("gone".to_owned()),
+        });
     }
 
     /// Fetches that wait are answered.

@@ -6,9 +6,8 @@ use super::bed::{
     Bed, PEER, batch, increment, namespace, origin, write, writing, writing_once, written,
 };
 use crate::effect::RequestError;
-use crate::persist::Fetched;
 use crate::replica::Room;
-use crate::{Batch, Edit, Intent, Path, Token, limits};
+use crate::{Batch, Edit, Intent, Path, Token};
 
 fn once(key: &str) -> crate::Request {
     writing_once(vec![increment("k", "/n"), increment("l", "/n")], key)
@@ -123,8 +122,10 @@ fn what_is_too_old_counts_as_forgotten() {
     bed.now_ms = 1_001;
     assert!(!written(&bed.request(once("a"), &Token::default())).1);
     assert_eq!(bed.read("k"), Some(json!({"n": 2})));
+    bed.run_until(5_001);
     let retention = bed.store.retention.unwrap();
-    assert_eq!((retention.count_max, retention.not_before_ms), (10, 1));
+    assert_eq!(retention.count_max, 10);
+    assert!(retention.not_before_ms >= 1_000, "{retention:?}");
 }
 
 #[test]
@@ -137,20 +138,13 @@ fn the_store_is_asked_to_forget_now_and_then_and_no_longer_than_need_be() {
     let asked = |bed: &mut Bed, request| {
         bed.store.retention = None;
         bed.request(request, &Token::default()).unwrap();
+        bed.run_until(bed.now_ms + 5_000);
         usize::from(bed.store.retention.is_some())
     };
-    let many: usize = (0..512)
-        .map(|index| asked(&mut bed, once(&index.to_string())))
-        .sum();
-    let every = limits::RECEIPTS_FORGOTTEN_PER_COMMIT_MAX / 2;
-    assert!((512 / every..=512 / every + 1).contains(&many), "{many}");
+    assert_eq!(asked(&mut bed, once("a")), 1);
     let plain = || writing(vec![increment("k", "/n")]);
-    let mut later = 0;
-    for _ in 0..200 {
-        bed.now_ms += 1_000;
-        later += asked(&mut bed, plain());
-    }
-    assert!((50..70).contains(&later), "{later}");
+    let later: usize = (0..100).map(|_| asked(&mut bed, plain())).sum();
+    assert!((5..20).contains(&later), "{later}");
 }
 
 /// The batch of a write at another datacenter brings its receipt along.
@@ -169,6 +163,7 @@ fn a_repeat_elsewhere_is_recognised_once_the_batch_is_there() {
     bed.hear(remote.clone());
     let again = bed.request(once("a"), &Token::default());
     assert_eq!(written(&again), (written(&first).0, true));
+    bed.run_until(60_000);
     assert_eq!(bed.store.receipts.len(), 1);
 
     // It comes, and is durable, between the look-up in the store and its answer.
@@ -197,40 +192,11 @@ fn a_repeat_elsewhere_is_recognised_once_the_batch_is_there() {
     assert!(written(&bed.answer(id).unwrap()).1);
 }
 
-/// A store may answer with what it has committed and not yet reported. The simulator found a client that took
-/// such an answer's token, which did not cover its write, elsewhere and did not find what it had written.
-#[test]
-fn a_repeat_waits_for_a_batch_that_the_store_shows_before_it_says_so() {
-    let mut writer = Bed::new();
-    writer.request(once("a"), &Token::default()).unwrap();
-    let record = writer.store.log[0].bytes.clone();
-    let sent = crate::batch::decode(record).unwrap().remove(0);
-    let mut bed = Bed::new();
-    bed.meet([]);
-    (bed.hold_fetches, bed.hold_commits) = (true, true);
-    let id = bed.ask(once("a"), &Token::default());
-    bed.hear(Batch {
-        origin: origin(2, 1),
-        ..(*sent).clone()
-    });
-    let (fetch, _, _) = bed.fetches.pop_front().unwrap();
-    let shown = bed.commits[0].receipts[0].clone();
-    bed.give(crate::Input::Fetched {
-        id: fetch,
-        result: Ok(Fetched::Receipt(Some(shown))),
-    });
-    assert_eq!(bed.answer(id), None);
-    bed.sync();
-    let answer = bed.answer(id).unwrap();
-    assert!(written(&answer).1);
-    assert_ne!(answer.unwrap().token, Token::default());
-    assert!(bed.replica.receipts.is_at_rest());
-}
-
 #[test]
 fn a_receipt_that_makes_no_sense_is_no_answer() {
     let mut bed = Bed::new();
     bed.request(once("a"), &Token::default()).unwrap();
+    bed.run_until(10_000);
     let key = *bed.store.receipts.keys().next().unwrap();
     let mut bed = Bed::new();
     bed.meet([]);

@@ -87,8 +87,7 @@ fn who_does_not_want_to_wait_is_told_at_once() {
 fn waiting_requests_are_answered_when_the_store_fails() {
     let mut bed = Bed::new();
     let id = bed.ask(read("k"), &token(&[(2, 1)]));
-    let error = "gone".to_owned();
-    bed.give(Input::PersistFailed { error });
+    bed.break_store();
     assert!(matches!(
         bed.answer(id).unwrap(),
         Err(RequestError::Store(_))
@@ -141,8 +140,7 @@ fn what_implies_the_rest_is_still_known_after_a_restart() {
     bed.restart();
     let shown = token_of(bed.request(read("k"), &Token::default()));
     assert_eq!(shown, token(&[(1, 1)]));
-    let state = bed.replica.history.encode();
-    let again = crate::replica::history::History::decode(state).unwrap();
+    let again = super::recoded(&bed.replica.history);
     let space = again.space(&namespace(0)).unwrap();
     assert_eq!(space.durable_heads.iter().count(), 1);
 }

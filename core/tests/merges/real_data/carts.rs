@@ -119,7 +119,7 @@ impl Shop {
     fn new() -> Self {
         // Fewer documents in memory than there are carts, and a replay after a restart that is seldom short.
         let room = Room {
-            loaded_documents_max: 200,
+            loaded_bytes_max: 4 << 20,
             ..Room::default()
         };
         Self {

@@ -1,0 +1,192 @@
+//! A change in the making: operations that are written together, and how they change what the tip knows.
+
+use std::num::NonZeroU64;
+
+use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType, SortedVec};
+use automerge::{Change, ExpandedChange};
+use bytes::Bytes;
+
+use super::ground::{Known, Trail};
+use super::{End, Id, PLACES_MAX, Tip};
+use crate::EditError;
+
+/// A write that makes more, in changes, in operations or in bytes of names and texts, is left to the document, which
+/// knows the limits.
+const CHANGES_MAX: usize = 64;
+const OPERATIONS_MAX: usize = 512;
+const WEIGHT_MAX: usize = 64 << 10;
+
+/// Why nothing came of it.
+pub(super) enum Halt {
+    /// It takes the document itself.
+    Unclear,
+    /// The document would refuse it likewise.
+    Refused(EditError),
+}
+
+pub(super) struct Draft<'t> {
+    pub(super) tip: &'t mut Tip,
+    /// Of the change that is being made.
+    operations: Vec<Op>,
+    /// Those that are complete. Nearly always a write is one.
+    changes: Vec<Bytes>,
+    time_s: i64,
+    /// What was known before, in the order of the changes.
+    before: Vec<([u8; 16], Option<Known>)>,
+    /// Where the history ended before.
+    end: Option<End>,
+    weight: usize,
+}
+
+impl<'t> Draft<'t> {
+    pub(super) fn new(tip: &'t mut Tip, time_s: i64) -> Self {
+        Self {
+            tip,
+            operations: Vec::new(),
+            changes: Vec::new(),
+            time_s,
+            before: Vec::new(),
+            end: None,
+            weight: 0,
+        }
+    }
+
+    pub(super) fn is_blank(&self) -> bool {
+        self.operations.is_empty() && self.changes.is_empty()
+    }
+
+    pub(super) fn known(&self, trail: &Trail) -> Option<Known> {
+        self.tip.known(trail.end())
+    }
+
+    pub(super) fn note(&mut self, trail: [u8; 16], known: Option<Known>) -> Result<(), Halt> {
+        let before = self.tip.note(trail, known);
+        self.before.push((trail, before));
+        match self.tip.places.len() {
+            0..=PLACES_MAX => Ok(()),
+            _ => Err(Halt::Unclear),
+        }
+    }
+
+    /// On an entry of a map.
+    pub(super) fn on_entry(
+        &mut self,
+        map: Id,
+        name: &str,
+        action: OpType,
+        replaced: Option<Id>,
+    ) -> Result<Id, Halt> {
+        self.weigh(name.len())?;
+        self.push(map, Key::Map(name.into()), action, replaced, false)
+    }
+
+    /// Inserts into a list.
+    pub(super) fn insert(&mut self, list: Id, after: Id, action: OpType) -> Result<Id, Halt> {
+        let after = match after {
+            Id::ROOT => ElementId::Head,
+            id => ElementId::Id(self.operation(id)?),
+        };
+        self.push(list, Key::Seq(after), action, None, true)
+    }
+
+    /// Counts bytes that the change will hold.
+    pub(super) fn weigh(&mut self, bytes: usize) -> Result<(), Halt> {
+        self.weight += bytes;
+        if self.weight > WEIGHT_MAX {
+            return Err(Halt::Unclear);
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        object: Id,
+        key: Key,
+        action: OpType,
+        replaced: Option<Id>,
+        insert: bool,
+    ) -> Result<Id, Halt> {
+        let obj = match object {
+            Id::ROOT => ObjectId::Root,
+            id => ObjectId::Id(self.operation(id)?),
+        };
+        let pred = match replaced {
+            Some(id) => SortedVec::from(vec![self.operation(id)?]),
+            None => SortedVec::new(),
+        };
+        let counter = self.tip.end.next_op + self.operations.len() as u64;
+        if self.operations.len() >= OPERATIONS_MAX || self.changes.len() >= CHANGES_MAX {
+            return Err(Halt::Unclear);
+        }
+        let counter = u32::try_from(counter).map_err(|_| Halt::Unclear)?;
+        self.operations.push(Op {
+            action,
+            obj,
+            key,
+            pred,
+            insert,
+        });
+        Ok(Id { counter, actor: 0 })
+    }
+
+    fn operation(&self, id: Id) -> Result<OpId, Halt> {
+        let actor = self.tip.actors.get(usize::from(id.actor));
+        actor
+            .map(|actor| OpId::new(u64::from(id.counter), actor))
+            .ok_or(Halt::Unclear)
+    }
+
+    /// Makes one change of the operations so far. `joined`: as automerge's own transactions do, which name the
+    /// writer's latest change beside the heads.
+    pub(super) fn commit(&mut self, joined: bool) -> Result<(), Halt> {
+        if self.operations.is_empty() {
+            return Ok(());
+        }
+        let start_op = NonZeroU64::new(self.tip.end.next_op).ok_or(Halt::Unclear)?;
+        let actor_id = self.tip.actors.first().cloned().ok_or(Halt::Unclear)?;
+        let end = &self.tip.end;
+        let mut deps = end.heads.clone();
+        deps.extend(end.own.as_deref().filter(|_| joined));
+        let operations = std::mem::take(&mut self.operations);
+        let count = operations.len() as u64;
+        let change = Change::from(ExpandedChange {
+            operations,
+            actor_id,
+            hash: None,
+            seq: end.seq,
+            start_op,
+            time: self.time_s,
+            message: None,
+            deps,
+            extra_bytes: Vec::new(),
+            author: None,
+        });
+        let next = End {
+            heads: vec![change.hash()],
+            own: None,
+            seq: end.seq + 1,
+            next_op: end.next_op + count,
+            present: true,
+        };
+        let before = std::mem::replace(&mut self.tip.end, next);
+        self.end.get_or_insert(before);
+        self.changes
+            .push(Bytes::copy_from_slice(change.raw_bytes()));
+        Ok(())
+    }
+
+    /// Ends the write.
+    pub(super) fn finish(self) -> Vec<Bytes> {
+        self.changes
+    }
+
+    /// Takes everything back.
+    pub(super) fn abandon(self) {
+        for (trail, known) in self.before.into_iter().rev() {
+            self.tip.note(trail, known);
+        }
+        if let Some(end) = self.end {
+            self.tip.end = end;
+        }
+    }
+}

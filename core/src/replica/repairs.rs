@@ -1,0 +1,358 @@
+//! Documents that can't be read from the disk, fetched again from other replicas.
+//!
+//! The store names a run of documents that it can't read. A peer that holds everything that was durable here when
+//! that was found is asked for its documents of that run, and says at which frontier they are. Once this replica has
+//! come to the same frontier itself, so that nobody sees a batch before its time, they take the place of what was
+//! lost. Changes that came here meanwhile were kept beside them.
+
+use std::collections::BTreeMap;
+
+use super::Replica;
+use crate::document::Document;
+use crate::effect::{LinkId, Notice, Now, Output};
+use crate::message::{Given, Message, Section};
+use crate::persist::{DocumentRange, Fetch, Fold, Repair, StoredDocument};
+use crate::{DocumentId, Frontier, Namespace, ReplicaId, limits};
+
+/// Most runs of documents that are remembered as damaged.
+const RANGES_MAX: usize = 1_024;
+/// Without an answer for this long, somebody else is asked.
+const PATIENCE_MS: u64 = 5_000;
+/// When nobody could be asked, or what came was of no use, it is tried again after this long.
+const RETRY_MS: u64 = 1_000;
+/// Questions of peers that are answered at once.
+const ANSWERS_MAX: usize = 16;
+/// How often a page is read again because documents were folded under it.
+const REREADS_MAX: u8 = 8;
+
+/// A run of documents that can't be read.
+struct Damage {
+    range: DocumentRange,
+    what: String,
+    /// What was durable here when it was found: whoever has all of it has all that was lost.
+    lost_by: BTreeMap<Namespace, Frontier>,
+    step: Step,
+}
+
+enum Step {
+    /// Somebody is asked at that time.
+    Wait { until_ms: u64 },
+    Asked {
+        number: u64,
+        peer: ReplicaId,
+        until_ms: u64,
+    },
+    /// The documents are here; this replica must have come so far before they may be shown.
+    Come {
+        peer: ReplicaId,
+        frontiers: Vec<Section>,
+        documents: Vec<(DocumentId, StoredDocument)>,
+    },
+    /// They are on their way to the store.
+    Folded { peer: ReplicaId, documents: usize },
+}
+
+/// A question of a peer's that the store is being asked.
+pub(super) struct Asking {
+    peer: ReplicaId,
+    link: LinkId,
+    number: u64,
+    range: DocumentRange,
+    /// Folds that had ended when the store was asked.
+    folds: u64,
+    rereads: u8,
+}
+
+#[derive(Default)]
+pub(super) struct Repairs {
+    damage: Vec<Damage>,
+    asked: u64,
+    last_peer: Option<ReplicaId>,
+    answering: usize,
+}
+
+impl Repairs {
+    /// What is damaged, for people.
+    pub(super) fn open(&self) -> Vec<String> {
+        let what = self.damage.iter().map(|damage| damage.what.clone());
+        what.collect()
+    }
+
+    pub(super) fn wake_at(&self) -> u64 {
+        let due = self.damage.iter().map(|damage| match damage.step {
+            Step::Wait { until_ms } | Step::Asked { until_ms, .. } => until_ms,
+            // Both end with something that comes in.
+            Step::Come { .. } | Step::Folded { .. } => u64::MAX,
+        });
+        due.min().unwrap_or(u64::MAX)
+    }
+}
+
+/// The namespaces that a range may have documents of.
+fn spans(range: &DocumentRange, namespace: &Namespace) -> bool {
+    let from = range.from.as_ref().map(|id| &id.namespace);
+    let before = range.before.as_ref().map(|id| &id.namespace);
+    from.is_none_or(|from| namespace >= from) && before.is_none_or(|before| namespace <= before)
+}
+
+impl Replica {
+    fn durable_in(&self, range: &DocumentRange) -> BTreeMap<Namespace, Frontier> {
+        let spaces = self.history.spaces();
+        spaces
+            .filter(|(namespace, _)| spans(range, namespace))
+            .map(|(namespace, space)| (namespace.clone(), space.durable.clone()))
+            .collect()
+    }
+
+    pub(super) fn documents_damaged(&mut self, now: Now, range: DocumentRange, what: String) {
+        let mut damage = self.repairs.damage.iter();
+        if damage.any(|damage| damage.range == range) || self.repairs.damage.len() >= RANGES_MAX {
+            return;
+        }
+        self.repairs.damage.push(Damage {
+            lost_by: self.durable_in(&range),
+            range: range.clone(),
+            what: what.clone(),
+            step: Step::Wait {
+                until_ms: now.mono_ms,
+            },
+        });
+        let notice = Notice::DocumentsDamaged { range, what };
+        self.outputs.push_back(Output::Notice(notice));
+        self.tick_repairs(now);
+    }
+
+    pub(super) fn tick_repairs(&mut self, now: Now) {
+        if self.failed.is_some() {
+            return;
+        }
+        for index in 0..self.repairs.damage.len() {
+            let due = match self.repairs.damage[index].step {
+                Step::Wait { until_ms } | Step::Asked { until_ms, .. } => until_ms <= now.mono_ms,
+                Step::Come { .. } | Step::Folded { .. } => false,
+            };
+            if due {
+                self.ask_for_documents(now, index);
+            }
+        }
+    }
+
+    /// Asks the next peer that has all that was lost.
+    fn ask_for_documents(&mut self, now: Now, index: usize) {
+        let damage = &self.repairs.damage[index];
+        let has_all = |peer: &ReplicaId| {
+            let held = |namespace, origin| self.peers.by_id[peer].holds(namespace, origin);
+            damage.lost_by.iter().all(|(namespace, frontier)| {
+                let mut positions = frontier.iter();
+                positions.all(|(origin, seq)| held(namespace, origin) >= *seq)
+            })
+        };
+        let fit: Vec<_> = self
+            .peers
+            .linked()
+            .into_iter()
+            .filter(|peer| self.peers.is_stated(peer) && has_all(peer))
+            .collect();
+        let after = self.repairs.last_peer;
+        let next = fit.iter().find(|peer| Some(**peer) > after).or(fit.first());
+        let link = next
+            .copied()
+            .and_then(|peer| Some((peer, self.peers.session(peer)?.link)));
+        let Some((peer, link)) = link else {
+            let until_ms = now.mono_ms + RETRY_MS;
+            self.repairs.damage[index].step = Step::Wait { until_ms };
+            return;
+        };
+        self.repairs.asked += 1;
+        let number = self.repairs.asked;
+        self.repairs.last_peer = Some(peer);
+        let damage = &mut self.repairs.damage[index];
+        damage.step = Step::Asked {
+            number,
+            peer,
+            until_ms: now.mono_ms + PATIENCE_MS,
+        };
+        let range = damage.range.clone();
+        self.say(peer, link, &Message::Ask { number, range });
+    }
+
+    /// A peer asks for documents.
+    pub(super) fn asked_for_documents(
+        &mut self,
+        peer: ReplicaId,
+        link: LinkId,
+        number: u64,
+        range: DocumentRange,
+    ) {
+        // Whoever is not answered asks again.
+        if self.repairs.answering >= ANSWERS_MAX {
+            return;
+        }
+        self.repairs.answering += 1;
+        self.read_range(Asking {
+            peer,
+            link,
+            number,
+            range,
+            folds: 0,
+            rereads: 0,
+        });
+    }
+
+    fn read_range(&mut self, mut asking: Asking) {
+        asking.folds = self.folding.ended;
+        let fetch = Fetch::Range {
+            range: asking.range.clone(),
+            bytes_max: limits::REPAIR_BYTES_MAX,
+        };
+        self.fetch(fetch, super::Awaited::Range(asking));
+    }
+
+    pub(super) fn range_fetched(
+        &mut self,
+        mut asking: Asking,
+        stored: Option<(Vec<(DocumentId, StoredDocument)>, bool)>,
+    ) {
+        // What was folded since may be missing in the answer, and is not in memory any more.
+        let stale = asking.folds != self.folding.ended;
+        if stale && asking.rereads < REREADS_MAX {
+            asking.rereads += 1;
+            return self.read_range(asking);
+        }
+        self.repairs.answering = self.repairs.answering.saturating_sub(1);
+        let whole = stored.filter(|(_, more)| !more && !stale);
+        let documents = whole.map(|(documents, _)| self.with_unfolded(&asking.range, documents));
+        let bytes = |documents: &Vec<(DocumentId, StoredDocument)>| -> usize {
+            documents.iter().map(|(_, stored)| stored.bytes()).sum()
+        };
+        let documents = documents.filter(|found| bytes(found) <= limits::REPAIR_BYTES_MAX);
+        let frontiers = self.durable_in(&asking.range).into_iter();
+        let frontiers = frontiers.map(|(namespace, frontier)| {
+            let positions = frontier.iter().map(|(origin, seq)| (*origin, *seq));
+            (namespace, positions.collect())
+        });
+        let given = Given {
+            number: asking.number,
+            frontiers: frontiers.collect(),
+            documents,
+        };
+        self.say(asking.peer, asking.link, &Message::Given(given));
+    }
+
+    /// Lays what is durable and not in the store's documents yet over them.
+    fn with_unfolded(
+        &mut self,
+        range: &DocumentRange,
+        stored: Vec<(DocumentId, StoredDocument)>,
+    ) -> Vec<(DocumentId, StoredDocument)> {
+        let mut documents: BTreeMap<_, _> = stored.into_iter().collect();
+        let durable = self.history.durable_end;
+        for (id, changes) in self.shelf.unfolded_in(range, durable) {
+            let document = documents.entry(id).or_default();
+            document.changes.extend(changes);
+            document.present = None;
+        }
+        documents.into_iter().collect()
+    }
+
+    /// A peer has answered.
+    pub(super) fn documents_given(&mut self, now: Now, from: ReplicaId, given: Given) {
+        let asked = self.repairs.damage.iter_mut().find(|damage| {
+            matches!(damage.step, Step::Asked { number, peer, .. } if number == given.number && peer == from)
+        });
+        let Some(damage) = asked else { return };
+        let held = |namespace: &Namespace, origin: &crate::Origin| {
+            let mut sections = given.frontiers.iter();
+            let section = sections.find(|(named, _)| named == namespace);
+            let mut positions = section.into_iter().flat_map(|(_, positions)| positions);
+            positions
+                .find(|(named, _)| named == origin)
+                .map_or(crate::Seq(0), |(_, seq)| *seq)
+        };
+        let has_all = damage.lost_by.iter().all(|(namespace, frontier)| {
+            let mut positions = frontier.iter();
+            positions.all(|(origin, seq)| held(namespace, origin) >= *seq)
+        });
+        let origin = &self.origin;
+        let range = &damage.range;
+        let usable = given.documents.filter(|documents| {
+            let rising = documents.is_sorted_by(|(a, _), (b, _)| a < b);
+            let all = documents.iter().all(|(id, stored)| {
+                range.contains(id) && Document::of_stored(origin, Some(stored)).is_ok()
+            });
+            has_all && rising && all
+        });
+        damage.step = match usable {
+            Some(documents) => Step::Come {
+                peer: from,
+                frontiers: given.frontiers,
+                documents,
+            },
+            None => Step::Wait {
+                until_ms: now.mono_ms + RETRY_MS,
+            },
+        };
+        self.tick_folding(now);
+    }
+
+    /// Documents that have come, and whose time has.
+    pub(super) fn repair_in(&mut self, fold: &mut Fold) -> bool {
+        let history = &self.history;
+        let is_due = |damage: &&mut Damage| match &damage.step {
+            Step::Come { frontiers, .. } => frontiers.iter().all(|(namespace, positions)| {
+                let mut positions = positions.iter();
+                positions.all(|(origin, seq)| history.durable(namespace, origin) >= *seq)
+            }),
+            Step::Wait { .. } | Step::Asked { .. } | Step::Folded { .. } => false,
+        };
+        let Some(damage) = self.repairs.damage.iter_mut().find(is_due) else {
+            return false;
+        };
+        let Step::Come {
+            peer, documents, ..
+        } = std::mem::replace(&mut damage.step, Step::Wait { until_ms: 0 })
+        else {
+            return false;
+        };
+        damage.step = Step::Folded {
+            peer,
+            documents: documents.len(),
+        };
+        fold.repair = Some(Repair {
+            range: damage.range.clone(),
+            documents,
+        });
+        true
+    }
+
+    /// Whether documents have come that wait for their time.
+    pub(super) fn has_repairs(&self) -> bool {
+        let mut damage = self.repairs.damage.iter();
+        damage.any(|damage| matches!(damage.step, Step::Come { .. }))
+    }
+
+    /// The fold that carried them has ended.
+    pub(super) fn repaired(&mut self, now: Now, done: bool) {
+        let mut open = Vec::new();
+        for mut damage in std::mem::take(&mut self.repairs.damage) {
+            let Step::Folded { peer, documents } = damage.step else {
+                open.push(damage);
+                continue;
+            };
+            if done {
+                let notice = Notice::DocumentsRepaired {
+                    range: damage.range,
+                    peer,
+                    documents,
+                };
+                self.outputs.push_back(Output::Notice(notice));
+                self.counters.documents_repaired += documents as u64;
+            } else {
+                let until_ms = now.mono_ms + RETRY_MS;
+                damage.step = Step::Wait { until_ms };
+                open.push(damage);
+            }
+        }
+        self.repairs.damage = open;
+    }
+}

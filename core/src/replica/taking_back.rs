@@ -1,0 +1,113 @@
+//! A disk without room: what could not be written is taken back, and everything else goes on.
+//!
+//! Nothing that was not durable has left the replica, so forgetting it is enough: positions, changes, receipts.
+//! Callers are told that nothing was written; peers send their batches again.
+
+use super::Replica;
+use super::asking::Shows;
+use crate::effect::{Notice, Now, Output, RequestError};
+use crate::persist::{Commit, StoreError, Ticket};
+
+/// After a write that found no room, none is tried for this long.
+const PAUSE_MS: u64 = 500;
+
+/// The disk was full when it was last asked.
+pub(super) struct Full {
+    pub(super) why: String,
+    until_ms: u64,
+}
+
+impl Replica {
+    pub(super) fn persist_failed(
+        &mut self,
+        now: Now,
+        from: Ticket,
+        through: Ticket,
+        error: StoreError,
+    ) {
+        let why = match error {
+            StoreError::Full(why) => why,
+            other => return self.stop(now, &other.to_string()),
+        };
+        let concerned = |ticket: Ticket| ticket >= from && ticket <= through;
+        if self
+            .unsettled
+            .iter()
+            .any(|unsettled| concerned(unsettled.ticket))
+        {
+            self.take_back(from, &why);
+        }
+        if self.full.is_none() {
+            let notice = Notice::DiskFull { why: why.clone() };
+            self.outputs.push_back(Output::Notice(notice));
+        }
+        let until_ms = now.mono_ms + PAUSE_MS;
+        self.full = Some(Full { why, until_ms });
+    }
+
+    /// Everything from a ticket on: what came after it builds on it.
+    fn take_back(&mut self, from: Ticket, why: &str) {
+        let mut first = None;
+        let mut incarnation = None;
+        while let Some(gone) = self.unsettled.pop_back_if(|last| last.ticket >= from) {
+            self.unsettled_bytes -= gone.bytes;
+            let Some((lsn, batch)) = gone.batch else {
+                incarnation = Some(self.origin.incarnation);
+                continue;
+            };
+            first = Some(lsn);
+            self.receipts.take_back(&batch, lsn);
+            for write in &batch.writes {
+                let id = Self::address(&batch.namespace, &write.key);
+                self.shelf.take_back(&id, lsn, self.durable);
+            }
+        }
+        if first.is_some() {
+            self.history.take_back();
+            self.peers.behind = true;
+        }
+        if incarnation.is_some() {
+            let ticket = Ticket(self.issued.0 + 1);
+            let commit = Commit {
+                incarnation,
+                ..Commit::new(ticket)
+            };
+            self.persist(commit, None);
+        }
+        let held = self.held_replies.split_off(&from);
+        for owed in held.into_values().flatten() {
+            // A reading that showed what is gone can be asked for again.
+            let error = match owed.shows {
+                Shows::Own(_) => RequestError::Full {
+                    why: why.to_owned(),
+                },
+                Shows::Durable => RequestError::Busy,
+            };
+            self.refuse_owed(owed, error);
+        }
+    }
+
+    /// Why no write is taken now, if none is.
+    pub(super) fn refuses_writes(&self, now: Now) -> Option<RequestError> {
+        if let Some(full) = &self.full
+            && now.mono_ms < full.until_ms
+        {
+            let why = full.why.clone();
+            return Some(RequestError::Full { why });
+        }
+        let why = self.folding.failing.as_ref()?;
+        let max = self.config.room.unfolded_bytes_max;
+        (self.unfolded_bytes() >= max).then(|| RequestError::Full { why: why.clone() })
+    }
+
+    /// Something has become durable.
+    pub(super) fn has_room(&mut self, now: Now) {
+        if self
+            .full
+            .take_if(|full| now.mono_ms >= full.until_ms)
+            .is_some()
+        {
+            self.outputs.push_back(Output::Notice(Notice::DiskHasRoom));
+        }
+    }
+}
