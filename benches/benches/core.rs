@@ -23,6 +23,7 @@ impl Bed {
             continuity: Continuity::New,
             checkpoint: None,
             log_end: None,
+            log_first: None,
         };
         let config = Config::new(ReplicaId([1; 16]), "bench", "bench", Incarnation(2));
         let Ok((replica, _)) = Replica::recover(config, recovery) else {

@@ -92,7 +92,7 @@ impl Cluster {
         let mut feeds = cluster.feeds();
         // Once a write has come through everywhere, links are up and caches warm.
         cluster.nodes[0]
-            .apply(carts::NAMESPACE, "warm", [carts::one_more(0)?])
+            .apply(carts::NAMESPACE, "warm", [carts::one_more(0, 0)?])
             .await?;
         for feed in &mut feeds {
             while feed.next().await?.documents[0].key.as_str() != "warm" {}
@@ -137,8 +137,9 @@ impl Cluster {
         let mut writes = tokio::task::JoinSet::new();
         for n in 0..total {
             clock.tick().await;
-            let (node, key) = (self.nodes[0].clone(), carts::key(usize::try_from(n % 100)?));
-            let edit = carts::one_more(usize::try_from(n)? % carts::ITEMS)?;
+            let cart = usize::try_from(n % 100)?;
+            let (node, key) = (self.nodes[0].clone(), carts::key(cart));
+            let edit = carts::one_more(cart, usize::try_from(n)? % carts::ITEMS)?;
             begun.push(Instant::now());
             writes.spawn(async move { node.apply(carts::NAMESPACE, &key, [edit]).await });
         }

@@ -98,7 +98,8 @@ impl Batch {
 pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -> Bytes {
     let mut origins = Table::default();
     let mut namespaces = Table::default();
-    let mut body = Writer::default();
+    let bytes = batches.clone().into_iter().map(Batch::bytes).sum();
+    let mut body = Writer::with_capacity(bytes);
     let mut count = 0_usize;
     for batch in batches {
         count += 1;
@@ -128,7 +129,7 @@ pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -
             }
         }
     }
-    let mut head = Writer::default();
+    let mut head = Writer::with_capacity(64 + origins.items.len() * 24);
     head.u8(FORMAT);
     head.count(origins.items.len());
     origins.items.iter().for_each(|origin| head.origin(origin));
@@ -138,10 +139,8 @@ pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -
         .iter()
         .for_each(|namespace| head.bytes(namespace.as_str().as_bytes()));
     head.count(count);
-    let mut packet = Vec::with_capacity(head.len() + body.len());
-    packet.extend_from_slice(&head.finish());
-    packet.extend_from_slice(&body.finish());
-    packet.into()
+    head.append(&body);
+    head.finish()
 }
 
 /// Decodes a packet.
@@ -243,8 +242,12 @@ fn pick<'a, T>(
     item.ok_or(DecodeError::Unknown { what, value })
 }
 
+/// So many are looked through one by one: most packets name one origin and one namespace.
+const LOOKED_THROUGH: usize = 8;
+
 struct Table<T> {
     items: Vec<T>,
+    /// Of all items, once there are more than are looked through.
     indices: BTreeMap<T, usize>,
 }
 
@@ -259,12 +262,23 @@ impl<T> Default for Table<T> {
 
 impl<T: Ord + Clone> Table<T> {
     fn index(&mut self, item: &T) -> usize {
-        if let Some(index) = self.indices.get(item) {
-            return *index;
+        let known = if self.items.len() <= LOOKED_THROUGH {
+            self.items.iter().position(|known| known == item)
+        } else {
+            self.indices.get(item).copied()
+        };
+        if let Some(index) = known {
+            return index;
         }
         let index = self.items.len();
         self.items.push(item.clone());
-        self.indices.insert(item.clone(), index);
+        match index {
+            ..LOOKED_THROUGH => {}
+            LOOKED_THROUGH => self.indices.extend(self.items.iter().cloned().zip(0..)),
+            _ => {
+                self.indices.insert(item.clone(), index);
+            }
+        }
         index
     }
 }

@@ -56,6 +56,14 @@ pub enum DecodeError {
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
@@ -86,10 +94,6 @@ impl Writer {
         self.0.extend_from_slice(&origin.replica.0);
         self.0
             .extend_from_slice(&origin.incarnation.0.to_be_bytes());
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     pub(crate) fn finish(self) -> Bytes {

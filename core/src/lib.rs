@@ -22,6 +22,7 @@ pub mod limits;
 #[cfg(feature = "measure")]
 pub mod measure;
 mod message;
+mod notice;
 mod path;
 pub mod persist;
 mod replica;

@@ -26,6 +26,11 @@ pub struct Config {
     /// Whether writes are made without the document where what is known of it is enough. Default true; off only to
     /// measure what it is worth.
     pub tips: bool,
+    /// Changes go from the log to their documents once they are this old, or once nothing was written for
+    /// [`fold_idle`](Self::fold_idle). Default 10 s; another only to measure what it costs.
+    pub fold_after: Duration,
+    /// See [`fold_after`](Self::fold_after). Default 1 s.
+    pub fold_idle: Duration,
     /// Writes with an idempotency key that are remembered. Default 100,000.
     pub receipts_max: u64,
     /// How long they are remembered. Default 24 hours.
@@ -47,6 +52,8 @@ impl Config {
             log_kept_bytes: limits::LOG_BYTES_KEPT,
             log_max_bytes: limits::LOG_BYTES_MAX,
             tips: true,
+            fold_after: Duration::from_millis(limits::FOLD_AFTER_MS),
+            fold_idle: Duration::from_millis(limits::FOLD_IDLE_MS),
             receipts_max: limits::RECEIPTS_MAX,
             receipts_kept: Duration::from_millis(limits::RECEIPTS_KEPT_MS),
             session_wait_max: Duration::from_millis(limits::SESSION_WAIT_MS_MAX),

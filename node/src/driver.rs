@@ -316,6 +316,7 @@ impl Driver {
             Command::Status { answer } => {
                 let _ = answer.send(report(
                     self.replica.status(self.now()),
+                    self.folder.upkeep(),
                     self.wires.net.get(),
                 ));
             }
@@ -431,7 +432,7 @@ fn log(notice: &Notice) {
         Notice::DocumentsRepaired {
             peer, documents, ..
         } => {
-            tracing::warn!(%peer, documents, "documents that could not be read have come from a peer")
+            tracing::warn!(%peer, documents, "documents that could not be read have come from a peer");
         }
         Notice::LogTooShort {
             peer,

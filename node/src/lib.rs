@@ -66,8 +66,10 @@
 //! * [`typed`]: documents as your own types, whose fields say how they merge; [`Node::edit`], [`Node::read`].
 //! * [`Visitor`]: a client's session, which sees at any node what it has seen at another.
 //! * [`Changes`]: the feed of what became visible here.
+//! * [`backup`]: backups of a running node, and data directories made from them.
 //! * [`relay`]: a wide-area network between nodes on one machine, for demos and benchmarks.
 
+pub mod backup;
 mod changes;
 mod config;
 mod documents;
@@ -92,5 +94,5 @@ pub use changes::Changes;
 pub use config::{Config, Gossip, Scan, Timing};
 pub use error::{Error, OpenError};
 pub use node::Node;
-pub use report::{LinkReport, Report, SeedReport};
+pub use report::{LinkReport, Report, SeedReport, StoreReport};
 pub use visitor::Visitor;

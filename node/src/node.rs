@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible};
 use anabranch_net::Net;
+use anabranch_store::Engine;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::backup::Source;
 use crate::driver::{self, Command, Driver, Uplink, Wires};
 use crate::report::Report;
 use crate::start::{Started, start};
@@ -22,6 +24,7 @@ struct Shared {
     changes: broadcast::WeakSender<Arc<Visible>>,
     visible: watch::Receiver<Lsn>,
     gossip: Option<SocketAddr>,
+    source: Source,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -38,7 +41,8 @@ impl Node {
         let opening = tokio::task::spawn_blocking(move || start(&config));
         let Started {
             replica,
-            engine,
+            store,
+            source,
             identity,
         } = opening
             .await
@@ -68,6 +72,7 @@ impl Node {
             visible: now_visible,
             net,
         };
+        let engine: Arc<dyn Engine> = store;
         let thread = Driver::spawn(replica, &engine, wires).map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
         Ok(Self(Arc::new(Shared {
@@ -75,6 +80,7 @@ impl Node {
             changes: feed,
             visible,
             gossip,
+            source,
             thread,
         })))
     }
@@ -177,6 +183,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn source(&self) -> &Source {
+        &self.0.source
+    }
+
     /// Where it listens for others, if it does.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {
@@ -197,7 +207,15 @@ impl Node {
             .take()
             .ok_or(Error::Closed)?;
         let _ = self.0.commands.send(Command::Shutdown).await;
-        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        let backups = self.0.source.close();
+        let end = move || {
+            // What they have to say of a panic, they have said.
+            let _ = thread.join();
+            for backup in backups {
+                let _ = backup.join();
+            }
+        };
+        let _ = tokio::task::spawn_blocking(end).await;
         Ok(())
     }
 }

@@ -1,8 +1,13 @@
 //! What a node is doing, for people and metrics.
 
+use std::time::SystemTime;
+
 use anabranch_core::{ReplicaId, Status};
 use anabranch_net::{Net, SeedState};
+use anabranch_store::Upkeep;
 use serde::Serialize;
+
+use crate::driver::milliseconds;
 
 /// A node as it is now.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -11,12 +16,43 @@ pub struct Report {
     /// The replica.
     #[serde(flatten)]
     pub replica: Status,
+    /// What its store has done of its own accord.
+    pub store: StoreReport,
     /// Where it listens for others, if it does.
     pub gossip: Option<std::net::SocketAddr>,
     /// Links that are up.
     pub links: Vec<LinkReport>,
     /// Configured seeds.
     pub seeds: Vec<SeedReport>,
+}
+
+/// How a store looks after what lies there, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct StoreReport {
+    /// Bytes read to see whether they are still what was written.
+    pub scrubbed_bytes: u64,
+    /// How often everything was read.
+    pub scrub_passes: u64,
+    /// When that was last done, in milliseconds since 1970.
+    pub scrubbed_at_ms: Option<u64>,
+    /// Documents compacted in the background.
+    pub compacted: u64,
+    /// How often something was met that can't be read.
+    pub damage_met: u64,
+}
+
+impl From<Upkeep> for StoreReport {
+    fn from(upkeep: Upkeep) -> Self {
+        let since_1970 = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        Self {
+            scrubbed_bytes: upkeep.scrubbed_bytes,
+            scrub_passes: upkeep.passes,
+            scrubbed_at_ms: upkeep.last_pass.and_then(since_1970).map(milliseconds),
+            compacted: upkeep.compacted,
+            damage_met: upkeep.damage,
+        }
+    }
 }
 
 /// A link that is up.
@@ -51,7 +87,7 @@ pub struct SeedReport {
     pub last_error: Option<String>,
 }
 
-pub(crate) fn report(replica: Status, net: Option<&Net>) -> Report {
+pub(crate) fn report(replica: Status, upkeep: Upkeep, net: Option<&Net>) -> Report {
     let links = net
         .map(Net::links)
         .unwrap_or_default()
@@ -81,6 +117,7 @@ pub(crate) fn report(replica: Status, net: Option<&Net>) -> Report {
         });
     Report {
         replica,
+        store: upkeep.into(),
         gossip: net.map(Net::local_addr),
         links: links.collect(),
         seeds: seeds.collect(),

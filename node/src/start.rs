@@ -8,15 +8,17 @@ use std::time::SystemTime;
 use anabranch_core::persist::{Continuity, Fetch, Fetched, LogRecord};
 use anabranch_core::{Incarnation, Input, Now, Output, Replica, ReplicaId, Room, compact, limits};
 use anabranch_net::Identity;
-use anabranch_store::{Engine, Store};
+use anabranch_store::Store;
 
+use crate::backup::Source;
 use crate::driver::milliseconds;
 use crate::{Config, OpenError};
 
 /// What a driver begins with.
 pub(crate) struct Started {
     pub(crate) replica: Replica,
-    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) source: Source,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -54,6 +56,14 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
             "the machine restarted, or the data was copied or restored: writing under a new incarnation"
         ),
     }
+    let store = Arc::new(store);
+    let source = Source::new(
+        &store,
+        config.name.clone(),
+        replica.0,
+        identity.is_none(),
+        config.log_max_bytes,
+    );
     let spare = Incarnation(rand::random());
     let room = room(config);
     let mut config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
@@ -71,7 +81,8 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     replica.begin(log_end);
     Ok(Started {
         replica,
-        engine: Arc::new(store),
+        store,
+        source,
         identity,
     })
 }
@@ -79,6 +90,8 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
 fn room(config: &Config) -> Room {
     Room {
         tips: config.tips,
+        fold_after_ms: milliseconds(config.fold_after),
+        fold_idle_ms: milliseconds(config.fold_idle),
         receipts_max: config.receipts_max,
         receipts_kept_ms: milliseconds(config.receipts_kept),
         session_wait_ms_max: milliseconds(config.session_wait_max),

@@ -30,6 +30,8 @@ pub(crate) const EVENT_FEEDS_MAX: usize = 256;
 pub(crate) const EVENT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What an event feed tells its reader to wait before it connects again.
 pub(crate) const EVENT_RETRY: Duration = Duration::from_secs(1);
+/// Most backups that are given out at a time.
+pub(crate) const BACKUPS_MAX: usize = 2;
 /// What a busy node asks its callers to wait.
 pub(crate) const RETRY_AFTER_S: u32 = 1;
 /// How long requests may still run once the node was told to stop.

@@ -1,6 +1,5 @@
 //! Faults, one after another.
 
-use crate::disk::Fault;
 use crate::machine::Image;
 use crate::process::End;
 use crate::schedule::Event;
@@ -21,7 +20,7 @@ impl World {
             8..14 => self.crash(site, End::Kill),
             14..28 => {
                 let calls = self.random.tail(0, 500);
-                self.machines[site].disk.light_fuse(calls);
+                self.machines[site].medium.light_fuse(calls);
                 self.note(
                     Some(site),
                     Topic::Fault,
@@ -29,19 +28,23 @@ impl World {
                 );
             }
             28..34 => {
-                let fault = *self.random.pick(&[Fault::Sync, Fault::Write]);
-                self.machines[site].disk.inject(fault);
+                let calls = self.random.tail(0, 500);
+                self.machines[site].medium.inject(calls);
                 self.note(
                     Some(site),
                     Topic::Fault,
-                    format_args!("next {fault:?} fails"),
+                    format_args!("one of its calls fails, in {calls} calls"),
                 );
             }
+            34..50 if self.plan.victim.is_some() => self.flip(),
             34..43 => self.take_image(site),
+            43..50 if self.plan.releases => self.crash(site, End::Kill),
             43..50 => self.swap(site),
             50..70 => self.cut_somewhere(),
             70..88 => self.part(),
-            88..93 => {
+            88..92 => self.run_out_of_room(site),
+            92..95 if self.plan.releases => self.worsen_links(),
+            92..93 => {
                 let pair = self.random.index(self.pairs.len());
                 self.pairs[pair].quality = crate::plan::quality(&mut self.random);
             }
@@ -79,7 +82,7 @@ impl World {
             return;
         }
         let image = Image {
-            content: machine.disk.image(),
+            content: machine.medium.image(),
             holdings: machine.holdings(),
         };
         machine.image = Some(image);
@@ -98,6 +101,82 @@ impl World {
             self.tally.disks_restored += 1;
         } else {
             self.tally.disks_lost += 1;
+        }
+    }
+
+    /// For a while there is next to no room.
+    fn run_out_of_room(&mut self, site: usize) {
+        let more = self.random.tail(0, 200_000);
+        let medium = &mut self.machines[site].medium;
+        medium.limit(Some(more));
+        if self.random.coin() {
+            // As where room is needed to write over what is there, too.
+            let bytes = self.random.tail(0, 20_000);
+            medium.refuse_after(bytes);
+        }
+        self.tally.disks_full += 1;
+        self.note(
+            Some(site),
+            Topic::Fault,
+            format_args!("room for {more} bytes is left"),
+        );
+        let lasts = self.random.between(100_000, 3_000_000);
+        self.schedule.after(lasts, Event::Room(site));
+    }
+
+    pub(crate) fn make_room(&mut self, site: usize) {
+        self.machines[site].medium.limit(None);
+        self.note(
+            Some(site),
+            Topic::Fault,
+            format_args!("there is room again"),
+        );
+    }
+
+    /// A bit of the victim's is not what was written any more. What it loses with it, others must hold.
+    fn flip(&mut self) {
+        let Some(site) = self.plan.victim else { return };
+        let prefix = if self.random.chance(300) && self.is_copied(site) {
+            "log-"
+        } else {
+            "documents"
+        };
+        // Most of a file is of no more use to anybody, so one alone would seldom be noticed.
+        for _ in 0..self.random.tail(1, 60) {
+            let Some((name, at)) = self.machines[site].medium.flip(prefix) else {
+                return;
+            };
+            self.tally.bits_flipped += 1;
+            self.note(
+                Some(site),
+                Topic::Fault,
+                format_args!("a bit flips in {name}, byte {at}"),
+            );
+        }
+    }
+
+    /// Whether all that is durable there is in its documents and held by all the others.
+    fn is_copied(&self, site: usize) -> bool {
+        let machine = &self.machines[site];
+        let Some(process) = &machine.process else {
+            return false;
+        };
+        let status = process.replica.status(machine.now(self.schedule.now_us));
+        let at_rest = status.unfolded_bytes == 0 && status.unpersisted_bytes == 0;
+        at_rest
+            && machine.holdings().iter().all(|(namespace, frontier)| {
+                self.machines.iter().all(|other| {
+                    let theirs = other.holdings();
+                    theirs
+                        .get(namespace)
+                        .is_some_and(|held| held.covers(frontier))
+                })
+            })
+    }
+
+    fn worsen_links(&mut self) {
+        for pair in 0..self.pairs.len() {
+            self.pairs[pair].quality = crate::plan::quality(&mut self.random);
         }
     }
 

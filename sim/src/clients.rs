@@ -453,6 +453,13 @@ impl World {
         if self.machines[site].process.is_none() || waits {
             return;
         }
+        if self.plan.releases && self.machines[site].subscriber.at == Lsn(0) {
+            // The log may not reach back that far.
+            self.resubscribe(site);
+            if self.machines[site].subscriber.at == Lsn(0) {
+                return;
+            }
+        }
         let after = self.machines[site].subscriber.at;
         let request = Request::Changes { after };
         let id = self.ask(site, None, Asked::Changes { after }, &request);
@@ -465,6 +472,14 @@ impl World {
                 session,
             },
         );
+    }
+
+    /// The subscriber reads the documents, and follows from there.
+    pub(crate) fn resubscribe(&mut self, site: usize) {
+        let machine = &mut self.machines[site];
+        if let Some(process) = machine.process.as_ref().filter(|p| p.live.at > Lsn(0)) {
+            machine.subscriber = process.live.clone();
+        }
     }
 
     pub(crate) fn free_client(&mut self, id: RequestId, pending: &Pending) {

@@ -1,9 +1,8 @@
-//! Driving a replica as a real driver would: inputs in, all outputs out, commits in groups, fetches when they come.
+//! Driving a replica as a real driver would: inputs in, all outputs out, fetches when they come.
 
-use anabranch_core::persist::{Commit, Fetch, Fetched, Ticket};
-use anabranch_core::{Batch, DocumentId, FetchId, Input, Notice, Output, Visible};
+use anabranch_core::persist::{Fetch, Fetched, StoreError};
+use anabranch_core::{FetchId, Input, Notice, Output, Visible};
 
-use crate::marks::{highest, is_signed};
 use crate::process::End;
 use crate::schedule::{Event, Life};
 use crate::trace::Topic;
@@ -25,6 +24,8 @@ impl World {
             Input::Persisted { .. }
                 | Input::PersistFailed { .. }
                 | Input::Fetched { .. }
+                | Input::Folded { .. }
+                | Input::Damaged { .. }
                 | Input::Tick
         );
         if !answers && (process.replica.is_saturated() || !process.held.is_empty()) {
@@ -85,16 +86,9 @@ impl World {
         match output {
             Output::Persist(commit) => {
                 self.observe(site, &commit);
-                let Some(process) = &mut self.machines[site].process else {
-                    return;
-                };
-                process.queue.push_back(commit);
-                if !process.committing && !process.closed {
-                    process.committing = true;
-                    let after = self.random.tail(0, 10_000);
-                    self.schedule.after(after, Event::Commit(life));
-                }
+                self.submit(life, commit);
             }
+            Output::Fold(fold) => self.fold_later(life, fold),
             Output::Fetch { id, fetch } => self.fetch(life, id, fetch),
             Output::Send { link, frame } => self.send(site, link, frame),
             Output::Disconnect { link, reason } => self.disconnect(site, link, &reason),
@@ -133,7 +127,7 @@ impl World {
                 Topic::Fault,
                 format_args!("fetch {} fails", id.0),
             );
-            Err("simulated: the read failed".to_owned())
+            Err(StoreError::Failed("simulated: the read failed".to_owned()))
         } else {
             let Some(result) = self.read_store(life.site, fetch) else {
                 return;
@@ -154,10 +148,10 @@ impl World {
         &mut self,
         site: usize,
         fetch: &Fetch,
-    ) -> Option<Result<Fetched, String>> {
+    ) -> Option<Result<Fetched, StoreError>> {
         let machine = &self.machines[site];
         let result = machine.process.as_ref()?.store.fetch(fetch);
-        if machine.disk.is_off() {
+        if machine.medium.is_off() {
             self.died(site);
             return None;
         }
@@ -166,121 +160,31 @@ impl World {
             .as_ref()
             .is_some_and(|process| process.closed);
         if let Err(error) = &result
-            && !machine.disk.has_faulted()
+            && !machine.medium.has_faulted()
+            && !machine.medium.was_flipped()
             && !closed
         {
             self.fail("a whole store answers", format!("{fetch:?}: {error}"));
         }
-        Some(result.map_err(|error| error.to_string()))
+        Some(result)
     }
 
     pub(crate) fn fetch_answer(
         &mut self,
         life: Life,
         id: FetchId,
-        result: Result<Fetched, String>,
+        result: Result<Fetched, StoreError>,
     ) {
         if self.is_alive(life) {
             if let Some(process) = &mut self.machines[life.site].process {
                 process.fetching.remove(&id);
             }
-            let outcome = if result.is_ok() { "answered" } else { "failed" };
             self.note(
                 Some(life.site),
                 Topic::Store,
-                format_args!("fetch {} {outcome}", id.0),
+                format_args!("fetch {} {}", id.0, Shown(&result)),
             );
             self.feed(life.site, Input::Fetched { id, result });
-        }
-    }
-
-    /// The committer takes some of what waits, as one group.
-    pub(crate) fn commit(&mut self, life: Life) {
-        if !self.is_alive(life) {
-            return;
-        }
-        let site = life.site;
-        let Some(process) = &mut self.machines[site].process else {
-            return;
-        };
-        let most = process.queue.len();
-        if most == 0 {
-            process.committing = false;
-            return;
-        }
-        let count = 1 + self.random.index(most);
-        let group: Vec<_> = process.queue.drain(..count).collect();
-        let through = group.last().map_or(Ticket(0), |commit| commit.ticket);
-        let result = process.store.commit(&group);
-        self.tally.commits += 1;
-        if self.machines[site].disk.is_off() {
-            self.note(
-                Some(site),
-                Topic::Fault,
-                format_args!("dies at the commit of {}", through.0),
-            );
-            return self.died(site);
-        }
-        match result {
-            Ok(()) => self.committed(life, through, count),
-            Err(error) if self.machines[site].disk.has_faulted() => {
-                self.tally.disk_faults += 1;
-                if let Some(process) = &mut self.machines[site].process {
-                    process.closed = true;
-                    process.queue.clear();
-                }
-                self.note(
-                    Some(site),
-                    Topic::Fault,
-                    format_args!("commit of {} fails", through.0),
-                );
-                let after = self.random.tail(0, 20_000);
-                let event = Event::PersistFailed(life, error.to_string());
-                self.schedule.after(after, event);
-            }
-            Err(error) => self.fail("a whole store commits", error.to_string()),
-        }
-    }
-
-    fn committed(&mut self, life: Life, through: Ticket, count: usize) {
-        let took = self.random.tail(100, 30_000);
-        let report = self.schedule.now_us + took + self.random.tail(0, 50_000);
-        let Some(process) = &mut self.machines[life.site].process else {
-            return;
-        };
-        // Reports come in order.
-        process.last_persisted_us = process.last_persisted_us.max(report);
-        let report = process.last_persisted_us;
-        self.note(
-            Some(life.site),
-            Topic::Store,
-            format_args!("committed {count} through {}", through.0),
-        );
-        self.schedule.at(report, Event::Persisted(life, through));
-        self.schedule.after(took, Event::Commit(life));
-    }
-
-    pub(crate) fn persisted(&mut self, life: Life, through: Ticket) {
-        if self.is_alive(life) {
-            self.note(
-                Some(life.site),
-                Topic::Store,
-                format_args!("durable through {}", through.0),
-            );
-            self.feed(life.site, Input::Persisted { through });
-        }
-    }
-
-    pub(crate) fn persist_failed(&mut self, life: Life, error: String) {
-        if self.is_alive(life) {
-            self.note(
-                Some(life.site),
-                Topic::Store,
-                format_args!("told that the store failed"),
-            );
-            self.feed(life.site, Input::PersistFailed { error });
-            let after = self.random.between(10_000, 500_000);
-            self.schedule.after(after, Event::Crash(life));
         }
     }
 
@@ -360,46 +264,6 @@ impl World {
         self.check_shown(change);
     }
 
-    /// Looks into what goes to the disk: which write became which batch, and what its writer held by then.
-    fn observe(&mut self, site: usize, commit: &Commit) {
-        for record in &commit.log {
-            let batches = match Batch::of_record(record) {
-                Ok(batches) => batches,
-                Err(error) => return self.fail("the log reads", error.to_string()),
-            };
-            for batch in batches {
-                self.observe_batch(site, &batch);
-            }
-        }
-    }
-
-    fn observe_batch(&mut self, site: usize, batch: &Batch) {
-        let Some(process) = &mut self.machines[site].process else {
-            return;
-        };
-        let accepted = process.accepted.entry(batch.namespace.clone()).or_default();
-        let past = accepted.clone();
-        let new = accepted.raise(batch.origin, batch.seq);
-        if batch.origin != process.replica.origin() || !new {
-            return;
-        }
-        let signed = batch.writes.iter().filter(|write| is_signed(&write.key));
-        let number = signed
-            .flat_map(|write| &write.changes)
-            .filter_map(|change| highest(change));
-        let number = number.max();
-        let documents = batch.writes.iter().map(|write| DocumentId {
-            namespace: batch.namespace.clone(),
-            key: write.key.clone(),
-        });
-        let position = (batch.origin, batch.seq);
-        let documents = documents.collect();
-        let issued = self
-            .ledger
-            .issue(&batch.namespace, position, number, past, documents);
-        self.check("a write is done once", issued);
-    }
-
     fn notice(&mut self, site: usize, notice: &Notice) {
         self.note(Some(site), Topic::World, format_args!("notice: {notice:?}"));
         match notice {
@@ -409,6 +273,26 @@ impl World {
                     crate::site_name(site)
                 );
                 self.fail("nothing is sent before it is durable", found);
+            }
+            Notice::DiskFull { .. } | Notice::DiskHasRoom => {}
+            Notice::FoldFailed { .. } => {}
+            Notice::DocumentsDamaged { .. } if self.machines[site].medium.was_flipped() => {
+                self.tally.ranges_damaged += 1;
+            }
+            Notice::DocumentsRepaired { .. } => self.tally.ranges_repaired += 1,
+            Notice::LogTooShort { .. } if self.released_unmet => {}
+            Notice::LogTooShort {
+                peer,
+                namespace,
+                origin,
+                seq,
+            } => {
+                let found = format!(
+                    "batch {} of {origin} in {namespace}, which {peer} lacks, is not in the log of {} any more",
+                    seq.0,
+                    crate::site_name(site)
+                );
+                self.fail("the log is kept for those who need it", found);
             }
             Notice::ChangeRefused {
                 document, reason, ..
@@ -438,5 +322,24 @@ impl World {
         self.end(site, End::Stop);
         let after = self.random.between(1_000, 50_000);
         self.schedule.after(after, Event::Restart(site));
+    }
+}
+
+/// A store's answer in short form.
+struct Shown<'a>(&'a Result<Fetched, StoreError>);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Ok(Fetched::Log(records)) => {
+                write!(f, "answered with records")?;
+                for record in records {
+                    write!(f, " {}", record.lsn.0)?;
+                }
+                Ok(())
+            }
+            Ok(_) => f.write_str("answered"),
+            Err(error) => write!(f, "failed: {error}"),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything is mended; from then on all replicas have to become equal, and what was promised is looked up.
 
 use anabranch_core::persist::{Fetch, Fetched};
-use anabranch_core::{DocumentId, Namespace};
+use anabranch_core::{DocumentId, Namespace, compact};
 
 use crate::machine::holdings;
 use crate::plan::Quality;
@@ -28,20 +28,25 @@ impl World {
         }
         for site in 0..self.machines.len() {
             let running = self.machines[site].process.as_ref();
-            let closed = running.is_some_and(|process| process.closed);
-            if running.is_none() {
+            let closed = running.is_some_and(|process| process.closed)
+                || self.machines[site].medium.has_faulted();
+            self.machines[site].medium.mend();
+            if self.machines[site].process.is_none() {
                 self.schedule.after(1_000, Event::Restart(site));
-            } else if closed || self.plan.restart_all_at_heal {
+            } else if closed || self.plan.restart_all_at_heal || self.plan.victim == Some(site) {
                 self.stop(site);
-            } else {
-                // A fuse or a fault that has not struck never will.
-                self.machines[site].disk.switch_on();
             }
         }
         self.schedule.after(INSPECT_EVERY_US, Event::Inspect);
     }
 
     pub(crate) fn inspect(&mut self) {
+        if self.released_unmet {
+            // Only summaries could tell those what they lack.
+            self.tally.cut_short += 1;
+            self.phase = Phase::Over;
+            return;
+        }
         let now_us = self.schedule.now_us;
         match self.phase {
             Phase::Healing { since_us } => {
@@ -58,7 +63,10 @@ impl World {
             }
             Phase::Settling { since_us } => {
                 if self.is_settled() {
-                    return self.conclude();
+                    if self.reads_whole() {
+                        return self.conclude();
+                    }
+                    self.phase = Phase::Healing { since_us: now_us };
                 }
                 if now_us - since_us > SETTLING_US_MAX {
                     let differences = self.differences();
@@ -85,11 +93,16 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        self.is_equal()
+        let victim = self.plan.victim.map(|site| &self.machines[site].process);
+        let whole =
+            victim.is_none_or(|process| process.as_ref().is_some_and(|process| process.scrubbed));
+        whole
+            && self.is_equal()
             && self.machines.iter().all(|machine| {
                 machine.process.as_ref().is_some_and(|process| {
                     let status = process.replica.status(machine.now(self.schedule.now_us));
                     status.unfolded_bytes == 0
+                        && status.damaged.is_empty()
                         && status.unpersisted_bytes == 0
                         && status.requests_open == 0
                         && process.held.is_empty()
@@ -97,6 +110,22 @@ impl World {
                         && !process.replica.is_saturated()
                 })
             })
+    }
+
+    /// Whether the one in whose files bits flipped can be read. What is damaged of the engine's own can't be
+    /// repaired; it may not come to light before, and whoever runs it gives the disk up.
+    fn reads_whole(&mut self) -> bool {
+        let Some(site) = self.plan.victim else {
+            return true;
+        };
+        for name in crate::workload::NAMESPACES {
+            let namespace = Namespace::new(name);
+            if namespace.is_ok_and(|of| self.read_everything(site, &of).is_none()) {
+                self.give_up(site);
+                return false;
+            }
+        }
+        true
     }
 
     fn differences(&self) -> String {
@@ -113,7 +142,7 @@ impl World {
                 .map(|namespace| format!("{} {}", namespace.namespace, namespace.batches))
                 .collect();
             lines.push(format!(
-                "{}: batches {}, {} bytes unpersisted, {} unfolded, {} held back, {} requests, {} inputs kept, failed: {:?}",
+                "{}: batches {}, {} bytes unpersisted, {} unfolded, {} held back, {} requests, {} inputs kept, damaged: {:?}, failed: {:?}",
                 site_name(site),
                 namespaces.join(" "),
                 status.unpersisted_bytes,
@@ -121,6 +150,7 @@ impl World {
                 status.held_back_bytes,
                 status.requests_open,
                 process.held.len(),
+                status.damaged,
                 status.failed,
             ));
         }
@@ -130,6 +160,7 @@ impl World {
     /// The last checks, on replicas that are equal and at rest.
     fn conclude(&mut self) {
         self.note(None, Topic::World, format_args!("at rest"));
+        self.phase = Phase::Over;
         if let Some((id, _)) = self.requests.iter().find(|(_, pending)| !pending.is_feed()) {
             let found = format!("#{} was never answered", id.0);
             return self.fail("every request is answered", found);
@@ -175,7 +206,6 @@ impl World {
             return;
         }
         self.compare_states(documents.into_keys());
-        self.phase = Phase::Over;
     }
 
     /// Whether stored states are equal to the byte is counted; equal content is what is promised.
@@ -185,7 +215,10 @@ impl World {
             let mut states = Vec::new();
             for site in 0..self.machines.len() {
                 match self.read_store(site, &fetch) {
-                    Some(Ok(Fetched::Document(Some(stored)))) => states.push(stored),
+                    Some(Ok(Fetched::Document(Some(stored)))) => match compact(&stored) {
+                        Ok(compacted) => states.push(compacted),
+                        Err(found) => return self.fail("documents read", found),
+                    },
                     other => {
                         let found = format!("{} has for {fetch:?}: {other:?}", site_name(site));
                         return self.fail("states are written in the end", found);

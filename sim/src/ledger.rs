@@ -193,6 +193,16 @@ impl Ledger {
         });
     }
 
+    /// A batch was not written for want of room, and its number goes to another.
+    pub(crate) fn retract(&mut self, namespace: &Namespace, position: Position) {
+        let name = (namespace.clone(), position.0, position.1);
+        let issued = self.issued.remove(&name);
+        let number = issued.and_then(|issued| issued.number);
+        if let Some(write) = number.and_then(|number| self.writes.get_mut(number)) {
+            write.positions.retain(|at| *at != position);
+        }
+    }
+
     /// A write's caller is told that it is done.
     pub(crate) fn acknowledge(&mut self, number: usize, position: Option<Position>) {
         let write = &mut self.writes[number];

@@ -6,7 +6,8 @@
 //!
 //! * `plan`, `schedule`, `world`: what a seed decides, virtual time, the loop.
 //! * `machine`, `process`, `driving`: a replica's machine, its starts and ends, inputs and outputs.
-//! * `disk`, `wires`, `chaos`: what fails.
+//! * `commits`, `upkeep`: what the store's threads do.
+//! * `medium`, `wires`, `chaos`: what fails.
 //! * `workload`, `anything`, `clients`: what is asked, by whom, and what is asked again.
 //! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
 //! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
@@ -19,14 +20,15 @@ mod accounts;
 mod anything;
 mod chaos;
 mod clients;
+mod commits;
 mod convergence;
-mod disk;
 mod driving;
 mod feed;
 mod finale;
 mod ledger;
 mod machine;
 mod marks;
+mod medium;
 mod past;
 mod plan;
 mod process;
@@ -36,6 +38,7 @@ mod schedule;
 mod sessions;
 mod tally;
 mod trace;
+mod upkeep;
 mod wires;
 mod workload;
 mod world;

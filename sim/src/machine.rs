@@ -1,15 +1,17 @@
-//! One replica's machine: its disk, its clocks, and the process that runs on it or does not.
+//! One replica's machine: its medium, its clocks, and the process that runs on it or does not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use anabranch_core::persist::Commit;
+use anabranch_core::persist::{Commit, Fold, Ticket};
 use anabranch_core::{
     DocumentId, FetchId, Frontier, Input, Namespace, Now, Origin, Replica, ReplicaId, Seq,
 };
-use anabranch_store::Store;
+use anabranch_store::faulty::FaultyMedium;
+use anabranch_store::{Store, Succession};
 
-use crate::disk::SimDisk;
 use crate::feed::Feed;
+use crate::ledger::Position;
+use crate::medium::SimMedium;
 use crate::schedule::Life;
 
 /// Wall clocks begin here, give or take.
@@ -20,7 +22,7 @@ pub(crate) type Holdings = BTreeMap<Namespace, Frontier>;
 
 /// An earlier state of a disk, and what was durable in it.
 pub(crate) struct Image {
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: FaultyMedium,
     pub(crate) holdings: Holdings,
 }
 
@@ -29,6 +31,20 @@ pub(crate) struct Process {
     pub(crate) store: Store,
     pub(crate) queue: VecDeque<Commit>,
     pub(crate) committing: bool,
+    /// What the commit thread knows of failures.
+    pub(crate) succession: Succession,
+    /// The first of the queue has been asked for whether it may follow.
+    pub(crate) front_has_passed: bool,
+    /// Batches of its own that have been handed out and are not known to be durable.
+    pub(crate) issued: VecDeque<(Ticket, Namespace, Position)>,
+    /// Some have found no room.
+    pub(crate) was_full: bool,
+    /// Waits for the fold thread.
+    pub(crate) fold: Option<Fold>,
+    /// The clock of those who look after the data.
+    pub(crate) tended_ms: u64,
+    /// They have read all of it.
+    pub(crate) scrubbed: bool,
     /// Commits have failed; nothing more is tried.
     pub(crate) closed: bool,
     /// What waits while the replica is saturated.
@@ -54,6 +70,13 @@ impl Process {
             store,
             queue: VecDeque::new(),
             committing: false,
+            succession: Succession::Unbroken,
+            front_has_passed: false,
+            issued: VecDeque::new(),
+            was_full: false,
+            fold: None,
+            tended_ms: 0,
+            scrubbed: false,
             closed: false,
             held: VecDeque::new(),
             saturated_since_us: None,
@@ -68,7 +91,7 @@ impl Process {
 
 pub(crate) struct Machine {
     pub(crate) id: ReplicaId,
-    pub(crate) disk: SimDisk,
+    pub(crate) medium: SimMedium,
     pub(crate) identity: u64,
     pub(crate) wall_offset_ms: i64,
     pub(crate) mono_offset_ms: u64,
@@ -79,6 +102,8 @@ pub(crate) struct Machine {
     pub(crate) known: Holdings,
     /// The origin that it wrote under.
     pub(crate) origin: Option<Origin>,
+    /// Folds in a row that failed on what bits were flipped in.
+    pub(crate) folds_failed: u32,
     /// The disk was replaced since the last start.
     pub(crate) replaced: bool,
     /// A subscriber that comes back after restarts.

@@ -60,6 +60,13 @@ pub(crate) struct Plan {
     /// A fault about this often.
     pub(crate) fault_every_us: u64,
     pub(crate) room: Room,
+    pub(crate) log_segment_bytes: u64,
+    /// The log is let go as soon as all who were ever met hold what is in it. Disks are not lost then: whoever
+    /// begins with nothing finds no log that reaches back far enough.
+    pub(crate) releases: bool,
+    /// The machine in whose files bits flip; no disk is lost then but this one, when it has become unreadable.
+    pub(crate) victim: Option<usize>,
+    pub(crate) cache_bytes: usize,
     pub(crate) restart_all_at_heal: bool,
     /// Keys per class of hot document.
     pub(crate) hot: u64,
@@ -75,17 +82,30 @@ impl Plan {
         } else {
             random.between(1_200_000, 3_000_000)
         };
+        let releases = random.chance(350);
+        let mut room = if cramped {
+            cramped_room(random)
+        } else {
+            Room::default()
+        };
+        if releases {
+            room.log_bytes_kept = 0;
+            room.fold_after_ms = *random.pick(&[50, 300]);
+            room.fold_idle_ms = *random.pick(&[20, 50]);
+        }
+        let victim = (!releases && random.chance(350)).then(|| random.index(3));
         Self {
+            victim,
+            // What lies in the cache is not read from the disk.
+            cache_bytes: if victim.is_some() { 16 << 10 } else { 1 << 20 },
             replicas: *random.pick(&[3, 3, 3, 4, 5]),
             clients_per_replica: *random.pick(&[1, 2, 3]),
             think_us_max: random.between(60_000, 250_000),
             chaos_us,
             fault_every_us: random.between(100_000, 600_000),
-            room: if cramped {
-                cramped_room(random)
-            } else {
-                Room::default()
-            },
+            room,
+            releases,
+            log_segment_bytes: *random.pick(&[8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10]),
             restart_all_at_heal: random.coin(),
             hot: random.between(1, 3),
             cold: random.between(5, 40),
@@ -96,7 +116,7 @@ impl Plan {
 /// So little room that a short run meets every bound.
 fn cramped_room(random: &mut Random) -> Room {
     Room {
-        loaded_documents_max: *random.pick(&[1, 3, 8, 100]),
+        loaded_bytes_max: *random.pick(&[1, 5_000, 20_000, 1_000_000]),
         recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
         log_read_bytes_max: *random.pick(&[500, 4_000, 20_000]),
         frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),
@@ -104,6 +124,10 @@ fn cramped_room(random: &mut Random) -> Room {
         held_back_bytes_max: *random.pick(&[0, 1_000, 50_000]),
         unpersisted_bytes_max: *random.pick(&[1_000, 10_000, 1_000_000]),
         unfolded_bytes_max: *random.pick(&[8_000, 30_000, 1_000_000]),
+        fold_after_ms: *random.pick(&[50, 500, 10_000]),
+        fold_idle_ms: *random.pick(&[20, 100, 1_000]),
+        fold_documents: *random.pick(&[2, 10, 1_000]),
+        fold_bytes: *random.pick(&[1_000, 5_000, 1_000_000]),
         checkpoint_records: *random.pick(&[1, 10, 50]),
         ..Room::default()
     }

@@ -1,8 +1,8 @@
 //! Starting and ending processes.
 
-use anabranch_core::persist::{Continuity, Fetch, Fetched};
-use anabranch_core::{Config, Incarnation, Replica};
-use anabranch_store::{Opening, Store};
+use anabranch_core::persist::{Continuity, Fetch, Fetched, StoreError};
+use anabranch_core::{Config, Incarnation, Input, Now, Output, Replica, compact};
+use anabranch_store::{OpenError, Opening, Store};
 
 use crate::clients::Pending;
 use crate::feed::Feed;
@@ -10,9 +10,8 @@ use crate::ledger::Fate;
 use crate::machine::{Process, holdings};
 use crate::schedule::{Event, Life};
 use crate::trace::{Topic, site_name};
-use crate::world::{Phase, World};
+use crate::world::{CALM_US, Phase, World};
 
-const CACHE_BYTES: usize = 1 << 20;
 /// Per mille of starts after which a whole namespace is read at once.
 const READ_AFTER_START: u64 = 300;
 
@@ -31,6 +30,8 @@ pub(crate) enum End {
 enum Failed {
     /// The disk died or failed, as it may.
     Disk(String),
+    /// What lies there can't be read any more.
+    Damaged(String),
     /// It should have worked.
     Broken(String),
 }
@@ -40,10 +41,11 @@ impl World {
         if self.machines[site].process.is_some() {
             return;
         }
-        self.machines[site].disk.switch_on();
-        if self.phase == Phase::Chaos && self.random.chance(60) {
+        self.machines[site].medium.switch_on();
+        let calm = self.plan.releases && self.schedule.now_us < CALM_US;
+        if self.phase == Phase::Chaos && !calm && self.random.chance(60) {
             let calls = self.random.tail(0, 300);
-            self.machines[site].disk.light_fuse(calls);
+            self.machines[site].medium.light_fuse(calls);
         }
         match self.open(site) {
             Ok((process, continuity)) => {
@@ -57,12 +59,22 @@ impl World {
                     Topic::Fault,
                     format_args!("died while opening: {why}"),
                 );
-                self.machines[site].disk.switch_off();
+                self.machines[site].medium.switch_off();
                 if self.random.coin() {
-                    self.machines[site].disk.lose_power();
+                    self.machines[site].medium.lose_power();
                 }
                 let after = self.random.tail(10_000, 1_000_000);
                 self.schedule.after(after, Event::Restart(site));
+            }
+            Err(Failed::Damaged(why)) => {
+                self.note(
+                    Some(site),
+                    Topic::Fault,
+                    format_args!("can't be opened: {why}"),
+                );
+                self.tally.disks_lost += 1;
+                self.replace_disk(site, false);
+                self.schedule.after(10_000, Event::Restart(site));
             }
             Err(Failed::Broken(why)) => self.fail("a store opens after any crash", why),
         }
@@ -74,23 +86,35 @@ impl World {
         let room = self.plan.room;
         let machine = &mut self.machines[site];
         let opening = Opening {
-            identity: machine.identity.to_be_bytes().to_vec(),
-            fresh,
-            cache_bytes: CACHE_BYTES,
+            cache_bytes: self.plan.cache_bytes,
+            log_segment_bytes: self.plan.log_segment_bytes,
             #[cfg(feature = "planted")]
             planted_trust: self.options.planted == Some(crate::Planted::TrustRestoredDisk),
+            ..Opening::new(machine.identity.to_be_bytes(), fresh, compact)
         };
-        let disk = machine.disk.clone();
+        let now = machine.now(self.schedule.now_us);
+        let medium = &machine.medium;
         let excused = |why: String| {
-            if disk.is_off() || disk.has_faulted() {
+            let fails = medium.has_faulted() || medium.was_limited();
+            if medium.is_off() || fails && !medium.was_flipped() {
                 Failed::Disk(why)
+            } else if medium.was_flipped() {
+                Failed::Damaged(why)
             } else {
                 Failed::Broken(why)
             }
         };
         let (store, recovery) =
-            Store::open(disk.clone(), opening).map_err(|error| excused(error.to_string()))?;
-        let continuity = recovery.continuity;
+            Store::open(medium.handle(), opening).map_err(|error| match error {
+                OpenError::Io(_) | OpenError::Full(_)
+                    if medium.has_faulted() || medium.was_limited() =>
+                {
+                    Failed::Disk(error.to_string())
+                }
+                error => excused(error.to_string()),
+            })?;
+        let (continuity, log_end) = (recovery.continuity, recovery.log_end);
+        let others = self.plan.replicas - 1;
         let config = Config {
             replica: machine.id,
             name: site_name(site).to_string(),
@@ -122,8 +146,16 @@ impl World {
             let Some(last) = records.last() else { break };
             next = last.lsn.next();
             replica.replay(records).map_err(unreadable)?;
+            let released =
+                fold_in_between(&mut replica, &store, now).map_err(|error| match error {
+                    StoreError::Damaged { .. } if !medium.was_flipped() => {
+                        Failed::Broken(error.to_string())
+                    }
+                    other => excused(other.to_string()),
+                })?;
+            self.released_unmet |= released && replica.status(now).peers.len() < others;
         }
-        replica.begin(from);
+        replica.begin(log_end);
         Ok((Process::new(replica, store), continuity))
     }
 
@@ -148,7 +180,10 @@ impl World {
         let machine = &mut self.machines[site];
         machine.process = Some(process);
         machine.origin = Some(origin);
+        let life = machine.life(site);
         self.rearm(site, false);
+        let after = self.random.between(0, 500_000);
+        self.schedule.after(after, Event::Tend(life));
         for pair in 0..self.pairs.len() {
             if self.pairs[pair].sites.contains(&site) {
                 self.connect_later(pair, 200_000);
@@ -225,12 +260,12 @@ impl World {
         self.count(&counters);
         let machine = &mut self.machines[site];
         if how != End::Stop {
-            machine.disk.switch_off();
+            machine.medium.switch_off();
         }
         drop(process);
-        machine.disk.switch_off();
+        machine.medium.switch_off();
         if how == End::PowerCut {
-            machine.disk.lose_power();
+            machine.medium.lose_power();
         }
         match how {
             End::PowerCut => self.tally.power_cuts += 1,
@@ -292,9 +327,7 @@ impl World {
         machine.known = image
             .map(|image| image.holdings.clone())
             .unwrap_or_default();
-        machine
-            .disk
-            .replace(image.map(|image| image.content.clone()).unwrap_or_default());
+        machine.medium.replace(image.map(|image| &image.content));
         let mut survivors = survivors;
         survivors.push(machine.known.clone());
         let excused = self.ledger.disk_lost(&survivors);
@@ -306,6 +339,29 @@ impl World {
             format_args!("disk {what}; {excused} writes may be gone"),
         );
     }
+}
+
+/// A long replay goes on to the documents as it comes, as it does at the start of a node. Whether log was let go.
+fn fold_in_between(replica: &mut Replica, store: &Store, now: Now) -> Result<bool, StoreError> {
+    let mut released = false;
+    while replica.is_short_of_memory() {
+        let mut folded = false;
+        replica.handle(now, Input::Tick);
+        while let Some(output) = replica.poll() {
+            if let Output::Fold(fold) = output {
+                store.fold(&fold)?;
+                folded = true;
+                released |= fold.release_before.is_some();
+                let (id, result) = (fold.id, Ok(()));
+                replica.handle(now, Input::Folded { id, result });
+            }
+        }
+        if !folded {
+            let why = "a replica that is short of memory has nothing to fold";
+            return Err(StoreError::Failed(why.to_owned()));
+        }
+    }
+    Ok(released)
 }
 
 fn debug(frontier: &anabranch_core::Frontier) -> String {

@@ -139,13 +139,35 @@ impl World {
                 };
                 self.unwritten(site, pending, &undone, error);
             }
+            (Asked::Changes { after }, RequestError::Released { first, .. })
+                if self.plan.releases && after.next() < *first =>
+            {
+                self.tally.feeds_cut += 1;
+                self.resubscribe(site);
+            }
+            (_, RequestError::Damaged { .. }) if self.machines[site].medium.was_flipped() => {
+                self.tally.reads_damaged += 1;
+            }
+            (Asked::Changes { after }, RequestError::Released { first, .. })
+                if self.machines[site].medium.was_flipped() && after < first =>
+            {
+                self.tally.feeds_cut += 1;
+                self.resubscribe(site);
+            }
             (_, RequestError::Behind { .. } | RequestError::Store(_)) => self.tally.reads += 1,
+            // It would have shown what was taken back.
+            (_, RequestError::Busy) if self.was_full(site) => self.tally.reads += 1,
             // Without a session, a replica need not hold what the client has seen elsewhere.
             (_, RequestError::UnknownVersion { .. }) if pending.session.is_none() => {
                 self.tally.versions_unknown += 1;
             }
             (_, error) => self.fail("requests are answered", error.to_string()),
         }
+    }
+
+    fn was_full(&self, site: usize) -> bool {
+        let process = self.machines[site].process.as_ref();
+        process.is_some_and(|process| process.was_full)
     }
 
     pub(crate) fn remember(&mut self, client: Option<usize>, id: &DocumentId, version: &Version) {
@@ -317,6 +339,15 @@ impl World {
             }
             RequestError::Edit(_) | RequestError::Guard { .. } => poisoned || anything,
             RequestError::Behind { .. } => true,
+            RequestError::Full { .. } => {
+                self.tally.writes_full += 1;
+                // Folds that fail for whatever reason end there in the end.
+                let medium = &self.machines[site].medium;
+                medium.was_limited() || medium.has_faulted() || medium.was_flipped()
+            }
+            RequestError::Damaged { .. } => self.machines[site].medium.was_flipped(),
+            // Asked again, it would have been answered like the first, which was taken back.
+            RequestError::Busy => undone.key.is_some() && self.was_full(site),
             RequestError::KeyReused => undone.key == Some(true),
             RequestError::UnknownVersion { .. } => undone.based && pending.session.is_none(),
             _ => false,

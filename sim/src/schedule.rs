@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use anabranch_core::FetchId;
-use anabranch_core::persist::{Fetch, Fetched, Ticket};
+use anabranch_core::persist::{Fetch, Fetched, FoldId, StoreError};
 use bytes::Bytes;
+
+use crate::commits::Told;
 
 /// One life of one process; events for an earlier one come to nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,10 +34,13 @@ impl EndId {
 pub(crate) enum Event {
     Tick(Life),
     Commit(Life),
-    Persisted(Life, Ticket),
-    PersistFailed(Life, String),
+    Told(Life, Told),
+    Fold(Life),
+    Folded(Life, FoldId, Result<(), StoreError>),
+    /// The store looks after itself.
+    Tend(Life),
     FetchRead(Life, FetchId, Fetch),
-    FetchAnswer(Life, FetchId, Result<Fetched, String>),
+    FetchAnswer(Life, FetchId, Result<Fetched, StoreError>),
     Client(usize),
     Subscriber(usize),
     Connect(usize),
@@ -50,6 +55,8 @@ pub(crate) enum Event {
     Restart(usize),
     Backup(usize),
     Chaos,
+    /// There is room again.
+    Room(usize),
     Probe,
     Heal,
     Inspect,

@@ -6,10 +6,10 @@ use anabranch_core::{LinkId, ReplicaId, RequestId};
 
 use crate::clients::{Client, Pending};
 use crate::convergence::Convergence;
-use crate::disk::SimDisk;
 use crate::feed::{Feed, Provenance};
 use crate::ledger::Ledger;
 use crate::machine::{Holdings, Machine};
+use crate::medium::SimMedium;
 use crate::past::Past;
 use crate::plan::{Options, Plan};
 use crate::random::Random;
@@ -41,6 +41,9 @@ pub struct Outcome {
     /// What happened how often.
     pub tally: Tally,
 }
+
+/// No faults for so long at the beginning, where that matters.
+pub(crate) const CALM_US: u64 = 600_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -75,6 +78,8 @@ pub(crate) struct World {
     pub(crate) provenance: Provenance,
     pub(crate) convergence: Convergence,
     pub(crate) past: Past,
+    /// Somebody let go of log that one whom it had never met may need.
+    pub(crate) released_unmet: bool,
     pub(crate) violation: Option<Violation>,
 }
 
@@ -103,7 +108,12 @@ impl World {
         let machines: Vec<_> = (0..plan.replicas)
             .map(|_| Self::machine(&mut random))
             .collect();
-        let pairs = Pair::all(plan.replicas, &mut random);
+        let mut pairs = Pair::all(plan.replicas, &mut random);
+        if plan.releases {
+            for pair in &mut pairs {
+                pair.quality = crate::plan::Quality::healed();
+            }
+        }
         let clients = (0..plan.replicas * plan.clients_per_replica)
             .map(|index| Client::new(index % plan.replicas, random.fork()))
             .collect();
@@ -126,6 +136,7 @@ impl World {
             provenance: Provenance::default(),
             convergence: Convergence::default(),
             past: Past::default(),
+            released_unmet: false,
             violation: None,
         }
     }
@@ -135,7 +146,7 @@ impl World {
         id[..8].copy_from_slice(&random.bits().to_be_bytes());
         Machine {
             id: ReplicaId(id),
-            disk: SimDisk::new(random.fork()),
+            medium: SimMedium::new(random.fork()),
             identity: random.bits(),
             wall_offset_ms: i64::try_from(random.between(0, 600_000)).unwrap_or(0) - 300_000,
             mono_offset_ms: random.between(0, 1_000_000),
@@ -144,6 +155,7 @@ impl World {
             image: None,
             known: Holdings::new(),
             origin: None,
+            folds_failed: 0,
             replaced: false,
             subscriber: Feed::default(),
         }
@@ -167,26 +179,32 @@ impl World {
         }
         for client in 0..self.clients.len() {
             let at_us = self.random.between(10_000, 300_000);
-            self.schedule.at(at_us, Event::Client(client));
+            // Whoever lets go of log has to have met the others first.
+            let calm_us = if self.plan.releases { CALM_US / 2 } else { 0 };
+            self.schedule.at(calm_us + at_us, Event::Client(client));
         }
         for pair in 0..self.pairs.len() {
             self.connect_later(pair, 100_000);
         }
-        self.schedule.at(self.plan.fault_every_us, Event::Chaos);
+        let calm_us = if self.plan.releases { CALM_US } else { 0 };
+        let chaos_us = self.plan.fault_every_us.max(calm_us);
+        self.schedule.at(chaos_us, Event::Chaos);
         for site in 0..self.machines.len() {
             let at_us = self.random.between(200_000, self.plan.chaos_us / 2);
             self.schedule.at(at_us, Event::Backup(site));
         }
         self.schedule.at(500_000, Event::Probe);
-        self.schedule.at(self.plan.chaos_us, Event::Heal);
+        self.schedule.at(self.plan.chaos_us + calm_us, Event::Heal);
     }
 
     fn step(&mut self, event: Event) {
         match event {
             Event::Tick(life) => self.tick(life),
             Event::Commit(life) => self.commit(life),
-            Event::Persisted(life, through) => self.persisted(life, through),
-            Event::PersistFailed(life, error) => self.persist_failed(life, error),
+            Event::Told(life, told) => self.told(life, told),
+            Event::Fold(life) => self.fold(life),
+            Event::Folded(life, id, result) => self.folded(life, id, result),
+            Event::Tend(life) => self.tend(life),
             Event::FetchRead(life, id, fetch) => self.fetch_read(life, id, &fetch),
             Event::FetchAnswer(life, id, result) => self.fetch_answer(life, id, result),
             Event::Client(client) => self.client(client),
@@ -202,6 +220,7 @@ impl World {
             Event::Restart(site) => self.start(site),
             Event::Backup(site) => self.take_image(site),
             Event::Chaos => self.chaos(),
+            Event::Room(site) => self.make_room(site),
             Event::Probe => self.probe(),
             Event::Heal => self.heal(),
             Event::Inspect => self.inspect(),
@@ -237,9 +256,9 @@ impl World {
         self.tally.seeds = 1;
         self.tally.events = self.trace.events;
         self.tally.virtual_ms = self.schedule.now_us / 1_000;
-        for machine in &self.machines {
+        for machine in &mut self.machines {
             // Nothing may be written any more; the digest is of what happened until here.
-            machine.disk.switch_off();
+            machine.medium.switch_off();
         }
         Outcome {
             seed: self.options.seed,

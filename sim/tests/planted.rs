@@ -1,4 +1,4 @@
-//! Each of ten deliberate bugs is found, and only because it is there.
+//! Each of twelve deliberate bugs is found, and only because it is there.
 #![cfg(feature = "planted")]
 
 use anabranch_core::Planted as Core;
@@ -70,6 +70,16 @@ fn effects_before_their_causes_after_a_restart_are_found() {
 #[test]
 fn containers_that_do_not_become_one_are_found() {
     is_found(Planted::Core(Core::LocalIdentity));
+}
+
+#[test]
+fn a_fold_of_what_is_not_durable_is_found() {
+    is_found(Planted::Core(Core::FoldBeforeSync));
+}
+
+#[test]
+fn a_release_of_log_that_a_member_needs_is_found() {
+    is_found(Planted::Core(Core::ReleaseNeeded));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::store::{DOCUMENTS_FILE, look};
 use crate::witness::Witness;
 
 /// Locked for as long as a process has the directory open; holds its id.
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 /// See `witness.rs`.
 const WITNESS_FILE: &str = "WITNESS";
 /// Changes with every start of the machine.
@@ -48,7 +48,7 @@ impl Directory {
     }
 }
 
-fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(crate) fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = PathBuf::from(path);
     move |source| OpenError::Directory {
         path,
@@ -67,7 +67,7 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
     opened.map_err(refused("open for writing", path))
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK_FILE);
     let mut file = open_file(&path)?;
     match file.try_lock() {
@@ -95,7 +95,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
 
 /// Makes the names durable: a synced file that no directory names is lost all the same.
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), OpenError> {
     let path = path.canonicalize().map_err(refused("examine", path))?;
     for path in [Some(&*path), path.parent()].into_iter().flatten() {
         match File::open(path) {
@@ -109,7 +109,7 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
 }
 
 #[cfg(not(unix))]
-fn sync_directory(_: &Path) -> Result<(), OpenError> {
+pub(crate) fn sync_directory(_: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 

@@ -44,6 +44,12 @@ pub enum OpenError {
         "the data file is not an Anabranch store; choose an empty data directory, nothing was changed"
     )]
     Foreign,
+    /// A restore did not come to its end here.
+    #[error(
+        "a backup was being restored here and is not whole; run `anabranch restore` again, which clears away what is there \
+         and begins anew"
+    )]
+    HalfRestored,
     /// Made by a version of this software from before the first release.
     #[error(
         "this is a store of format version 1 (the file {file}), which was never released and is not read any more; \

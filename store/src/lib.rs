@@ -16,6 +16,7 @@
 //! * [`MemoryStore`]: the engine in memory, for tests and as the model.
 //! * [`Committer`], [`Folder`], [`FetchThread`]: the threads on which an engine works, so that no caller waits for a
 //!   disk. The first turns a stream of commits into groups; the second looks after the data when it is idle.
+//! * [`backup`]: backups of a running store, and data directories made from them.
 //! * [`Medium`] and [`Disk`]: what lies underneath. A directory in production; in the simulator one that lies.
 //!
 //! A data directory holds `documents.redb` (documents, receipts, and what the store knows of itself: format,
@@ -24,6 +25,7 @@
 //! and itself, so what is not what was written is noticed wherever it is read, and a scrub reads everything now and
 //! then.
 
+pub mod backup;
 mod committer;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -34,6 +36,7 @@ mod engine;
 mod error;
 mod fetch;
 mod folder;
+mod hold;
 pub mod limits;
 mod log;
 mod medium;
@@ -66,3 +69,4 @@ pub use opening::Opening;
 pub use reader::FetchThread;
 pub use seam::{Damage, Engine, Tended};
 pub use store::Store;
+pub use succession::Succession;

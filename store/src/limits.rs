@@ -24,6 +24,11 @@ pub const FOLD_SLICE_BYTES: usize = 2 << 20;
 /// Most documents that come out of quarantine with one fold.
 pub const WAITING_FOLDED_MAX: usize = 4_096;
 
+/// A backup reads documents and records in pages of about so many bytes.
+pub const BACKUP_PAGE_BYTES: usize = 1 << 20;
+/// A restore writes documents in transactions of about so many bytes, and records in groups of as many.
+pub const RESTORE_SLICE_BYTES: usize = 4 << 20;
+
 /// So long after the start, and after each fold, the engine may look after its data.
 pub const TEND_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that are read back at a time to see whether they are still what was written.
@@ -33,4 +38,4 @@ pub const SCRUB_BYTES_PER_S: u64 = 2 << 20;
 /// From the end of one pass over everything to the start of the next, in milliseconds.
 pub const PASS_REST_MS: u64 = 6 * 60 * 60 * 1_000;
 /// The same when folds have left changes that are not compacted.
-pub const TIDY_REST_MS: u64 = 10 * 60 * 1_000;
+pub const TIDY_REST_MS: u64 = 60 * 1_000;

@@ -75,6 +75,41 @@ pub(crate) fn find(
         .transpose()
 }
 
+/// All receipts from a key on, tile by tile, until they add up to so many bytes; and where to go on if there may be more.
+pub(crate) fn page(
+    view: &ReadTransaction,
+    from: &[u8],
+    bytes_max: usize,
+) -> Result<(Vec<StoredReceipt>, Option<Vec<u8>>), Fault> {
+    let damaged = || Fault::damaged("some receipts are not what was written");
+    let tiles = Listed::view(RECEIPT_TILES, view)?;
+    let quarantine = view.open_table(QUARANTINE)?;
+    let mut receipts = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(from.to_vec());
+    while let Some(at) = next.take_if(|_| bytes < bytes_max) {
+        let tile = tiles.spanning(&at)?.ok_or_else(damaged)?;
+        let mut rows: BTreeMap<Vec<u8>, Bytes> = tile
+            .rows
+            .into_iter()
+            .map(|row| (row.key, row.value))
+            .collect();
+        // What waits there is newer.
+        rows.extend(quarantine::receipts(
+            &quarantine,
+            &at,
+            tile.high.as_deref(),
+        )?);
+        for (key, value) in rows.range(at..) {
+            bytes += key.len() + value.len();
+            let key = ReceiptKey(key.as_slice().try_into().map_err(|_| damaged())?);
+            receipts.push(decode(key, value).ok_or_else(damaged)?);
+        }
+        next = tile.high;
+    }
+    Ok((receipts, next))
+}
+
 /// Writes receipts, and forgets what is to be forgotten. True when a part of the directory could not be read.
 pub(crate) fn write(
     transaction: &WriteTransaction,

@@ -11,10 +11,12 @@ use anabranch_core::persist::{
 };
 use anabranch_core::{Incarnation, Lsn};
 
+use crate::backup::MARKER_FILE;
 use crate::directory::Directory;
 use crate::documents::Documents;
 use crate::engine::Fault;
 use crate::error::{CommitError, OpenError};
+use crate::hold::Holds;
 use crate::log::{Log, LogFound, LogOptions};
 use crate::medium::Medium;
 use crate::meta::Meta;
@@ -29,7 +31,7 @@ pub(crate) const DOCUMENTS_FILE: &str = "documents.redb";
 /// All of it, in format version 1.
 const OLD_FILE: &str = "anabranch.redb";
 /// How the names of the log's segments begin.
-const LOG_PREFIX: &str = "log-";
+pub(crate) const LOG_PREFIX: &str = "log-";
 
 /// An open store on files: a log for commits, and documents behind it. All methods take `&self` and may be called
 /// from any thread; commits queue up, and so do folds, but neither waits for the other.
@@ -38,6 +40,8 @@ pub struct Store {
     // Before the lock, so that it is closed before another process may open it.
     pub(crate) documents: Documents,
     pub(crate) compact: Compact,
+    /// Who needs the log for longer than the folds do.
+    pub(crate) holds: Holds,
     writer: Mutex<Writer>,
     tending: Mutex<Tending>,
     /// The last position of the log that was reported durable, 0 for an empty log: after a commit that failed there
@@ -145,6 +149,7 @@ impl Store {
             log,
             documents,
             compact: opening.compact,
+            holds: Holds::default(),
             tending: Mutex::new(Tending::new(damage(&found))),
             reported_end: AtomicU64::new(position(reported.log_end)),
             replay_from: AtomicU64::new(checkpoint.map_or(1, |to| to.replay_from.0)),
@@ -178,7 +183,10 @@ impl Store {
                 self.reported_end.store(end, Ordering::Release);
                 Ok(())
             }
-            Err(Fault::Full(error)) => Err(CommitError::Full(Arc::new(error))),
+            Err(Fault::Full(error)) => {
+                self.make_room();
+                Err(CommitError::Full(Arc::new(error)))
+            }
             Err(fault) => {
                 tracing::error!(%fault, "a commit failed; the store takes no more");
                 writer.closed = true;
@@ -220,7 +228,14 @@ impl Store {
     /// store is opened again. Commits go on.
     pub fn fold(&self, fold: &Fold) -> Result<(), StoreError> {
         order::check_fold(fold, Lsn(self.replay_from.load(Ordering::Acquire)))?;
-        let folded = self.documents.fold(fold, self.compact)?;
+        let folded = self
+            .documents
+            .fold(fold, self.compact)
+            .inspect_err(|fault| {
+                if matches!(fault, Fault::Full(_)) {
+                    self.make_room();
+                }
+            })?;
         for (id, why) in &folded.uncompacted {
             tracing::warn!(%id, why, "a document can't be compacted; it is kept as it is");
         }
@@ -228,11 +243,9 @@ impl Store {
             let replay_from = checkpoint.replay_from.0;
             self.replay_from.store(replay_from, Ordering::Release);
         }
-        if let Some(before) = fold.release_before
-            && let Err(fault) = self.log.release_before(before)
-        {
-            // That they may go is durable, so the next opening lets them go.
-            tracing::warn!(%fault, "segments of the log that are of no more use could not be let go");
+        if let Some(before) = fold.release_before {
+            self.holds.release(before, self.log.bytes());
+            self.release_log();
         }
         let damaged = folded.damaged.into_iter().map(|(range, what)| Damage {
             range: Some(range),
@@ -240,6 +253,27 @@ impl Store {
         });
         self.tending().folded(fold.compact, damaged);
         Ok(())
+    }
+
+    /// Lets go of what nobody needs of the log.
+    pub(crate) fn release_log(&self) {
+        if let Err(fault) = self.log.release_before(self.holds.allowed()) {
+            // That they may go is durable, so the next opening lets them go.
+            tracing::warn!(%fault, "segments of the log that are of no more use could not be let go");
+        }
+    }
+
+    /// The disk is full: writing comes before whatever else needs room.
+    fn make_room(&self) {
+        if self.holds.let_all_go() {
+            tracing::warn!("the disk is full: a backup under way is given up, to make room");
+            self.release_log();
+        }
+    }
+
+    /// Somebody has come across something that can't be read.
+    pub(crate) fn note_damage(&self, damage: Damage) {
+        self.tending().note(damage);
     }
 
     /// The last position that was reported durable. To be asked before the log is read.
@@ -309,6 +343,9 @@ impl Writer {
 /// Looks at the names on a medium before anything is made there. Whether there is a log.
 pub(crate) fn look(medium: &dyn Medium) -> Result<bool, OpenError> {
     let names = medium.names().map_err(OpenError::io)?;
+    if names.iter().any(|name| name == MARKER_FILE) {
+        return Err(OpenError::HalfRestored);
+    }
     if names.iter().any(|name| name == OLD_FILE) {
         return Err(OpenError::OldFormat { file: OLD_FILE });
     }

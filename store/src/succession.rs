@@ -15,9 +15,9 @@ use anabranch_core::persist::Commit;
 
 use crate::error::CommitError;
 
-/// What the commit thread remembers of failures.
+/// What the commit thread remembers of failures; for whoever drives an engine without that thread.
 #[derive(Debug)]
-pub(crate) enum Succession {
+pub enum Succession {
     /// There were none, or they have been taken back.
     Unbroken,
     /// There was no room for what is described here.
@@ -26,6 +26,7 @@ pub(crate) enum Succession {
         first: Option<Lsn>,
         /// Whether an incarnation was not written.
         incarnation: bool,
+        /// What was said of it.
         error: CommitError,
     },
     /// Nothing is written any more.
@@ -34,7 +35,7 @@ pub(crate) enum Succession {
 
 impl Succession {
     /// Why a commit must fail without being tried, if it must. To be asked once for each commit, in order.
-    pub(crate) fn refuses(&mut self, commit: &Commit) -> Option<CommitError> {
+    pub fn refuses(&mut self, commit: &Commit) -> Option<CommitError> {
         let (first, incarnation, error) = match self {
             Self::Unbroken => return None,
             Self::Ended => return Some(CommitError::Closed),
@@ -61,7 +62,7 @@ impl Succession {
     }
 
     /// A group was tried and failed.
-    pub(crate) fn failed(&mut self, group: &[Commit], error: &CommitError) {
+    pub fn failed(&mut self, group: &[Commit], error: &CommitError) {
         *self = if matches!(error, CommitError::Full(_)) {
             Self::Full {
                 first: group

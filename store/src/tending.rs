@@ -48,6 +48,13 @@ impl Tending {
         self.found.extend(damaged);
     }
 
+    /// To be told with the next piece.
+    pub(crate) fn note(&mut self, damage: Damage) {
+        if !self.found.contains(&damage) {
+            self.found.push(damage);
+        }
+    }
+
     /// One piece.
     pub(crate) fn tend(&mut self, store: &Store, mono_ms: u64) -> Tended {
         let mut tended = Tended::nothing(Duration::ZERO);

@@ -18,10 +18,6 @@ mod scalars;
 mod sets;
 mod slots;
 mod standing;
-#[cfg_attr(
-    not(any(test, feature = "measure")),
-    allow(dead_code, reason = "the replica takes it up")
-)]
 mod tip;
 mod verbs;
 
@@ -48,10 +44,6 @@ use crate::{Conflict, EditError, Incarnation, Intent, Origin, ReplicaId};
 pub(crate) use intake::Refusal;
 pub(crate) use scalars::normalised;
 use standing::View;
-#[cfg_attr(
-    not(feature = "measure"),
-    allow(unused_imports, reason = "the replica takes it up")
-)]
 pub(crate) use tip::Tip;
 
 /// What a document has become: the hashes of its latest changes. Equal versions mean equal documents, on

@@ -1,12 +1,14 @@
 //! Documents on their way into memory, and what is to be done with each once it is there.
 
+use bytes::Bytes;
+
 use super::asking::Caller;
 use super::gathering::GatheringId;
 use super::writing::Writing;
 use super::{Awaited, Replica};
 use crate::DocumentId;
 use crate::document::{Document, Refusal, Version};
-use crate::effect::{Notice, Now, Output, RequestError};
+use crate::effect::{FetchId, Notice, Now, Output, RequestError};
 use crate::persist::{Fetch, StoreError, StoredDocument, Ticket};
 
 /// Something to do with a document once it is loaded.
@@ -51,9 +53,9 @@ impl Replica {
         &mut self,
         now: Now,
         id: &DocumentId,
-        stored: Option<StoredDocument>,
+        stored: Option<&StoredDocument>,
     ) {
-        let document = match Document::of_stored(&self.origin, stored.as_ref()) {
+        let document = match Document::of_stored(&self.origin, stored) {
             Ok(document) => document,
             Err(error) => {
                 return self.document_lost(now, id, StoreError::Failed(error.to_string()));
@@ -65,20 +67,34 @@ impl Replica {
         if stored.is_none() && !self.is_planted() {
             self.shelf.entry(id).is_nothing(&self.origin);
         }
-        self.shelf.settle_fetched(id);
+        let folded = self.shelf.settle_fetched(id);
+        self.folded_while_fetched(id, folded);
         let jobs = std::mem::take(&mut self.shelf.entry(id).waiting);
         self.shelf.touch(id);
         self.shelf
             .evict(self.config.room.loaded_bytes_max, Some(id));
+        let written_only = jobs.iter().all(|job| matches!(job, Job::Write(_)));
         for job in jobs {
             // A write that failed may have dropped the document again.
             self.with_document(now, id, job);
+        }
+        if written_only {
+            // Whoever only writes needs no more than the tip from now on.
+            self.shelf.keep_tip_alone(id);
+        }
+    }
+
+    /// From now on only the store has these changes. A listing may have asked it before it had.
+    fn folded_while_fetched(&mut self, id: &DocumentId, changes: Vec<Bytes>) {
+        if !changes.is_empty() {
+            self.scans.folded(id, changes, FetchId(self.fetch_count));
         }
     }
 
     /// A document that can't be read: whoever waits for it is told; the others go on.
     pub(super) fn document_lost(&mut self, now: Now, id: &DocumentId, error: StoreError) {
-        let jobs = self.shelf.fetch_failed(id);
+        let (jobs, folded) = self.shelf.fetch_failed(id);
+        self.folded_while_fetched(id, folded);
         let error = match self.store_error(now, error) {
             RequestError::Store(why) => RequestError::Store(format!("{id}: {why}")),
             other => other,

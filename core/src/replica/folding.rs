@@ -135,7 +135,7 @@ impl Replica {
     fn begin_sweep(&mut self, now: Now, short: bool) -> bool {
         let room = &self.config.room;
         let (age, idle) = (room.fold_after_ms, room.fold_idle_ms);
-        let through = self.history.durable_end;
+        let through = self.foldable_end();
         let oldest = self.shelf.oldest_unfolded();
         let oldest = oldest
             .into_iter()
@@ -161,6 +161,15 @@ impl Replica {
         self.folding.oldest_ms = now.mono_ms;
         self.folding.sweep = Some(self.sweep(through, short));
         true
+    }
+
+    /// Nothing may be in the documents that a crash can take out of the log.
+    fn foldable_end(&self) -> Lsn {
+        if self.planted_fold_early() {
+            self.history.log_end
+        } else {
+            self.history.durable_end
+        }
     }
 
     fn sweep(&self, through: Lsn, hurried: bool) -> Sweep {

@@ -107,7 +107,7 @@ impl Replica {
                 namespace: scan.namespace.clone(),
                 key,
             };
-            match self.listed(&id, stored, missed, scan.values) {
+            match self.listed(&id, stored.as_ref(), missed, scan.values) {
                 Ok(Some(listed)) => scan.found.push(listed),
                 Ok(None) => {}
                 Err(error) => return self.answer(scan.caller, Ticket(0), Err(error)),
@@ -124,7 +124,7 @@ impl Replica {
             .last()
             .filter(|_| more)
             .map(|listed| listed.key.clone());
-        let newest = self.issued;
+        let newest = self.newest();
         self.answer(
             scan.caller,
             newest,
@@ -138,7 +138,7 @@ impl Replica {
     fn listed(
         &mut self,
         id: &DocumentId,
-        stored: Option<StoredDocument>,
+        stored: Option<&StoredDocument>,
         missed: Vec<Bytes>,
         values: bool,
     ) -> Result<Option<Listed>, RequestError> {
@@ -164,13 +164,13 @@ impl Replica {
         if let Some(entry) = self.shelf.get(id) {
             changes.extend(entry.unfolded().cloned());
         }
-        let known = stored.as_ref().and_then(|stored| stored.present);
+        let known = stored.and_then(|stored| stored.present);
         if let (true, false, Some(present)) = (changes.is_empty(), values, known) {
             return Ok(present.then(|| listed(None)));
         }
         let unreadable =
             |error: crate::document::Unreadable| RequestError::Store(format!("{id}: {error}"));
-        let document = Document::of_stored(&self.origin, stored.as_ref()).map_err(unreadable)?;
+        let document = Document::of_stored(&self.origin, stored).map_err(unreadable)?;
         #[cfg(feature = "planted")]
         let document = document.planted(self.config.planted);
         let mut document = document;

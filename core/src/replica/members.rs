@@ -28,7 +28,8 @@ impl Peers {
         }
     }
 
-    pub(super) fn decode_members(reader: &mut Reader) -> Result<Self, DecodeError> {
+    /// What is restored from a peer's backup finds itself among the others, and leaves itself out.
+    pub(super) fn decode_members(reader: &mut Reader, own: ReplicaId) -> Result<Self, DecodeError> {
         match reader.u8("members format")? {
             FORMAT => {}
             other => {
@@ -53,7 +54,9 @@ impl Peers {
                     frontier.raise(origin, reader.seq()?);
                 }
             }
-            peers.by_id.insert(id, peer);
+            if id != own {
+                peers.by_id.insert(id, peer);
+            }
         }
         Ok(peers)
     }
@@ -78,6 +81,11 @@ impl Replica {
             })
             .min()
             .unwrap_or(stored_before);
+        let needed = if self.planted_release_needed() {
+            stored_before
+        } else {
+            needed
+        };
         let first = needed.min(kept).max(too_much).min(stored_before);
         if first <= extent.first {
             return None;

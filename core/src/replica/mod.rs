@@ -13,6 +13,7 @@ mod history;
 mod listing;
 mod members;
 mod peers;
+mod planting;
 mod pursuit;
 mod reading;
 mod receipts;
@@ -43,6 +44,8 @@ use gathering::Gatherings;
 use history::{History, Offered};
 use listing::{Scan, Scans};
 use peers::Peers;
+#[cfg(feature = "planted")]
+pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
 use shelf::{Made, Shelf};
@@ -88,30 +91,6 @@ impl Config {
             planted: None,
         }
     }
-}
-
-/// Deliberate bugs, to prove that the simulator finds them.
-#[cfg(feature = "planted")]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Planted {
-    /// Answers writers before their write is durable.
-    AcknowledgeBeforeSync,
-    /// Sends batches to peers before they are durable.
-    GossipBeforeSync,
-    /// Takes a batch although one before it is missing.
-    DropDeltaAtFrontier,
-    /// Takes a batch again that it holds already.
-    ApplyTwice,
-    /// Hands a batch of several documents out as two.
-    SplitBatch,
-    /// Serves a session that has seen more than is here.
-    IgnoreToken,
-    /// After a restart, takes batches that come before their causes.
-    ForgetHoldBack,
-    /// Gives containers that two datacenters create an identity of their own in each.
-    LocalIdentity,
-    /// Lets a removal take what its writer could not see.
-    RemoveUnseen,
 }
 
 /// A commit that has been handed out and is not known to be durable.
@@ -184,7 +163,7 @@ impl Replica {
             Some(checkpoint) => {
                 let mut reader = Reader::new(checkpoint.state);
                 let history = History::decode(&mut reader)?;
-                let peers = Peers::decode_members(&mut reader)?;
+                let peers = Peers::decode_members(&mut reader, config.replica)?;
                 reader.finish()?;
                 (history, peers, checkpoint.replay_from)
             }
@@ -346,7 +325,7 @@ impl Replica {
         match (awaited, result) {
             (awaited, Err(error)) => self.fetch_failed(now, awaited, error),
             (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
-                self.document_fetched(now, &id, stored);
+                self.document_fetched(now, &id, stored.as_ref());
             }
             (Awaited::Page(scan), Ok(Fetched::Page { documents, more })) => {
                 self.page_fetched(scan, documents, more);
@@ -371,14 +350,15 @@ impl Replica {
     }
 
     /// Puts a batch whose turn it is into the log.
-    fn admit(&mut self, now: Now, batch: &Arc<Batch>, made: Made) -> Ticket {
+    fn admit(&mut self, now: Now, batch: &Arc<Batch>, made: &[Made]) -> Ticket {
         let lsn = self.history.accept(batch, &self.origin);
         let ticket = Ticket(self.issued.0 + 1);
-        for write in &batch.writes {
+        for (index, write) in batch.writes.iter().enumerate() {
             let id = DocumentId {
                 namespace: batch.namespace.clone(),
                 key: write.key.clone(),
             };
+            let made = made.get(index).map_or(Made::Elsewhere, |made| *made);
             self.shelf.add(&id, lsn, &write.changes, ticket, made);
         }
         let record = LogRecord {
@@ -414,6 +394,13 @@ impl Replica {
             batch,
         });
         self.outputs.push_back(Output::Persist(commit));
+    }
+
+    /// The last ticket that there is something behind: what was taken back is not waited for.
+    fn newest(&self) -> Ticket {
+        self.unsettled
+            .back()
+            .map_or(self.durable, |last| last.ticket)
     }
 
     /// Only here do answers, visibility and gossip come free.
@@ -495,11 +482,11 @@ impl Replica {
         };
         match offered {
             // It comes again once there is room.
-            Offered::Due if self.full.is_some() => {}
+            Offered::Due if self.pauses(now) => {}
             Offered::Due => {
-                self.admit(now, batch, Made::Elsewhere);
+                self.admit(now, batch, &[]);
                 while let Some(next) = self.history.next_due(&batch.namespace) {
-                    self.admit(now, &next, Made::Elsewhere);
+                    self.admit(now, &next, &[]);
                 }
             }
             Offered::Known => self.counters.batches_duplicate += 1,
@@ -528,36 +515,6 @@ impl Replica {
         );
         self.outputs
             .push_back(Output::Notice(Notice::HistoryAhead { peer, incarnation }));
-    }
-
-    #[cfg(feature = "planted")]
-    fn planted_acknowledge_early(&self) -> bool {
-        self.config.planted == Some(Planted::AcknowledgeBeforeSync)
-    }
-
-    #[cfg(not(feature = "planted"))]
-    fn planted_acknowledge_early(&self) -> bool {
-        false
-    }
-
-    #[cfg(feature = "planted")]
-    fn is_planted(&self) -> bool {
-        self.config.planted.is_some()
-    }
-
-    #[cfg(not(feature = "planted"))]
-    fn is_planted(&self) -> bool {
-        false
-    }
-
-    #[cfg(feature = "planted")]
-    fn planted_ignore_token(&self) -> bool {
-        self.config.planted == Some(Planted::IgnoreToken)
-    }
-
-    #[cfg(not(feature = "planted"))]
-    fn planted_ignore_token(&self) -> bool {
-        false
     }
 
     /// A fetch that the store could not answer.

@@ -132,7 +132,20 @@ impl Replica {
     pub(super) fn changes_fetched(&mut self, caller: Caller, after: Lsn, records: Vec<LogRecord>) {
         let mut visible = Vec::new();
         let mut next = after;
+        if after == Lsn(0) {
+            next = Lsn(self.history.extent.first.0 - 1).max(after);
+        }
+        if let Some(first) = records.first().map(|record| record.lsn)
+            && first > next.next()
+        {
+            // They can't be read any more. Whoever follows must not pass over them.
+            let error = RequestError::Released { after, first };
+            return self.answer(caller, Ticket(0), Err(error));
+        }
         for record in records {
+            if record.lsn > next.next() {
+                break;
+            }
             if !self.is_settled(record.lsn) {
                 break;
             }

@@ -140,8 +140,10 @@ impl Replica {
                 }
             }
         }
-        let entry = self.peers.by_id.get_mut(&peer);
-        let Some(session) = entry.and_then(|entry| entry.session.as_mut()) else {
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let Some(session) = entry.session.as_mut() else {
             return;
         };
         let starved = std::mem::take(&mut session.starved);
@@ -162,6 +164,14 @@ impl Replica {
                 }
                 // Durable, and yet not in the log any more: nothing to be done from here.
                 (Some(stream), None) if covered => {
+                    let holds = entry.holds.get(&name.0);
+                    let held = holds.map_or(crate::Seq(0), |frontier| frontier.of(&name.1));
+                    if held >= stream.next {
+                        // It has come there by another way, and was let go for that.
+                        stream.rewind(held.next());
+                        session.ready.insert(name);
+                        continue;
+                    }
                     stream.stalled_at = u64::MAX;
                     too_short.push((name, stream.next));
                     continue;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::documents::Job;
 use crate::document::{Document, Refusal, Tip};
 use crate::persist::{DocumentFold, DocumentRange, FoldId, Ticket};
-use crate::{DocumentId, Key, Lsn, Namespace, Origin};
+use crate::{DocumentId, Intent, Key, Lsn, Namespace, Origin};
 
 /// What an entry costs beside its document and its changes: names, and its place in the maps.
 const ENTRY_BYTES: usize = 400;
@@ -72,12 +72,9 @@ impl Entry {
 
     /// A tip to write by, if there is one or the loaded document can give one.
     pub(super) fn tip(&mut self) -> Option<&mut Tip> {
+        self.used = true;
         if self.tip.is_none() && self.unclear < UNCLEAR_MAX {
-            self.current();
-            let document = self.loaded.as_mut()?;
-            let mut tip = document.tip();
-            document.survey(&mut tip);
-            self.tip = Some(Box::new(tip));
+            self.tip = self.make_tip();
         }
         self.tip.as_deref_mut()
     }
@@ -85,6 +82,28 @@ impl Entry {
     /// The document is written to by itself, or by others.
     pub(super) fn drop_tip(&mut self) {
         self.tip = None;
+    }
+
+    /// The document has carried out a write that its tip was not enough for, as it may be for the next of its kind.
+    pub(super) fn learn(&mut self, intent: &Intent) {
+        let before = std::mem::take(&mut self.unclear);
+        if before > 0
+            && before < UNCLEAR_MAX
+            && let Some(mut tip) = self.tip.take().or_else(|| self.make_tip())
+            && let Some(document) = &self.loaded
+        {
+            document.learn(&mut tip, intent);
+            self.tip = Some(tip);
+        }
+        self.unclear = before;
+    }
+
+    fn make_tip(&mut self) -> Option<Box<Tip>> {
+        self.current();
+        let document = self.loaded.as_mut()?;
+        let mut tip = document.tip();
+        document.survey(&mut tip);
+        Some(Box::new(tip))
     }
 
     /// The tip was enough for a write, or was not.
@@ -169,10 +188,8 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn entry(&mut self, id: &DocumentId) -> &mut Entry {
-        if !self.entries.contains_key(id) {
-            self.entries.insert(id.clone(), Entry::default());
-        }
-        self.entries.get_mut(id).expect("inserted above")
+        // Names are shared, so a copy for the case that it is new costs little, and one search less.
+        self.entries.entry(id.clone()).or_default()
     }
 
     pub(super) fn get(&mut self, id: &DocumentId) -> Option<&mut Entry> {
@@ -304,7 +321,10 @@ impl Shelf {
                 }
             }
             // At the end it begins again.
-            let Some(id) = gone else { continue };
+            let Some(id) = gone else {
+                steps = steps.saturating_sub(1);
+                continue;
+            };
             if let Some(entry) = self.entries.get_mut(&id).filter(|e| e.loaded.is_none()) {
                 entry.tip = None;
             }
@@ -343,6 +363,14 @@ impl Shelf {
         self.tidy(id);
     }
 
+    /// Lets go of a loaded document whose tip was enough for the last write.
+    pub(super) fn keep_tip_alone(&mut self, id: &DocumentId) {
+        let enough = |entry: &Entry| entry.tip.is_some() && entry.unclear == 0 && entry.pins == 0;
+        if self.entries.get(id).is_some_and(enough) {
+            self.unload(id);
+        }
+    }
+
     /// Lets go of a document that something went wrong with, and of all that is known of it.
     pub(super) fn forget(&mut self, id: &DocumentId) {
         if let Some(entry) = self.entries.get_mut(id) {
@@ -352,8 +380,11 @@ impl Shelf {
     }
 
     fn tidy(&mut self, id: &DocumentId) {
-        if self.entries.get(id).is_some_and(Entry::is_idle) {
-            self.entries.remove(id);
+        if self.entries.get(id).is_some_and(Entry::is_idle)
+            && let Some(entry) = self.entries.remove(id)
+        {
+            // A tip may have gone since it was weighed.
+            self.loaded_bytes -= entry.weight;
         }
     }
 
@@ -424,26 +455,28 @@ impl Shelf {
         folded
     }
 
-    /// The store could not answer for a document. Gives what waited for it.
-    pub(super) fn fetch_failed(&mut self, id: &DocumentId) -> Vec<Job> {
+    /// The store could not answer for a document. Gives what waited for it, and what reached the store meanwhile.
+    pub(super) fn fetch_failed(&mut self, id: &DocumentId) -> (Vec<Job>, Vec<Bytes>) {
         let Some(entry) = self.entries.get_mut(id) else {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
         entry.fetching = false;
         let jobs = std::mem::take(&mut entry.waiting);
         let folded = std::mem::take(&mut entry.folded_meanwhile);
-        self.drop_folded(id, folded);
-        jobs
+        (jobs, self.drop_folded(id, folded))
     }
 
-    /// The store's answer for a document has been put in. What it was sent meanwhile may be missing there.
-    pub(super) fn settle_fetched(&mut self, id: &DocumentId) {
+    /// The store's answer for a document has been put in. What it was sent meanwhile may be missing there; gives
+    /// that, for listings under way.
+    pub(super) fn settle_fetched(&mut self, id: &DocumentId) -> Vec<Bytes> {
         let folded = self.entries.get_mut(id).map_or(0, |entry| {
             entry.fetching = false;
             std::mem::take(&mut entry.folded_meanwhile)
         });
         if folded > 0 {
-            self.drop_folded(id, folded);
+            self.drop_folded(id, folded)
+        } else {
+            Vec::new()
         }
     }
 

@@ -87,11 +87,15 @@ impl Replica {
         }
     }
 
+    /// Whether nothing is to be tried yet, since the last that was tried found no room.
+    pub(super) fn pauses(&self, now: Now) -> bool {
+        let full = self.full.as_ref();
+        full.is_some_and(|full| now.mono_ms < full.until_ms)
+    }
+
     /// Why no write is taken now, if none is.
     pub(super) fn refuses_writes(&self, now: Now) -> Option<RequestError> {
-        if let Some(full) = &self.full
-            && now.mono_ms < full.until_ms
-        {
+        if let Some(full) = self.full.as_ref().filter(|_| self.pauses(now)) {
             let why = full.why.clone();
             return Some(RequestError::Full { why });
         }

@@ -6,10 +6,12 @@ use serde_json::json;
 mod batches;
 mod bed;
 mod causes;
+mod disturbed;
 mod folding;
 mod receipts;
 mod repairs;
 mod sessions;
+mod tips;
 
 use bed::{Bed, PEER, batch, namespace, origin};
 

@@ -46,27 +46,49 @@ impl Writing {
     }
 }
 
+/// So many documents of one write are looked through one by one.
+const LOOKED_THROUGH: usize = 8;
+
 /// What a write has come to so far, in loaded documents alone.
 #[derive(Default)]
 struct Draft {
     written: Vec<Written>,
     documents: Vec<DocumentWrite>,
+    /// Of each document, who made its changes.
+    made: Vec<Made>,
+    /// Where each stands, once there are more than are looked through.
     places: BTreeMap<Key, usize>,
     receipt: Option<Receipt>,
 }
 
 impl Draft {
-    fn add(&mut self, key: &Key, written: Written, changes: Vec<Bytes>) {
+    fn add(&mut self, key: &Key, written: Written, changes: Vec<Bytes>, made: Made) {
         self.written.push(written);
         if changes.is_empty() {
             return;
         }
-        match self.places.get(key) {
-            Some(place) => self.documents[*place].changes.extend(changes),
+        let place = if self.documents.len() <= LOOKED_THROUGH {
+            self.documents.iter().position(|write| write.key == *key)
+        } else {
+            self.places.get(key).copied()
+        };
+        match place {
+            Some(place) => self.documents[place].changes.extend(changes),
             None => {
-                self.places.insert(key.clone(), self.documents.len());
                 let key = key.clone();
+                match self.documents.len() {
+                    ..LOOKED_THROUGH => {}
+                    LOOKED_THROUGH => {
+                        let keys = self.documents.iter().map(|write| write.key.clone());
+                        self.places.extend(keys.zip(0..));
+                        self.places.insert(key.clone(), LOOKED_THROUGH);
+                    }
+                    place => {
+                        self.places.insert(key.clone(), place);
+                    }
+                }
                 self.documents.push(DocumentWrite { key, changes });
+                self.made.push(made);
             }
         }
     }
@@ -142,74 +164,84 @@ impl Replica {
         }
     }
 
-    /// Writes without the document, if its tip is enough for it; otherwise gives the write back.
+    /// Carries a write to a single document out without the document, if its tip is enough for it; otherwise gives
+    /// the write back.
     fn write_by_tip(&mut self, now: Now, id: &DocumentId, writing: Writing) -> Option<Writing> {
         // The same write may have arrived from elsewhere meanwhile.
         let writing = self.unless_repeated(now, writing)?;
         let [write] = &writing.writes[..] else {
             return Some(writing);
         };
-        if !self.config.room.tips || !self.history.has_room_for(&writing.namespace) {
+        if !self.history.has_room_for(&writing.namespace) {
             return Some(writing);
         }
-        let Some(entry) = self.shelf.get(id) else {
-            return Some(writing);
+        let outcome = match self.try_tip(now, id, write) {
+            Ok(None) => return Some(writing),
+            Ok(Some(outcome)) => Ok(outcome),
+            Err(error) => Err(error),
         };
-        let newest = entry.newest;
+        // What it shows may not be durable yet, also if it changed nothing.
+        let newest = match &outcome {
+            Ok((_, changes)) if !changes.is_empty() => None,
+            _ => self.shelf.get(id).map(|entry| entry.newest),
+        };
+        let drafted = outcome.and_then(|(written, changes)| {
+            let mut draft = Draft::default();
+            draft.add(&write.key, written, changes, Made::ByTip);
+            draft.promise(writing.promise.as_ref());
+            match draft.check_size() {
+                Ok(()) => Ok(draft),
+                Err(error) => {
+                    self.shelf.forget(id);
+                    Err(error.into())
+                }
+            }
+        });
+        let (ticket, result) = match drafted {
+            Ok(draft) => self.commit_own(now, &writing.namespace, draft),
+            Err(error) => (Ticket(0), Err(error)),
+        };
+        self.written(writing, ticket.max(newest.unwrap_or_default()), result);
+        None
+    }
+
+    /// Carries one write out by the document's tip; none if that is not enough.
+    fn try_tip(
+        &mut self,
+        now: Now,
+        id: &DocumentId,
+        write: &Write,
+    ) -> Result<Option<(Written, Vec<Bytes>)>, RequestError> {
+        if !self.config.room.tips {
+            return Ok(None);
+        }
+        let Some(entry) = self.shelf.get(id) else {
+            return Ok(None);
+        };
         let Some(tip) = entry.tip() else {
-            return Some(writing);
+            return Ok(None);
         };
         let was_present = tip.present();
         let guarded = write.guard.is_some() || write.base.is_some();
         let before = guarded.then(|| tip.version());
         if write.base.is_some() && write.base != before {
-            return Some(writing);
+            return Ok(None);
         }
-        let guard = check_guard(
-            write.guard.as_ref(),
-            before.as_ref().filter(|_| was_present),
-        );
-        let outcome = guard.and_then(|()| {
-            tip.write(&write.intent, seconds(now))
-                .map_err(RequestError::from)
-        });
-        let outcome = match outcome {
-            Ok(None) => {
-                entry.tip_was_enough(false);
-                return Some(writing);
-            }
-            Ok(Some(changes)) => {
-                let present = tip.present();
-                let written = Written {
-                    version: tip.version(),
-                    changed: !changes.is_empty(),
-                    created: present && !was_present,
-                    present,
-                };
-                entry.tip_was_enough(true);
-                Ok((written, changes))
-            }
-            Err(error) => Err(error),
+        let shown = before.as_ref().filter(|_| was_present);
+        check_guard(write.guard.as_ref(), shown)?;
+        let Some(changes) = tip.write(&write.intent, seconds(now))? else {
+            entry.tip_was_enough(false);
+            return Ok(None);
         };
-        self.shelf.touch(id);
-        let namespace = writing.namespace.clone();
-        let (ticket, result) = match outcome {
-            Ok((written, changes)) => {
-                let mut draft = Draft::default();
-                draft.add(&write.key, written, changes);
-                draft.promise(writing.promise.as_ref());
-                match draft.check_size() {
-                    Ok(()) => self.commit_own(now, &namespace, draft, Made::ByTip),
-                    Err(error) => {
-                        self.shelf.forget(id);
-                        (Ticket(0), Err(error.into()))
-                    }
-                }
-            }
-            Err(error) => (Ticket(0), Err(error)),
+        let present = tip.present();
+        let written = Written {
+            version: tip.version(),
+            changed: !changes.is_empty(),
+            created: present && !was_present,
+            present,
         };
-        self.written(writing, ticket.max(newest), result);
-        None
+        entry.tip_was_enough(true);
+        Ok(Some((written, changes)))
     }
 
     /// Writes to documents that are loaded.
@@ -227,7 +259,7 @@ impl Replica {
         let newest = documents.iter().filter_map(newest).max();
         let newest = newest.unwrap_or_default();
         let (ticket, result) = match self.draft(now, &writing) {
-            Ok(draft) => self.commit_own(now, &writing.namespace, draft, Made::ByDocument),
+            Ok(draft) => self.commit_own(now, &writing.namespace, draft),
             Err(error) => (Ticket(0), Err(error)),
         };
         self.written(writing, ticket.max(newest), result);
@@ -264,10 +296,15 @@ impl Replica {
         }
         let seq = self.history.next_seq(&writing.namespace, &self.origin);
         let mut draft = Draft::default();
+        let mut several: BTreeMap<&Key, usize> = BTreeMap::new();
+        for write in &writing.writes {
+            *several.entry(&write.key).or_default() += 1;
+        }
         for (index, write) in writing.writes.iter().enumerate() {
             let id = Self::address(&writing.namespace, &write.key);
-            match self.write_one(now, &id, write, nonce(seq, index)) {
-                Ok((written, changes)) => draft.add(&write.key, written, changes),
+            let alone = several.get(&write.key) == Some(&1);
+            match self.write_one(now, &id, write, nonce(seq, index), alone) {
+                Ok((written, changes, made)) => draft.add(&write.key, written, changes, made),
                 Err(Refused { error, spoilt }) => {
                     if spoilt {
                         self.shelf.forget(&id);
@@ -305,7 +342,12 @@ impl Replica {
         id: &DocumentId,
         write: &Write,
         nonce: u64,
-    ) -> Result<(Written, Vec<Bytes>), Refused> {
+        alone: bool,
+    ) -> Result<(Written, Vec<Bytes>, Made), Refused> {
+        // Of several writes to one document, the later ones would not see what the tip has written before.
+        if alone && let Some((written, changes)) = self.try_tip(now, id, write)? {
+            return Ok((written, changes, Made::ByTip));
+        }
         let entry = self.shelf.entry(id);
         entry.drop_tip();
         let Some((document, _)) = entry.current() else {
@@ -333,15 +375,21 @@ impl Replica {
             created: present && !was_present,
             present,
         };
-        Ok((written, changes))
+        if alone {
+            entry.learn(&write.intent);
+        }
+        Ok((written, changes, Made::ByDocument))
     }
 
     fn commit_own(
         &mut self,
         now: Now,
         namespace: &Namespace,
-        draft: Draft,
-        made: Made,
+        #[cfg_attr(
+            not(feature = "planted"),
+            expect(unused_mut, reason = "for a planted bug")
+        )]
+        mut draft: Draft,
     ) -> (Ticket, Result<(Reply, Shows), RequestError>) {
         let reply = Reply::Written {
             documents: draft.written,
@@ -364,15 +412,15 @@ impl Replica {
             receipt: draft.receipt,
         };
         #[cfg(feature = "planted")]
-        let batch = self.planted_split(now, batch);
+        let batch = self.planted_split(now, batch, &mut draft.made);
         let seq = batch.seq;
-        let ticket = self.admit(now, &Arc::new(batch), made);
+        let ticket = self.admit(now, &Arc::new(batch), &draft.made);
         (ticket, Ok((reply, Shows::Own(seq))))
     }
 
     /// Hands all but the last document out on their own.
     #[cfg(feature = "planted")]
-    fn planted_split(&mut self, now: Now, mut batch: Batch) -> Batch {
+    fn planted_split(&mut self, now: Now, mut batch: Batch, made: &mut Vec<Made>) -> Batch {
         if self.config.planted != Some(super::Planted::SplitBatch) || batch.writes.len() < 2 {
             return batch;
         }
@@ -385,7 +433,8 @@ impl Replica {
             receipt,
             ..batch.clone()
         };
-        self.admit(now, &Arc::new(batch), Made::ByDocument);
+        let last = made.split_off(made.len() - 1);
+        self.admit(now, &Arc::new(batch), &std::mem::replace(made, last));
         rest
     }
 }

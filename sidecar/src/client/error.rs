@@ -115,6 +115,53 @@ pub(super) enum ClientError {
     /// Not all was imported.
     #[error("{} left out, all others are imported", if *count == 1 { "1 line was".to_owned() } else { format!("{count} lines were") })]
     LeftOut { count: u64 },
+    /// A backup that can't be read.
+    #[error("{}: {source}", path.display())]
+    Backup {
+        path: PathBuf,
+        source: anabranch::backup::ReadError,
+    },
+    /// A backup that did not come to its end.
+    #[error(
+        "the backup from {url} was not finished: {why}. Nothing is kept of it: run the command again"
+    )]
+    BackupStopped { url: String, why: String },
+    /// Some backups are not what they should be.
+    #[error("{} can't be restored", if *count == 1 { "1 backup".to_owned() } else { format!("{count} backups") })]
+    BadBackups { count: usize },
+    /// An incremental backup, and nothing to go on from.
+    #[error("{why}; leave --no-full out to take a full backup then")]
+    NoBase { why: String },
+    /// One file can't hold a chain.
+    #[error(
+        "an incremental backup goes beside the one before: give --out a directory, and not {}, or name the one before with --since",
+        path.display()
+    )]
+    IncrementalFile { path: PathBuf },
+    /// No backup, or several.
+    #[error(
+        "no backup, or more than one, has an id that begins with {given:?}: give 4 or more of its first digits, as `anabranch backup \
+         --list` prints them"
+    )]
+    BackupName { given: String },
+    /// Which node is meant?
+    #[error("there are backups of several nodes: {}; choose by --at, or give files", found.join(", "))]
+    SeveralNodes { found: Vec<String> },
+    /// Backups that do not go together.
+    #[error(transparent)]
+    BackupChain(#[from] anabranch::backup::ChainError),
+    /// Nothing was restored.
+    #[error("{source}; nothing was restored")]
+    Restore {
+        #[from]
+        source: anabranch::backup::RestoreError,
+    },
+    /// Nothing was restored, because of one of the files.
+    #[error("{}: {source}; nothing was restored", path.display())]
+    RestoreFrom {
+        path: PathBuf,
+        source: anabranch::backup::RestoreError,
+    },
     /// Whoever reads our output has gone: nothing to tell, and nobody.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -149,6 +196,15 @@ impl ClientError {
             | Self::Digits { .. }
             | Self::Position { .. }
             | Self::OtherNode { .. }
+            | Self::IncrementalFile { .. }
+            | Self::BackupName { .. }
+            | Self::SeveralNodes { .. }
+            | Self::BackupChain(_)
+            | Self::Restore {
+                source:
+                    anabranch::backup::RestoreError::NotEmpty { .. }
+                    | anabranch::backup::RestoreError::Chain(_),
+            }
             | Self::SeveralVersions { .. } => 2,
             Self::NoVersion { .. } => 3,
             Self::Problem { kind, .. } => match &**kind {
@@ -162,6 +218,12 @@ impl ClientError {
             Self::SessionFile { .. }
             | Self::OutputFile { .. }
             | Self::OutputBusy { .. }
+            | Self::Backup { .. }
+            | Self::BackupStopped { .. }
+            | Self::BadBackups { .. }
+            | Self::NoBase { .. }
+            | Self::Restore { .. }
+            | Self::RestoreFrom { .. }
             | Self::Gateway { .. }
             | Self::Input { .. }
             | Self::Unreachable { .. }

@@ -1,5 +1,6 @@
-//! The commands that speak to a running node.
+//! The commands that speak to a running node, and those for its backups.
 
+mod backup;
 mod connection;
 mod documents;
 mod error;
@@ -46,6 +47,10 @@ pub(crate) enum Command {
     Export(porting::Export),
     /// Read documents in from JSON lines
     Import(porting::Import),
+    /// Take a backup of a running node, or look at backups
+    Backup(backup::Backup),
+    /// Make a data directory from backups
+    Restore(backup::Restore),
     /// Print changes as they become visible at a node
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
@@ -95,6 +100,8 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Ls(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
     };

@@ -46,6 +46,13 @@ fn view(report: &Report) -> Value {
             "requests_open": replica.requests_open,
             "sessions_waiting": replica.sessions_waiting,
             "documents_loaded": replica.documents_loaded,
+            "loaded_bytes": replica.loaded_bytes,
+            "unfolded_bytes": replica.unfolded_bytes,
+            "log_first": replica.log_first,
+            "log_bytes": replica.log_bytes,
+            "disk_full": replica.full,
+            "damaged": replica.damaged,
+            "store": report.store,
         },
         "datacenters": datacenters
             .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anabranch::{Counters, Report};
+use anabranch::{Counters, Report, StoreReport};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Response, StatusCode};
@@ -230,6 +230,26 @@ fn of_node(report: &Report, feeds: usize) -> Registry {
         replica.documents_loaded,
     );
     gauge(
+        "loaded_bytes",
+        "Bytes that documents take in memory, about; bounded by store.memory_bytes",
+        replica.loaded_bytes,
+    );
+    gauge(
+        "log_bytes",
+        "Bytes of log, about; grows while a replica is away that lacks some of it",
+        usize::try_from(replica.log_bytes).unwrap_or(usize::MAX),
+    );
+    gauge(
+        "disk_full",
+        "1 while writes are refused because the disk has no room",
+        usize::from(replica.full.is_some()),
+    );
+    gauge(
+        "documents_damaged",
+        "Runs of documents that can't be read from the disk and have not come from a peer yet; check the disk",
+        replica.damaged.len(),
+    );
+    gauge(
         "unfolded_bytes",
         "Bytes of changes that no document state includes yet; a rise means that folding does not keep up",
         replica.unfolded_bytes,
@@ -246,7 +266,36 @@ fn of_node(report: &Report, feeds: usize) -> Registry {
     );
     gauge("event_feeds", "Readers of /v1/events", feeds);
     count(&mut registry, &replica.counters);
+    count_upkeep(&mut registry, &report.store);
     registry
+}
+
+fn count_upkeep(registry: &mut Registry, store: &StoreReport) {
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter(
+        "scrubbed_bytes",
+        "Bytes read in the background to see whether they are still what was written",
+        store.scrubbed_bytes,
+    );
+    counter(
+        "scrub_passes",
+        "How often everything on the disk was read",
+        store.scrub_passes,
+    );
+    counter(
+        "documents_compacted",
+        "Documents compacted in the background",
+        store.compacted,
+    );
+    counter(
+        "damage_met",
+        "How often something was met on the disk that can't be read; a rise means that the disk fails",
+        store.damage_met,
+    );
 }
 
 fn count(registry: &mut Registry, counters: &Counters) {
@@ -297,8 +346,13 @@ fn count(registry: &mut Registry, counters: &Counters) {
     );
     counter(
         "folds",
-        "Document states written behind the log",
+        "Documents whose changes were moved from the log to the document, counted each time",
         counters.folds,
+    );
+    counter(
+        "documents_repaired",
+        "Documents that could not be read from the disk, and came from a peer",
+        counters.documents_repaired,
     );
 }
 

@@ -2,12 +2,13 @@
 //!
 //! * [`address`], [`query`], [`reading`], [`header`], [`guard`], [`session`], [`body`], [`edits`]: what a request says;
 //! * [`writing`]: what all writes have in common;
-//! * [`documents`], [`batch`], [`events`], [`cluster`], [`probes`], [`metrics`]: the endpoints;
+//! * [`documents`], [`batch`], [`events`], [`cluster`], [`backup`], [`probes`], [`metrics`]: the endpoints;
 //! * [`problem`], [`failure`]: errors; [`reserved`]: what is promised and not there yet;
 //! * [`server`]: sockets, bounds on them, and draining.
 
 pub(crate) mod address;
 mod answer;
+mod backup;
 mod batch;
 mod body;
 mod cluster;
@@ -52,6 +53,7 @@ pub(crate) struct Service {
     node: Node,
     metrics: Metrics,
     feeds: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
     /// True once the node is to stop.
     closing: watch::Receiver<bool>,
     /// How long a request may wait for what its session has seen.
@@ -64,6 +66,7 @@ impl Service {
             node,
             metrics: Metrics::new(),
             feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
+            backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
             closing,
             session_wait_max,
         }
@@ -98,6 +101,7 @@ pub(crate) fn router(
         .route("/v1/batch", post(batch::write))
         .route("/v1/events", get(events::follow))
         .route("/v1/cluster", get(cluster::show))
+        .route("/v1/backup", get(backup::take))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(metrics::show))

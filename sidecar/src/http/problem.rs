@@ -28,6 +28,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    BackupBaseGone: "backup-base-gone", GONE, "The log does not go on from the earlier backup";
     BadEdit: "bad-edit", BAD_REQUEST, "An edit is not well formed";
     BadHeader: "bad-header", BAD_REQUEST, "A header is not well formed";
     BadJson: "bad-json", BAD_REQUEST, "The body is not valid JSON";

@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use anabranch_core::limits::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction, ReadableTable, StorageError, WriteTransaction};
 
@@ -26,6 +27,8 @@ use crate::tables::{DIRECTORY, Definition, RECEIPTS, Rows, RowsMut, TILES};
 
 /// Most tiles that are looked at on each side to say how far damage goes.
 const TILES_TRIED_MAX: usize = 256;
+/// Namespace, separator and key.
+const ROW_KEY_BYTES_MAX: usize = NAMESPACE_BYTES_MAX + 1 + KEY_BYTES_MAX;
 
 /// A table whose rows lie in tiles.
 #[derive(Clone, Copy)]
@@ -146,6 +149,27 @@ impl<T: ReadableTable<&'static [u8], &'static [u8]>> Listed<T> {
         ))
     }
 
+    /// Whether looking for the keys of a tile leads to it. A walk from tile to tile takes another way through the
+    /// engine's pages, so what a walk has read may still be out of reach. Where one key in a page is not what was
+    /// written, it parts the keys of a tile at one place, so it is enough to look for those at both ends.
+    pub(super) fn leads_to(&self, tile: &Tile) -> Result<bool, Fault> {
+        let second = [tile.low.as_slice(), &[0]].concat();
+        for key in [tile.low.clone(), second, last_before(tile.high.as_deref())] {
+            if !tile.contains(&key) {
+                continue;
+            }
+            let found = self.tiles.range::<&[u8]>(..=key.as_slice())?.next_back();
+            let is_there = match found {
+                Some(found) => found?.0.value() == tile.low,
+                None => false,
+            };
+            if !is_there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The last tile that can be read and ends at a key or before it, past those that can't be read.
     pub(super) fn before(&self, key: &[u8]) -> Result<Option<Tile>, Fault> {
         let below = (Bound::Unbounded, Bound::Included(key));
@@ -205,4 +229,17 @@ impl<T: ReadableTable<&'static [u8], &'static [u8]>> Listed<T> {
             .flatten()
             .is_some_and(|check| check[..] == check_of(stored)))
     }
+}
+
+/// About the last key before another one, or of all: no row key is so long.
+fn last_before(high: Option<&[u8]>) -> Vec<u8> {
+    let mut key = high.unwrap_or_default().to_vec();
+    match key.pop() {
+        // Nothing comes between a key and the same with a zero.
+        Some(0) => return key,
+        Some(last) => key.push(last - 1),
+        None => {}
+    }
+    key.resize(key.len() + ROW_KEY_BYTES_MAX, u8::MAX);
+    key
 }

@@ -4,37 +4,36 @@
 //! * `record`: one document in a tile.
 //! * `folding`, `reading`, `repair`, `tidying`: what is done with them.
 //! * `quarantine`: what waits for a tile that can't be read.
-//! * `copying`: all of it, from one moment, in pieces.
 //!
 //! The engine is started again on the same disk after it has failed for want of room, and over an [`Overlay`], for
 //! reading alone, after the disk has failed.
 
-pub(crate) mod copying;
 pub(crate) mod directory;
 mod folding;
 pub(crate) mod listed;
 pub(crate) mod packing;
 pub(crate) mod quarantine;
 mod reading;
-mod record;
+pub(crate) mod record;
 mod repair;
 pub(crate) mod revision;
 #[cfg(test)]
 mod tests;
 mod tidying;
 pub(crate) mod tile;
-mod varint;
+pub(crate) mod varint;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use anabranch_core::Incarnation;
 use anabranch_core::persist::{ReceiptKey, StoredReceipt};
-use redb::{Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::{
+    Durability, ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _,
+    WriteTransaction,
+};
 
-pub(crate) use self::folding::Folded;
-use self::listed::{DIRECTORY_TILES, DOCUMENT_TILES, found_table};
-use self::packing::Packer;
-pub(crate) use self::tidying::Tidied;
+use self::listed::{DIRECTORY_TILES, DOCUMENT_TILES, RECEIPT_TILES, found_table};
+use self::packing::{PAGE_ROW_BYTES, Packer};
 use crate::disk::Disk;
 use crate::engine::{Engine, Fault, Found, look};
 use crate::error::OpenError;
@@ -153,6 +152,32 @@ impl Documents {
             drop(meta);
             directory::list_meta(transaction, packer)
         })
+    }
+
+    /// What the store knows of itself.
+    pub(crate) fn meta(&self) -> Result<Meta, Fault> {
+        let meta = self.read(|view| Ok(Meta::load(view)))?;
+        let meta = meta.map_err(|error| Fault::damaged(error.to_string()))?;
+        // It was there when this was opened.
+        meta.ok_or_else(|| Fault::damaged("the meta table is gone"))
+    }
+
+    /// About how many bytes documents and receipts take.
+    pub(crate) fn stored_bytes(&self) -> Result<u64, Fault> {
+        self.read(|view| {
+            let documents = view.open_table(DOCUMENT_TILES.table)?.len()?;
+            let receipts = view.open_table(RECEIPT_TILES.table)?.len()?;
+            Ok((documents + receipts) * PAGE_ROW_BYTES as u64)
+        })
+    }
+
+    /// Receipts from a key on, by rising key, and where to go on if there may be more.
+    pub(crate) fn receipts_from(
+        &self,
+        from: &[u8],
+        bytes_max: usize,
+    ) -> Result<(Vec<StoredReceipt>, Option<Vec<u8>>), Fault> {
+        self.read(|view| receipts::page(view, from, bytes_max))
     }
 
     /// Looks a receipt up.

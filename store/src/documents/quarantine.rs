@@ -123,6 +123,31 @@ pub(super) fn documents(
     Ok(found)
 }
 
+/// Receipts that wait from `from` up to `before`. Those that can't be read are left out, as [`find`] does.
+pub(crate) fn receipts(
+    table: &Rows,
+    from: &[u8],
+    before: Option<&[u8]>,
+) -> Result<Vec<(Vec<u8>, Bytes)>, Fault> {
+    if table.is_empty()? {
+        return Ok(Vec::new());
+    }
+    let end = match before {
+        Some(before) => Waiting::Receipt.row_key(before),
+        None => vec![b'r' + 1],
+    };
+    let bounds = (Waiting::Receipt.row_key(from), end);
+    let mut found = Vec::new();
+    for row in table.range::<&[u8]>(as_slices(&bounds))? {
+        let (row_key, row) = row?;
+        if let Some(value) = unseal(Sealed::Quarantine, row_key.value(), row.value()) {
+            let key = row_key.value()[1..].to_vec();
+            found.push((key, Bytes::copy_from_slice(value)));
+        }
+    }
+    Ok(found)
+}
+
 fn bounds(from: &[u8], before: Option<&[u8]>) -> (Vec<u8>, Vec<u8>) {
     let end = match before {
         Some(before) => Waiting::Document.row_key(before),

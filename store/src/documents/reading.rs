@@ -73,6 +73,31 @@ impl Documents {
         })
     }
 
+    /// Documents of any namespaces after one, or from the beginning, by rising id, and whether there may be more after
+    /// them.
+    pub(crate) fn after(
+        &self,
+        after: Option<&DocumentId>,
+        bytes_max: usize,
+    ) -> Result<(Vec<(DocumentId, StoredDocument)>, bool), Fault> {
+        let mut range = PageRange::of(&DocumentRange {
+            from: None,
+            before: None,
+        });
+        if let Some(after) = after {
+            let mut row_key = Vec::new();
+            document_key(after, &mut row_key);
+            range.start = Bound::Excluded(row_key);
+        }
+        self.turn(Page {
+            range,
+            limit: usize::MAX,
+            bytes_left: bytes_max,
+            values: true,
+            documents: Vec::new(),
+        })
+    }
+
     fn turn(&self, mut page: Page) -> Result<(Vec<(DocumentId, StoredDocument)>, bool), Fault> {
         // Where it stands, to name the damage if there is any.
         let mut at = page.first_key();

@@ -18,7 +18,7 @@ const CHANGES_MAX: usize = 32;
 /// and so are changes that outgrow the state, if they have so many bytes.
 const CHANGES_BYTES_MIN: usize = 1024;
 
-pub(super) fn encode(document: &StoredDocument) -> Vec<u8> {
+pub(crate) fn encode(document: &StoredDocument) -> Vec<u8> {
     let changes: usize = document.changes.iter().map(|change| change.len() + 3).sum();
     let mut record = Vec::with_capacity(document.state.len() + changes + 4);
     record.push(match document.present {
@@ -36,7 +36,7 @@ pub(super) fn encode(document: &StoredDocument) -> Vec<u8> {
 }
 
 /// Nothing when it is none. Shares its bytes with the record.
-pub(super) fn decode(record: &Bytes) -> Option<StoredDocument> {
+pub(crate) fn decode(record: &Bytes) -> Option<StoredDocument> {
     let mut rest = record.clone();
     let present = match varint::take_bytes(&mut rest, 1)?[0] {
         0 => Some(false),

@@ -196,6 +196,9 @@ impl Seen {
             };
             let tile = tiles.read(found)?.filter(|tile| tile.low == low);
             let tile = tile.ok_or_else(|| Fault::damaged("a tile is not what was written"))?;
+            if !tiles.leads_to(&tile)? {
+                return Err(Fault::damaged("a tile is not found by its keys"));
+            }
             self.bytes += tile.stored_bytes as u64;
             if tiled.sealed == Sealed::Tiles {
                 let changed = |row: &&super::tile::Row| {

@@ -7,7 +7,7 @@ pub(super) fn bytes_of(value: usize) -> usize {
     (usize::BITS - value.leading_zeros()).div_ceil(7).max(1) as usize
 }
 
-pub(super) fn put(mut value: usize, into: &mut Vec<u8>) {
+pub(crate) fn put(mut value: usize, into: &mut Vec<u8>) {
     while value >= 0x80 {
         into.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -16,7 +16,7 @@ pub(super) fn put(mut value: usize, into: &mut Vec<u8>) {
 }
 
 /// Takes a number off the front; nothing when there is none.
-pub(super) fn take(from: &mut Bytes) -> Option<usize> {
+pub(crate) fn take(from: &mut Bytes) -> Option<usize> {
     let mut value = 0;
     for (at, byte) in from.iter().enumerate() {
         let shift = u32::try_from(at * 7).ok()?;
@@ -31,7 +31,7 @@ pub(super) fn take(from: &mut Bytes) -> Option<usize> {
 }
 
 /// Takes so many bytes off the front.
-pub(super) fn take_bytes(from: &mut Bytes, len: usize) -> Option<Bytes> {
+pub(crate) fn take_bytes(from: &mut Bytes, len: usize) -> Option<Bytes> {
     (from.len() >= len).then(|| from.split_to(len))
 }
 

@@ -45,7 +45,6 @@ use anabranch_core::Lsn;
 use crate::engine::Fault;
 use append::Appender;
 use damage::Damage;
-pub(crate) use reading::LogScrubbed;
 use room::Room;
 
 /// The largest segments, unless a group needs more.
@@ -123,6 +122,11 @@ impl Log {
     /// Bytes that the records take on the disk: whole segments, and the current one as far as it is filled.
     pub(crate) fn bytes(&self) -> u64 {
         self.room.state().bytes()
+    }
+
+    /// About how many bytes the records from a position on take.
+    pub(crate) fn bytes_from(&self, lsn: Lsn) -> u64 {
+        self.room.state().bytes_from(lsn)
     }
 
     /// Makes the next segment ready if the current one is more than half full, so that appending does not have to.

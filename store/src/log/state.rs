@@ -65,6 +65,18 @@ impl State {
         current.filled + older.map(|live| live.segment.file.bytes).sum::<u64>()
     }
 
+    /// About what is in records from a position on, as if they were all alike.
+    pub(super) fn bytes_from(&self, lsn: Lsn) -> u64 {
+        let wanted = self.live.iter().filter(|live| live.last >= lsn);
+        let bytes = wanted.map(|live| {
+            let first = live.segment.first;
+            let all = live.last.0 + 1 - first.0;
+            let part = live.last.0 + 1 - first.max(lsn).0;
+            live.filled.saturating_mul(part) / all.max(1)
+        });
+        bytes.sum()
+    }
+
     /// The segment that `lsn` belongs to, or else the first one after it.
     pub(super) fn at(&self, lsn: Lsn) -> Option<Live> {
         let at = self.live.partition_point(|live| live.last < lsn);

@@ -118,6 +118,7 @@ impl FaultyMedium {
         let mut inner = self.inner().clone();
         inner.random = Random(seed);
         inner.faults = Faults::default();
+        inner.refused_after = None;
         inner.calls = 0;
         Self(Arc::new(Mutex::new(inner)))
     }
@@ -129,6 +130,7 @@ impl FaultyMedium {
         let mut inner = self.inner().clone();
         inner.random = Random(seed);
         inner.faults = Faults::default();
+        inner.refused_after = None;
         inner.calls = 0;
         inner.cut_power();
         Self(Arc::new(Mutex::new(inner)))
@@ -162,6 +164,12 @@ impl FaultyMedium {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.inner().used_bytes()
+    }
+
+    /// The names of its files. Not counted as a call.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<String> {
+        self.inner().names.keys().cloned().collect()
     }
 
     /// What a file holds, unsynced bytes included.

@@ -156,6 +156,12 @@ impl Bed {
         self.replica = begin(self.room, &self.store);
     }
 
+    /// The same, and the peer is there again.
+    pub(super) fn restart_and_meet(&mut self) {
+        self.restart();
+        self.meet([]);
+    }
+
     fn now(&self) -> Now {
         Now {
             mono_ms: self.now_ms,

@@ -75,7 +75,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> ClientError {
 }
 
 /// A file that appears under its name once it is whole and on disk, in one step.
-pub(super) struct WholeFile {
+pub(in crate::client) struct WholeFile {
     path: PathBuf,
     partial: PathBuf,
     out: BufWriter<File>,
@@ -83,7 +83,7 @@ pub(super) struct WholeFile {
 }
 
 impl WholeFile {
-    pub(super) fn create(path: PathBuf) -> Result<Self, ClientError> {
+    pub(in crate::client) fn create(path: PathBuf) -> Result<Self, ClientError> {
         let mut partial = path.clone().into_os_string();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
@@ -99,15 +99,30 @@ impl WholeFile {
         })
     }
 
-    fn finish(mut self) -> Result<(), ClientError> {
-        self.persist().map_err(failed(&self.path))?;
-        self.is_whole = true;
-        Ok(())
+    pub(in crate::client) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
     }
 
-    fn persist(&mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.out.get_ref().sync_all()?;
+    fn finish(self) -> Result<(), ClientError> {
+        self.finish_after(|_| Ok(()))
+    }
+
+    /// Gives it its name if it stands a test, once it is on disk.
+    pub(in crate::client) fn finish_after<T>(
+        mut self,
+        test: impl FnOnce(&Path) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let flushed = self.out.flush();
+        flushed
+            .and_then(|()| self.out.get_ref().sync_all())
+            .map_err(failed(&self.path))?;
+        let tested = test(&self.partial)?;
+        self.rename().map_err(failed(&self.path))?;
+        self.is_whole = true;
+        Ok(tested)
+    }
+
+    fn rename(&mut self) -> io::Result<()> {
         std::fs::rename(&self.partial, &self.path)?;
         match self.path.parent() {
             Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),

@@ -8,13 +8,13 @@
 mod batches;
 mod complaints;
 mod delivery;
-mod destination;
+pub(super) mod destination;
 mod export;
 mod import;
 mod patience;
 mod pipeline;
 mod position;
-mod progress;
+pub(super) mod progress;
 mod record;
 mod source;
 

@@ -12,7 +12,7 @@ use crate::client::output::{bytes, grouped};
 const TICK: Duration = Duration::from_millis(200);
 
 /// A bar on standard error. It draws itself only where that is a terminal.
-pub(super) struct Progress {
+pub(in crate::client) struct Progress {
     bar: ProgressBar,
     begun: Instant,
     is_waiting: AtomicBool,
@@ -20,7 +20,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Through an input, whose length is known or not.
-    pub(super) fn through(length: Option<u64>) -> Self {
+    pub(in crate::client) fn through(length: Option<u64>) -> Self {
         match length {
             Some(length) => Self::drawn(
                 ProgressBar::new(length),
@@ -65,14 +65,19 @@ impl Progress {
         self.bar.reset_eta();
     }
 
-    pub(super) fn is_at(&self, done: u64, bytes: u64) {
+    pub(in crate::client) fn is_at(&self, done: u64, bytes: u64) {
         self.is_waiting.store(false, Ordering::Relaxed);
         self.bar.set_message(documents(done));
         self.bar.set_position(bytes);
     }
 
+    /// How long it is turns out to be different.
+    pub(in crate::client) fn expects(&self, length: u64) {
+        self.bar.set_length(length);
+    }
+
     /// A line on standard error, above the bar if there is one.
-    pub(super) fn say(&self, line: &str) {
+    pub(in crate::client) fn say(&self, line: &str) {
         self.bar.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{line}");
         });
@@ -90,7 +95,7 @@ impl Progress {
     }
 
     /// Takes the bar away, and tells the time since the beginning.
-    pub(super) fn end(&self) -> Duration {
+    pub(in crate::client) fn end(&self) -> Duration {
         self.bar.finish_and_clear();
         self.begun.elapsed()
     }
@@ -103,7 +108,7 @@ impl Drop for Progress {
 }
 
 /// So many of them.
-pub(super) fn documents(count: u64) -> String {
+pub(in crate::client) fn documents(count: u64) -> String {
     match count {
         1 => "1 document".to_owned(),
         count => format!("{} documents", grouped(count)),

@@ -1,6 +1,7 @@
 //! What operators look at.
 
 use anabranch::Node;
+use anabranch::backup::{LogShare, verify};
 use serde_json::json;
 
 use super::Bed;
@@ -76,4 +77,41 @@ async fn the_index_names_the_endpoints() {
     let index = bed.get("/").await;
     assert!(index.header("content-type").starts_with("text/html"));
     assert!(index.text().contains("/v1/events"));
+}
+
+#[tokio::test]
+async fn a_backup_is_given_out_whole_and_another_goes_on_from_it() {
+    let bed = Bed::new().await;
+    bed.put("/v1/docs/carts/alice", "{}").await;
+    let reply = bed.get("/v1/backup").await;
+    assert_eq!(reply.header("content-type"), "application/octet-stream");
+    let full = verify(&reply.body[..], |_| ()).unwrap();
+    assert_eq!((full.header.base, full.totals.records), (None, 1));
+    bed.put("/v1/docs/carts/bob", "{}").await;
+    let since = format!("/v1/backup?since={}", full.mark());
+    let next = verify(&bed.get(&since).await.body[..], |_| ()).unwrap();
+    assert_eq!(next.header.base.unwrap().id, full.header.id);
+    assert_eq!(next.totals.records, 1);
+    let tail = bed.get("/v1/backup?log=tail").await;
+    assert_eq!(
+        verify(&tail.body[..], |_| ()).unwrap().totals.log_end,
+        next.totals.log_end
+    );
+
+    let mut other = full.mark();
+    other.replica = [1; 16];
+    let gone = bed.get(&format!("/v1/backup?since={other}")).await;
+    gone.problem(410, "backup-base-gone");
+    bed.get("/v1/backup?since=yesterday")
+        .await
+        .problem(400, "bad-query");
+    bed.get("/v1/backup?log=none")
+        .await
+        .problem(400, "bad-query");
+
+    let begin = || bed.node.backup(None, LogShare::All);
+    let under_way = begin().await.unwrap();
+    Node::shutdown(bed.node.clone()).await.unwrap();
+    drop(under_way);
+    bed.get("/v1/backup").await.problem(503, "shutting-down");
 }

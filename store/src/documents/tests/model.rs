@@ -12,7 +12,6 @@ use super::{
     receipt_key, try_open,
 };
 use crate::documents::Documents;
-use crate::documents::copying::CopiedRow;
 
 const NUMBERS: u64 = 900;
 
@@ -181,19 +180,46 @@ fn check_meta(disk: &FaultyDisk, model: &Model) {
     assert_eq!(meta.released_before, Lsn(model.replay_from));
 }
 
-/// Everything, through a copy, into another file.
+/// Everything, page by page, into another file: as a backup takes it, and a restore puts it down.
 fn copied(documents: &Documents) -> FaultyDisk {
     let disk = FaultyDisk::new(Vec::new());
-    let mut loading = Documents::load(std::sync::Arc::new(disk.clone()), 1 << 20).unwrap();
-    let mut copying = documents.copy().unwrap();
+    let copy = open(&disk);
+    let mut after: Option<DocumentId> = None;
     loop {
-        let rows: Vec<CopiedRow> = copying.next(50_000).unwrap();
-        if rows.is_empty() {
+        let (page, more) = documents.after(after.as_ref(), 5_000).unwrap();
+        let from = after.and_then(|_| page.first().map(|(id, _)| id.clone()));
+        after = page.last().map(|(id, _)| id.clone());
+        let range = DocumentRange { from, before: None };
+        let repair = Some(Repair {
+            range,
+            documents: page,
+        });
+        let fold = Fold {
+            repair,
+            ..empty_fold()
+        };
+        assert!(copy.fold(&fold, compact).unwrap().damaged.is_empty());
+        if !more {
             break;
         }
-        loading.take(&rows).unwrap();
     }
-    loading.finish().unwrap();
+    let mut from = Some(Vec::new());
+    while let Some(at) = from {
+        let (receipts, next) = documents.receipts_from(&at, 300).unwrap();
+        let fold = Fold {
+            receipts,
+            ..empty_fold()
+        };
+        copy.fold(&fold, compact).unwrap();
+        from = next;
+    }
+    let meta = documents.meta().unwrap();
+    let fold = Fold {
+        checkpoint: meta.checkpoint,
+        release_before: Some(meta.released_before),
+        ..empty_fold()
+    };
+    copy.fold(&fold, compact).unwrap();
     disk
 }
 

@@ -373,3 +373,27 @@ fn what_is_nested_too_deep_is_refused_as_ever() {
     }
     assert!(kept > 60, "{kept}");
 }
+
+/// Runs, and what stands between them, in every column and beyond a byte's count.
+#[test]
+fn many_operations_are_encoded_as_automerge_does_it() {
+    for period in [1, 2, 3, 64, 65, 128, 129, 400] {
+        let value = |n: usize| match n % period % 4 {
+            _ if n % period > 8 => json!("the same"),
+            0 => json!(n),
+            1 => json!({"x": n}),
+            2 => json!([null, n.is_multiple_of(2), 0.5]),
+            _ => json!(u64::MAX - n as u64),
+        };
+        let mut a = Pair::new(1);
+        let many: Vec<_> = (0..130).map(value).collect();
+        assert_eq!(a.ops(put("/list", many)), ByTip);
+        let edit = |n: usize| match n % period % 3 {
+            _ if n % period > 8 => json!({"op": "increment", "path": "/n", "by": 1}),
+            0 => json!({"op": "append", "path": "/list", "value": n}),
+            1 => json!({"op": "put", "path": format!("/m/{}", n % 7), "value": n}),
+            _ => json!({"op": "set_add", "path": "/set", "value": n % 5}),
+        };
+        assert_eq!(a.ops((0..300).map(edit).collect()), ByTip);
+    }
+}

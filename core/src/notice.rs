@@ -1,0 +1,210 @@
+//! What an operator should know, and callers of requests that were not carried out.
+
+use serde::Serialize;
+
+use crate::persist::DocumentRange;
+use crate::{
+    DocumentId, EditError, Incarnation, Key, Lsn, Namespace, Origin, ReplicaId, Seq, Version,
+};
+
+/// Something that an operator should know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A change was not let into its document. It stays in the log; every replica decides alike.
+    ChangeRefused {
+        /// The document.
+        document: DocumentId,
+        /// BLAKE3 of the change's bytes.
+        hash: [u8; 32],
+        /// Why.
+        reason: String,
+    },
+    /// A peer holds more of our history than we do: the store went back in time. We write as another
+    /// origin from now on.
+    HistoryAhead {
+        /// Who told us.
+        peer: ReplicaId,
+        /// The new incarnation.
+        incarnation: Incarnation,
+    },
+    /// A peer sent what can't be read, and was disconnected.
+    BadFrame {
+        /// Who.
+        peer: ReplicaId,
+        /// Why.
+        reason: String,
+    },
+    /// A record of our own log can't be read.
+    BadRecord {
+        /// Where.
+        lsn: Lsn,
+        /// Why.
+        reason: String,
+    },
+    /// The disk has no room: writes are refused until it has.
+    DiskFull {
+        /// What the system said.
+        why: String,
+    },
+    /// The disk has room again.
+    DiskHasRoom,
+    /// Documents behind the log could not be written. It is tried again.
+    FoldFailed {
+        /// Why.
+        why: String,
+    },
+    /// Documents can't be read. They are asked for elsewhere.
+    DocumentsDamaged {
+        /// Which.
+        range: DocumentRange,
+        /// What the store found.
+        what: String,
+    },
+    /// Documents that could not be read have come from elsewhere.
+    DocumentsRepaired {
+        /// Which.
+        range: DocumentRange,
+        /// From whom.
+        peer: ReplicaId,
+        /// How many.
+        documents: usize,
+    },
+    /// A peer lacks batches that the log does not hold any more.
+    LogTooShort {
+        /// Who.
+        peer: ReplicaId,
+        /// Where.
+        namespace: Namespace,
+        /// Whose batches.
+        origin: Origin,
+        /// The first that it lacks.
+        seq: Seq,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The edit does not fit the document. Nothing was written.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The guard does not hold. Nothing was written.
+    #[error("the document is not as the request requires: it is {}", .version.as_ref().map_or("absent".to_owned(), |v| format!("at version {v}")))]
+    Guard {
+        /// What it is at here; none: it is not there.
+        version: Option<Version>,
+    },
+    /// Too many requests are waiting. Nothing was written.
+    #[error("too many requests are waiting; try again shortly")]
+    Busy,
+    /// The store failed. Whether this write survives a restart is not known.
+    #[error("the store failed: {0}; restart the node once the cause is mended")]
+    Store(String),
+    /// The disk has no room. Nothing was written.
+    #[error("the disk is full ({why}): nothing was written; make room, and try again")]
+    Full {
+        /// What the system said.
+        why: String,
+    },
+    /// What is stored of the document can't be read.
+    #[error("{what}; it is being fetched from another datacenter: try again shortly")]
+    Damaged {
+        /// What the store found.
+        what: String,
+    },
+    /// The change feed's position is older than the log.
+    #[error("the changes after position {} are not in the log any more, which begins at {}: read the documents, then follow from there", .after.0, .first.0)]
+    Released {
+        /// What was asked for.
+        after: Lsn,
+        /// Where the log begins now.
+        first: Lsn,
+    },
+    /// This replica has not seen what the caller has, and did not come to see it in time.
+    #[error("this replica is behind what the session has seen: {}; try again shortly, or at the datacenter that the session came from", missing_text(.missing))]
+    Behind {
+        /// What is missing here.
+        missing: Vec<Missing>,
+    },
+    /// The idempotency key came with another write before. Nothing was written.
+    #[error("this idempotency key was used for another write; use a new key for each write")]
+    KeyReused,
+    /// A version that this replica does not know of.
+    #[error("version {version} is not known here; ask for the document's versions")]
+    UnknownVersion {
+        /// The version.
+        version: Version,
+    },
+    /// One write of several is refused, and with it all. Nothing was written.
+    #[error("write {index} ({key}): {error}")]
+    OneOf {
+        /// Which, from 0.
+        index: usize,
+        /// Its document.
+        key: Key,
+        /// Why.
+        error: Box<RequestError>,
+    },
+    /// More documents in one write than may be, or none.
+    #[error("{count} documents in one write: it may have 1 to {max}")]
+    Count {
+        /// How many.
+        count: usize,
+        /// Allowed.
+        max: usize,
+    },
+    /// Conflicts were asked for at a version.
+    #[error(
+        "conflicts are those of a document as it is: leave out the version, or don't ask for conflicts"
+    )]
+    ConflictsThen,
+    /// A session that has seen more than its token can say. Nothing was written.
+    #[error(
+        "this session has seen so many namespaces and writers that its token would have {bytes} bytes, and it may have {max}: begin a new session"
+    )]
+    SessionTooLong {
+        /// Bytes that the token would have.
+        bytes: usize,
+        /// Allowed.
+        max: usize,
+    },
+    /// A listing asks for more than a page holds.
+    #[error("limit: {asked} is not between 1 and {max}")]
+    Limit {
+        /// Asked for.
+        asked: usize,
+        /// Allowed.
+        max: usize,
+    },
+}
+
+/// How far this replica is behind one origin.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Missing {
+    /// Where.
+    pub namespace: Namespace,
+    /// The writer, if it is known here.
+    pub replica: Option<ReplicaId>,
+    /// The writer's name, if it is known here.
+    pub name: Option<String>,
+    /// The writer's datacenter, if it is known here.
+    pub datacenter: Option<String>,
+    /// Batches of it that the caller has seen and this replica has not.
+    pub batches: u64,
+}
+
+fn missing_text(missing: &[Missing]) -> String {
+    let each = missing.iter().map(|missing| {
+        let of = match (&missing.name, &missing.replica) {
+            (Some(name), _) => name.clone(),
+            (None, Some(replica)) => format!("replica {replica}"),
+            (None, None) => "a replica unknown here".to_owned(),
+        };
+        let (count, namespace) = (missing.batches, &missing.namespace);
+        let batches = if count == 1 { "batch" } else { "batches" };
+        format!("{count} {batches} of {of} in {namespace}")
+    });
+    each.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,83 @@
+//! Deliberate bugs, and where they are asked for.
+
+use super::Replica;
+
+/// Deliberate bugs, to prove that the simulator finds them.
+#[cfg(feature = "planted")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Planted {
+    /// Answers writers before their write is durable.
+    AcknowledgeBeforeSync,
+    /// Sends batches to peers before they are durable.
+    GossipBeforeSync,
+    /// Takes a batch although one before it is missing.
+    DropDeltaAtFrontier,
+    /// Takes a batch again that it holds already.
+    ApplyTwice,
+    /// Hands a batch of several documents out as two.
+    SplitBatch,
+    /// Serves a session that has seen more than is here.
+    IgnoreToken,
+    /// After a restart, takes batches that come before their causes.
+    ForgetHoldBack,
+    /// Gives containers that two datacenters create an identity of their own in each.
+    LocalIdentity,
+    /// Lets a removal take what its writer could not see.
+    RemoveUnseen,
+    /// Folds changes that are not durable yet.
+    FoldBeforeSync,
+    /// Lets go of log that a member still needs.
+    ReleaseNeeded,
+}
+
+impl Replica {
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_acknowledge_early(&self) -> bool {
+        self.config.planted == Some(Planted::AcknowledgeBeforeSync)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_acknowledge_early(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_fold_early(&self) -> bool {
+        self.config.planted == Some(Planted::FoldBeforeSync)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_fold_early(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_release_needed(&self) -> bool {
+        self.config.planted == Some(Planted::ReleaseNeeded)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_release_needed(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn is_planted(&self) -> bool {
+        self.config.planted.is_some()
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn is_planted(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_ignore_token(&self) -> bool {
+        self.config.planted == Some(Planted::IgnoreToken)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_ignore_token(&self) -> bool {
+        false
+    }
+}
