@@ -146,15 +146,7 @@ pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -
 /// Decodes a packet.
 pub(crate) fn decode(packet: Bytes) -> Result<Vec<Arc<Batch>>, DecodeError> {
     let mut reader = Reader::new(packet);
-    match reader.u8("packet format")? {
-        FORMAT => {}
-        other => {
-            return Err(DecodeError::Unknown {
-                what: "packet format",
-                value: other.into(),
-            });
-        }
-    }
+    reader.format("packet format", FORMAT)?;
     let count = reader.count("origins", limits::ORIGINS_MAX)?;
     let origins = (0..count)
         .map(|_| reader.origin())

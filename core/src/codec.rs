@@ -40,6 +40,16 @@ pub enum DecodeError {
         /// What it says.
         value: u64,
     },
+    /// Written by a later version of this software.
+    #[error("{what} {found} is of a newer program; this one knows {known}")]
+    Newer {
+        /// Which format.
+        what: &'static str,
+        /// The number that was found.
+        found: u8,
+        /// The newest one known here.
+        known: u8,
+    },
     /// A number of more than 64 bits, or not in its shortest form.
     #[error("{0}: not a proper number")]
     Number(&'static str),
@@ -122,6 +132,18 @@ impl Reader {
 
     pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         Ok(self.take(what, 1)?[0])
+    }
+
+    /// The number of a format, which has to be the known one.
+    pub(crate) fn format(&mut self, what: &'static str, known: u8) -> Result<(), DecodeError> {
+        match self.u8(what)? {
+            found if found == known => Ok(()),
+            found if found > known => Err(DecodeError::Newer { what, found, known }),
+            other => {
+                let value = other.into();
+                Err(DecodeError::Unknown { what, value })
+            }
+        }
     }
 
     pub(crate) fn number(&mut self, what: &'static str) -> Result<u64, DecodeError> {

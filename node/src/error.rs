@@ -18,7 +18,10 @@ pub enum OpenError {
     #[error(
         "the store is damaged: {0}; start with an empty data directory, which fills from the other replicas"
     )]
-    Damaged(#[from] DecodeError),
+    Damaged(DecodeError),
+    /// A later version of this software wrote it.
+    #[error("{0}; run the newer program, no data was changed")]
+    Newer(DecodeError),
     /// The certificates.
     #[error(transparent)]
     Identity(#[from] anabranch_net::IdentityError),
@@ -36,6 +39,15 @@ pub enum OpenError {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl From<DecodeError> for OpenError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            newer @ DecodeError::Newer { .. } => Self::Newer(newer),
+            other => Self::Damaged(other),
+        }
+    }
 }
 
 /// Why a request failed.

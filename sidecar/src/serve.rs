@@ -260,13 +260,20 @@ fn announce(http: SocketAddr, gossip: Option<SocketAddr>) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Nobody waits for it. But unless it is caught, a limit on the size of files (`ulimit -f`) ends the process where
+    /// it would find a full disk.
+    _file_size: Signal,
 }
+
+/// `SIGXFSZ`, on Linux (but for MIPS and PA-RISC), macOS and the BSDs.
+const FILE_SIZE: i32 = 25;
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE))?,
         })
     }
 

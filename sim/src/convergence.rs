@@ -276,7 +276,9 @@ impl World {
         // A read of a disk that fails is no fault of the replica's.
         let medium = &self.machines[site].medium;
         let excused = match reply {
-            Err(RequestError::Store(_)) => medium.has_faulted(),
+            Err(RequestError::Store(_)) => {
+                medium.has_faulted() || medium.was_flipped() && self.phase != Phase::Over
+            }
             Err(RequestError::Damaged { what }) => {
                 let searched = matches!(self.phase, Phase::Settling { .. });
                 // By then the scrub has read every tile, and what it found has come from elsewhere.

@@ -1,7 +1,7 @@
 //! Anabranch's deterministic simulator: several replicas, one thread, one seed, virtual time.
 //!
 //! It drives the core's real replica and the real store as a driver would, over links and disks that fail
-//! in every way that a crash, a cable or a backup can make them fail. [`run`] takes a seed to its end and
+//! in every way that a crash, a cable, a backup, want of room or a flipped bit can make them fail. [`run`] takes a seed to its end and
 //! says what it came to; equal seeds give equal digests.
 //!
 //! * `plan`, `schedule`, `world`: what a seed decides, virtual time, the loop.

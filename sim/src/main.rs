@@ -2,13 +2,15 @@
 
 mod face;
 
+use std::cell::RefCell;
 use std::io::IsTerminal as _;
+use std::panic;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use anabranch_sim::{Options, Tally, run};
+use anabranch_sim::{Options, Outcome, Tally, run};
 use clap::Parser;
 
 /// Runs replicas of Anabranch through failures, deterministically: one seed, one history.
@@ -32,8 +34,26 @@ struct Arguments {
     jobs: u16,
 }
 
+thread_local! {
+    /// The last panic on this thread, and where.
+    static PANICKED: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The storage engine panics on pages that are damaged, which the store catches. Only a panic that nobody has caught
+/// is worth showing.
+fn tried(options: Options) -> Outcome {
+    panic::catch_unwind(|| run(options)).unwrap_or_else(|panicked| {
+        let what = PANICKED.with_borrow(Clone::clone);
+        eprintln!("seed {} panicked: {what}", options.seed);
+        panic::resume_unwind(panicked)
+    })
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    panic::set_hook(Box::new(|panicked| {
+        PANICKED.with_borrow_mut(|last| *last = panicked.to_string());
+    }));
     let failures = match arguments.seed {
         Some(seed) => one(seed, arguments.trace),
         None => many(&arguments),
@@ -51,7 +71,7 @@ fn one(seed: u64, trace: bool) -> usize {
     if trace {
         options.sink = Some(face::line);
     }
-    let mut outcome = run(options);
+    let mut outcome = tried(options);
     if trace {
         // They have been shown already.
         outcome.recent.clear();
@@ -77,7 +97,7 @@ fn many(arguments: &Arguments) -> usize {
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || done.send(run(Options::new(seed))).is_err() {
+                    if seed >= end || done.send(tried(Options::new(seed))).is_err() {
                         return;
                     }
                 }

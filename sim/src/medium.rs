@@ -177,7 +177,7 @@ impl SimMedium {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use anabranch_store::{Disk as _, Medium as _};
+    use anabranch_store::Medium as _;
 
     use super::*;
 

@@ -116,7 +116,7 @@ impl Plan {
 /// So little room that a short run meets every bound.
 fn cramped_room(random: &mut Random) -> Room {
     Room {
-        loaded_bytes_max: *random.pick(&[1, 5_000, 20_000, 1_000_000]),
+        loaded_bytes_max: *random.pick(&[1, 10_000, 30_000, 1_000_000]),
         recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
         log_read_bytes_max: *random.pick(&[500, 4_000, 20_000]),
         frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),

@@ -1,13 +1,14 @@
 //! Starting and ending processes.
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, StoreError};
-use anabranch_core::{Config, Incarnation, Input, Now, Output, Replica, compact};
+use anabranch_core::{Config, DecodeError, Incarnation, Input, Lsn, Now, Output, Replica, compact};
 use anabranch_store::{OpenError, Opening, Store};
 
 use crate::clients::Pending;
 use crate::feed::Feed;
 use crate::ledger::Fate;
 use crate::machine::{Process, holdings};
+use crate::medium::SimMedium;
 use crate::schedule::{Event, Life};
 use crate::trace::{Topic, site_name};
 use crate::world::{CALM_US, Phase, World};
@@ -34,6 +35,24 @@ enum Failed {
     Damaged(String),
     /// It should have worked.
     Broken(String),
+}
+
+impl Failed {
+    fn of(medium: &SimMedium, why: String) -> Self {
+        let fails = medium.has_faulted() || medium.was_limited();
+        if medium.is_off() || fails && !medium.was_flipped() {
+            Self::Disk(why)
+        } else if medium.was_flipped() {
+            Self::Damaged(why)
+        } else {
+            Self::Broken(why)
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as errors are mapped")]
+fn unreadable(error: DecodeError) -> Failed {
+    Failed::Broken(error.to_string())
 }
 
 impl World {
@@ -83,8 +102,7 @@ impl World {
     fn open(&mut self, site: usize) -> Result<(Process, Continuity), Failed> {
         let fresh = Incarnation(self.random.bits());
         let spare = Incarnation(self.random.bits());
-        let room = self.plan.room;
-        let machine = &mut self.machines[site];
+        let machine = &self.machines[site];
         let opening = Opening {
             cache_bytes: self.plan.cache_bytes,
             log_segment_bytes: self.plan.log_segment_bytes,
@@ -92,18 +110,7 @@ impl World {
             planted_trust: self.options.planted == Some(crate::Planted::TrustRestoredDisk),
             ..Opening::new(machine.identity.to_be_bytes(), fresh, compact)
         };
-        let now = machine.now(self.schedule.now_us);
         let medium = &machine.medium;
-        let excused = |why: String| {
-            let fails = medium.has_faulted() || medium.was_limited();
-            if medium.is_off() || fails && !medium.was_flipped() {
-                Failed::Disk(why)
-            } else if medium.was_flipped() {
-                Failed::Damaged(why)
-            } else {
-                Failed::Broken(why)
-            }
-        };
         let (store, recovery) =
             Store::open(medium.handle(), opening).map_err(|error| match error {
                 OpenError::Io(_) | OpenError::Full(_)
@@ -111,52 +118,62 @@ impl World {
                 {
                     Failed::Disk(error.to_string())
                 }
-                error => excused(error.to_string()),
+                error => Failed::of(medium, error.to_string()),
             })?;
         let (continuity, log_end) = (recovery.continuity, recovery.log_end);
-        let others = self.plan.replicas - 1;
         let config = Config {
             replica: machine.id,
             name: site_name(site).to_string(),
             datacenter: String::new(),
             spare_incarnation: spare,
-            room,
+            room: self.plan.room,
             #[cfg(feature = "planted")]
             planted: match self.options.planted {
                 Some(crate::Planted::Core(planted)) => Some(planted),
                 Some(crate::Planted::TrustRestoredDisk) | None => None,
             },
         };
-        let unreadable = |error: anabranch_core::DecodeError| Failed::Broken(error.to_string());
         let (mut replica, from) = Replica::recover(config, recovery).map_err(unreadable)?;
+        self.replay(site, &mut replica, &store, from)?;
+        replica.begin(log_end);
+        Ok((Process::new(replica, store), continuity))
+    }
+
+    /// Takes in the log as a node does when it starts.
+    fn replay(
+        &mut self,
+        site: usize,
+        replica: &mut Replica,
+        store: &Store,
+        from: Lsn,
+    ) -> Result<(), Failed> {
+        let machine = &self.machines[site];
+        let now = machine.now(self.schedule.now_us);
+        let failed = |error: StoreError| match error {
+            StoreError::Damaged { .. } if !machine.medium.was_flipped() => {
+                Failed::Broken(error.to_string())
+            }
+            error => Failed::of(&machine.medium, error.to_string()),
+        };
         let mut next = from;
         loop {
             let fetch = Fetch::Log {
                 from: next,
                 bytes_max: 10_000,
             };
-            let fetched = store
-                .fetch(&fetch)
-                .map_err(|error| excused(error.to_string()))?;
-            let Fetched::Log(records) = fetched else {
-                return Err(Failed::Broken(
-                    "the store answered another question".to_owned(),
-                ));
+            let Fetched::Log(records) = store.fetch(&fetch).map_err(failed)? else {
+                let why = "the store answered another question";
+                return Err(Failed::Broken(why.to_owned()));
             };
-            let Some(last) = records.last() else { break };
+            let Some(last) = records.last() else {
+                return Ok(());
+            };
             next = last.lsn.next();
             replica.replay(records).map_err(unreadable)?;
-            let released =
-                fold_in_between(&mut replica, &store, now).map_err(|error| match error {
-                    StoreError::Damaged { .. } if !medium.was_flipped() => {
-                        Failed::Broken(error.to_string())
-                    }
-                    other => excused(other.to_string()),
-                })?;
-            self.released_unmet |= released && replica.status(now).peers.len() < others;
+            let released = fold_in_between(replica, store, now).map_err(failed)?;
+            let met = replica.status(now).peers.len();
+            self.released_unmet |= released && met + 1 < self.plan.replicas;
         }
-        replica.begin(log_end);
-        Ok((Process::new(replica, store), continuity))
     }
 
     fn began(&mut self, site: usize, process: Process, continuity: Continuity) {

@@ -130,7 +130,7 @@ impl World {
         let pause = if searches {
             5_000
         } else {
-            self.random.tail(10_000, 800_000)
+            self.random.tail(20_000, 2_000_000)
         };
         self.schedule.after(pause, Event::Tend(life));
         let prepares = !searches && self.random.chance(700);

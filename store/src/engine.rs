@@ -202,7 +202,8 @@ impl redb::StorageBackend for EngineDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        // What a failed sync leaves is unknown, a full disk included: it must not look like one that did nothing.
+        self.0.sync().map_err(io::Error::other)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -4,6 +4,7 @@ use anabranch_core::persist::{Checkpoint, Compact, Continuity, Recovery};
 use anabranch_core::{Incarnation, Lsn};
 
 use crate::error::OpenError;
+use crate::limits;
 use crate::log;
 use crate::witness::Testimony;
 
@@ -20,6 +21,8 @@ pub struct Opening {
     pub cache_bytes: usize,
     /// Largest segment of the log.
     pub log_segment_bytes: u64,
+    /// About so many bytes of documents are written in one transaction.
+    pub fold_slice_bytes: usize,
     /// A deliberate bug, for the test of the simulator: whatever the medium, the incarnation goes on.
     #[cfg(feature = "planted")]
     pub planted_trust: bool,
@@ -35,6 +38,7 @@ impl Opening {
             compact,
             cache_bytes: 32 << 20,
             log_segment_bytes: log::SEGMENT_BYTES,
+            fold_slice_bytes: limits::FOLD_SLICE_BYTES,
             #[cfg(feature = "planted")]
             planted_trust: false,
         }

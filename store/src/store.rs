@@ -117,6 +117,7 @@ impl Store {
         let has_log = look(&*medium)?;
         let disk = medium.open(DOCUMENTS_FILE).map_err(OpenError::io)?;
         let (documents, meta) = Documents::open(disk, opening.cache_bytes)?;
+        let documents = documents.in_slices_of(opening.fold_slice_bytes);
         if meta.is_none() {
             if has_log {
                 return Err(lost_documents());

@@ -250,11 +250,16 @@ fn a_store_of_a_newer_version_is_refused() {
         .unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let refused = open(directory.path(), 2).unwrap_err();
-    assert!(
-        matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }),
-        "{refused}"
-    );
+    let log = directory.path().join("log-0000000001");
+    let before = fs::read(&log).unwrap();
+    for _ in 0..2 {
+        let refused = open(directory.path(), 2).unwrap_err();
+        assert!(
+            matches!(refused, OpenError::NewerFormat { found: 3, known: 2 }),
+            "{refused}"
+        );
+    }
+    assert!(fs::read(&log).unwrap() == before, "nothing is changed");
 }
 
 #[test]

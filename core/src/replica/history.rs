@@ -410,15 +410,7 @@ impl History {
     /// Reads back what [`Self::encode`] wrote. All of it is durable. What was let in once is read again,
     /// whatever the limits are now: a replica over one of them must still start.
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        match reader.u8("checkpoint format")? {
-            FORMAT => {}
-            other => {
-                return Err(DecodeError::Unknown {
-                    what: "checkpoint format",
-                    value: other.into(),
-                });
-            }
-        }
+        reader.format("checkpoint format", FORMAT)?;
         let end = Lsn(reader.number("log end")?);
         let mut history = Self {
             log_end: end,

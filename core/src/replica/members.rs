@@ -30,15 +30,7 @@ impl Peers {
 
     /// What is restored from a peer's backup finds itself among the others, and leaves itself out.
     pub(super) fn decode_members(reader: &mut Reader, own: ReplicaId) -> Result<Self, DecodeError> {
-        match reader.u8("members format")? {
-            FORMAT => {}
-            other => {
-                return Err(DecodeError::Unknown {
-                    what: "members format",
-                    value: other.into(),
-                });
-            }
-        }
+        reader.format("members format", FORMAT)?;
         let mut peers = Self::default();
         for _ in 0..reader.count("members", usize::MAX)? {
             let id = ReplicaId(reader.array("member")?);

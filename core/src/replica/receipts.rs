@@ -87,15 +87,7 @@ fn parse_head(digits: &str) -> Option<[u8; 32]> {
 
 fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> {
     let mut reader = Reader::new(bytes);
-    match reader.u8("receipt format")? {
-        FORMAT => {}
-        other => {
-            return Err(DecodeError::Unknown {
-                what: "receipt format",
-                value: other.into(),
-            });
-        }
-    }
+    reader.format("receipt format", FORMAT)?;
     let fingerprint = reader.array("fingerprint")?;
     let mut written = Vec::new();
     for _ in 0..reader.count("answers", limits::WRITES_MAX)? {

@@ -127,19 +127,7 @@ impl Replica {
         };
         session.reading = false;
         let end = records.last().map(|record| record.lsn);
-        let mut due = Vec::new();
-        for record in records {
-            match batch::decode(record.bytes) {
-                Ok(batches) => due.extend(batches),
-                Err(error) => {
-                    let notice = Notice::BadRecord {
-                        lsn: record.lsn,
-                        reason: error.to_string(),
-                    };
-                    self.outputs.push_back(Output::Notice(notice));
-                }
-            }
-        }
+        let mut due = self.batches_of(records);
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -188,9 +176,31 @@ impl Replica {
                 seq,
             }));
         }
+        self.deliver_in_frames(now, peer, due);
+        self.pump(now, peer);
+    }
+
+    fn batches_of(&mut self, records: Vec<LogRecord>) -> Vec<Arc<Batch>> {
+        let mut batches = Vec::new();
+        for record in records {
+            match batch::decode(record.bytes) {
+                Ok(decoded) => batches.extend(decoded),
+                Err(error) => {
+                    let notice = Notice::BadRecord {
+                        lsn: record.lsn,
+                        reason: error.to_string(),
+                    };
+                    self.outputs.push_back(Output::Notice(notice));
+                }
+            }
+        }
+        batches
+    }
+
+    fn deliver_in_frames(&mut self, now: Now, peer: ReplicaId, batches: Vec<Arc<Batch>>) {
         let mut frame = Vec::new();
         let mut bytes = 0;
-        for batch in due {
+        for batch in batches {
             bytes += batch.bytes();
             frame.push(batch);
             if bytes >= self.config.room.frame_bytes_target {
@@ -201,7 +211,6 @@ impl Replica {
         if !frame.is_empty() {
             self.deliver(now, peer, frame);
         }
-        self.pump(now, peer);
     }
 
     pub(super) fn backlog_failed(&mut self, peer: ReplicaId, link: LinkId, error: &str) {

@@ -89,6 +89,15 @@ pub(crate) fn wait_for_document(node: &NodeProcess, namespace: &str, key: &str) 
     panic!("the feed ended before {key} came");
 }
 
+/// One value from `/metrics`.
+pub(crate) fn metric(node: &NodeProcess, name: &str) -> f64 {
+    let mut response = agent().get(format!("{}/metrics", node.url)).call().unwrap();
+    let text = response.body_mut().read_to_string().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.unwrap_or_else(|| panic!("no {name} in:\n{text}"));
+    value.trim().parse().unwrap()
+}
+
 /// Asks for a node's view of the cluster until it shows something.
 pub(crate) fn wait_for_view(
     node: &NodeProcess,

@@ -4,18 +4,20 @@
 //! else must be.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use anabranch::pki::CertificateAuthority;
 use serde_json::{Value, json};
 
-use crate::client::{agent, get, increment, listing, put, wait_for_document};
+use crate::client::{agent, get, increment, listing, metric, put, wait_for_document};
 use crate::node::{NodeProcess, PATIENCE, Plan};
 
 const NAMESPACE: &str = "load";
 const WRITERS_PER_NODE: usize = 4;
 const COUNTERS: usize = 7;
-/// What a life must have acknowledged before it ends.
+/// What a life must have acknowledged before it ends, unless a test has less patience.
 const WRITES_PER_LIFE: u64 = 250;
 
 /// Where a node's writers find it, and how far they are.
@@ -60,18 +62,13 @@ impl Target {
     }
 
     /// Waits for work to have been done in this life.
-    fn wait_for_writes(&self) {
+    fn wait_for_writes(&self, count: u64) {
         let state = self.state.lock().unwrap();
         let (state, _) = self
             .changed
-            .wait_timeout_while(state, PATIENCE, |state| {
-                state.acknowledged < WRITES_PER_LIFE
-            })
+            .wait_timeout_while(state, PATIENCE, |state| state.acknowledged < count)
             .unwrap();
-        assert!(
-            state.acknowledged >= WRITES_PER_LIFE,
-            "the writers are stuck"
-        );
+        assert!(state.acknowledged >= count, "the writers are stuck");
     }
 
     /// Where to write next, in a life after the given one; none at the end.
@@ -101,7 +98,7 @@ struct Ledger {
 }
 
 /// Writes until told to stop: counters that others write, too, and documents of its own.
-fn write(writer: &str, target: &Target) -> Ledger {
+fn write(writer: &str, target: &Target, text_bytes: usize) -> Ledger {
     let mut ledger = Ledger::default();
     let agent = agent();
     let mut dead_life = 0;
@@ -109,7 +106,7 @@ fn write(writer: &str, target: &Target) -> Ledger {
     while let Some((url, life)) = target.next(dead_life) {
         n += 1;
         let acknowledged = if n % 2 == 0 {
-            let (key, document) = (format!("{writer}-{n:06}"), json!({"n": n}));
+            let (key, document) = (format!("{writer}-{n:06}"), document(n, text_bytes));
             let acknowledged = put(
                 &agent,
                 &format!("{url}/v1/docs/{NAMESPACE}/{key}"),
@@ -136,6 +133,17 @@ fn write(writer: &str, target: &Target) -> Ledger {
         }
     }
     ledger
+}
+
+fn document(n: usize, text_bytes: usize) -> Value {
+    let mut text = String::new();
+    for at in 1.. {
+        if text.len() >= text_bytes {
+            break;
+        }
+        text += &(at * n).to_string();
+    }
+    json!({"n": n, "text": text})
 }
 
 /// Holds a namespace against what writers were promised.
@@ -169,11 +177,30 @@ fn check(documents: &[Value], ledgers: &[(String, Ledger)]) -> i64 {
     promised
 }
 
+/// How nodes are tormented.
+struct Torment<'a> {
+    kills: usize,
+    /// What a life must have acknowledged before it ends.
+    writes_per_life: u64,
+    /// Of each document, about.
+    text_bytes: usize,
+    /// Chooses the moment, when there was work enough: is given the number of the kill.
+    wait: &'a mut dyn FnMut(usize),
+    /// Looks at what is left, before the node starts again.
+    look: &'a mut dyn FnMut(),
+}
+
 /// Runs writers against nodes, kills a node at a time and starts it again, and gives what was promised.
 fn torment(
     plans: &[Plan],
     nodes: &mut [Option<NodeProcess>],
-    kills: usize,
+    Torment {
+        kills,
+        writes_per_life,
+        text_bytes,
+        wait,
+        look,
+    }: Torment<'_>,
 ) -> Vec<(String, Ledger)> {
     let targets: Vec<Arc<Target>> = nodes
         .iter()
@@ -191,22 +218,24 @@ fn torment(
         })
         .map(|(name, target)| {
             std::thread::spawn(move || {
-                let ledger = write(&name, &target);
+                let ledger = write(&name, &target, text_bytes);
                 (name, ledger)
             })
         })
         .collect();
     for kill in 0..kills {
         let at = kill % nodes.len();
-        targets[at].wait_for_writes();
+        targets[at].wait_for_writes(writes_per_life);
+        wait(kill);
         targets[at].is_down();
         nodes[at].take().unwrap().kill();
+        look();
         let node = plans[at].start();
         targets[at].is_up(&node);
         nodes[at] = Some(node);
     }
     for target in &targets {
-        target.wait_for_writes();
+        target.wait_for_writes(writes_per_life);
         target.stop();
     }
     writers
@@ -228,7 +257,17 @@ fn a_killed_node_on_its_own_has_all_that_it_acknowledged() {
     let plan = Plan::alone(root.path(), "eu");
     let mut nodes = [Some(plan.start())];
     let before = incarnation(nodes[0].as_ref().unwrap());
-    let ledgers = torment(std::slice::from_ref(&plan), &mut nodes, 10);
+    let ledgers = torment(
+        std::slice::from_ref(&plan),
+        &mut nodes,
+        Torment {
+            kills: 10,
+            writes_per_life: WRITES_PER_LIFE,
+            text_bytes: 0,
+            wait: &mut |_| {},
+            look: &mut || {},
+        },
+    );
     let node = nodes[0].take().unwrap();
     let promised = check(&listing(&node, NAMESPACE), &ledgers);
     assert!(promised >= 11 * i64::try_from(WRITES_PER_LIFE).unwrap());
@@ -237,6 +276,75 @@ fn a_killed_node_on_its_own_has_all_that_it_acknowledged() {
         before,
         "a killed process goes on with its history"
     );
+}
+
+/// When the documents' file was last written.
+fn modified(documents: &Path) -> SystemTime {
+    std::fs::metadata(documents).unwrap().modified().unwrap()
+}
+
+/// Waits until the documents' file is written.
+fn wait_for_a_fold(documents: &Path) -> SystemTime {
+    let before = modified(documents);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = modified(documents);
+        if now != before {
+            return now;
+        }
+        assert!(Instant::now() < deadline, "nothing is folded");
+        // Not to wait for something in particular, but to leave the node some of the processor.
+        std::thread::park_timeout(Duration::from_micros(100));
+    }
+}
+
+/// With so little memory changes go to their documents, and the checkpoint moves, all the time; the counters are
+/// compacted on the way, since so many changes of them come together, and the log is let go and its files are used
+/// again.
+#[test]
+fn a_node_killed_while_it_folds_and_compacts_has_all_that_it_acknowledged() {
+    const KILLS: usize = 25;
+    const WRITES: u64 = 80;
+    let root = tempfile::tempdir().unwrap();
+    let plan = Plan {
+        store: "memory_bytes = 1048576\nlog_kept_bytes = 1048576\nlog_max_bytes = 2097152",
+        ..Plan::alone(root.path(), "eu")
+    };
+    let documents = plan.directory.join("data/documents.redb");
+    let mut nodes = [Some(plan.start())];
+    let begun = std::cell::Cell::new(SystemTime::UNIX_EPOCH);
+    let mut amid = 0;
+    let ledgers = torment(
+        std::slice::from_ref(&plan),
+        &mut nodes,
+        Torment {
+            kills: KILLS,
+            writes_per_life: WRITES,
+            text_bytes: 2_000,
+            wait: &mut |kill| {
+                begun.set(wait_for_a_fold(&documents));
+                // Not to wait for something in particular: it dies at another point of the fold each time.
+                let delay = Duration::from_micros(kill as u64 * 7_919 % 6_000);
+                let until = Instant::now() + delay;
+                while Instant::now() < until {
+                    std::thread::park_timeout(until - Instant::now());
+                }
+            },
+            look: &mut || amid += usize::from(modified(&documents) != begun.get()),
+        },
+    );
+    let node = nodes[0].take().unwrap();
+    let promised = check(&listing(&node, NAMESPACE), &ledgers);
+    println!(
+        "{KILLS} kills, {amid} of them amid the writing of documents; {promised} writes, none lost"
+    );
+    assert!(promised >= (KILLS as i64 + 1) * i64::try_from(WRITES).unwrap());
+    assert!(
+        amid >= KILLS / 5,
+        "{amid} kills came while documents were written"
+    );
+    let folds = metric(&node, "anabranch_folds_total");
+    assert!(folds > 0.0, "the last life folded nothing");
 }
 
 #[test]
@@ -262,7 +370,17 @@ fn twenty_kills_in_a_cluster_lose_nothing_and_all_nodes_end_equal() {
         let others = others.map(|(_, address)| address.clone()).collect();
         plan.gossip = Some((addresses[at].clone(), others));
     }
-    let ledgers = torment(&plans, &mut nodes, 20);
+    let ledgers = torment(
+        &plans,
+        &mut nodes,
+        Torment {
+            kills: 20,
+            writes_per_life: WRITES_PER_LIFE,
+            text_bytes: 0,
+            wait: &mut |_| {},
+            look: &mut || {},
+        },
+    );
     let nodes: Vec<NodeProcess> = nodes.into_iter().map(Option::unwrap).collect();
 
     // A namespace is in causal order: whoever has a node's last write has all that it had seen before.

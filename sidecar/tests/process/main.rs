@@ -7,6 +7,7 @@ mod client;
 mod command_line;
 mod command_sessions;
 mod crash;
+mod full_disk;
 mod node;
 mod porting;
 mod sessions;

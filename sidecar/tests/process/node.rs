@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) http: String,
     /// Its gossip address, if it is to have one, and its seeds.
     pub(crate) gossip: Option<(String, Vec<String>)>,
+    /// Settings of the store, as lines of the configuration file.
+    pub(crate) store: &'static str,
 }
 
 impl Plan {
@@ -47,6 +49,7 @@ impl Plan {
             directory: root.join(name),
             http: "127.0.0.1:0".to_owned(),
             gossip: None,
+            store: "",
         }
     }
 
@@ -93,6 +96,9 @@ impl Plan {
                  [tls]\nca = \"ca.pem\"\ncert = \"node.pem\"\nkey = \"node.key\"\n"
             )
             .unwrap();
+        }
+        if !self.store.is_empty() {
+            write!(text, "[store]\n{}\n", self.store).unwrap();
         }
         let path = self.directory.join("node.toml");
         std::fs::write(&path, text).unwrap();

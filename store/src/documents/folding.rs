@@ -188,8 +188,10 @@ impl Documents {
             let is_last = slice.len() == rest.len();
             let mut closes = false;
             let written = self.transact(|transaction| {
+                let bytes_max = self.slice_bytes;
+                let packer = &mut writer.packer;
                 let (done, mut report) =
-                    write_slice(transaction, &mut writer.packer, slice, compaction)?;
+                    write_slice(transaction, packer, slice, compaction, bytes_max)?;
                 if let Some(fold) = closing.filter(|_| is_last && done == slice.len()) {
                     closes = true;
                     report.directory_lost |= close(transaction, &mut writer.packer, fold)?;
@@ -232,18 +234,14 @@ fn write_slice(
     packer: &mut Packer,
     edits: &[Edit],
     compaction: Compaction,
+    bytes_max: usize,
 ) -> Result<(usize, Folded), Fault> {
     let mut report = Folded::default();
     if edits.is_empty() {
         return Ok((0, report));
     }
     let mut lost = Vec::new();
-    let mut reviser = Reviser::new(
-        DOCUMENT_TILES,
-        transaction,
-        packer,
-        limits::FOLD_SLICE_BYTES,
-    )?;
+    let mut reviser = Reviser::new(DOCUMENT_TILES, transaction, packer, bytes_max)?;
     let mut left = edits.iter().map(|edit| (edit.key.clone(), edit)).peekable();
     let mut unreadable = Vec::new();
     reviser.revise(

@@ -37,6 +37,7 @@ use self::packing::{PAGE_ROW_BYTES, Packer};
 use crate::disk::Disk;
 use crate::engine::{Engine, Fault, Found, look};
 use crate::error::OpenError;
+use crate::limits;
 use crate::meta::{Meta, MetaWriter};
 use crate::overlay::Overlay;
 use crate::receipts;
@@ -47,6 +48,8 @@ use crate::tables::{META, QUARANTINE};
 pub(crate) struct Documents {
     disk: Arc<dyn Disk>,
     cache_bytes: usize,
+    /// See [`in_slices_of`](Self::in_slices_of).
+    slice_bytes: usize,
     running: RwLock<Running>,
     writer: Mutex<Writer>,
 }
@@ -98,6 +101,7 @@ impl Documents {
         Ok(Self {
             disk,
             cache_bytes,
+            slice_bytes: limits::FOLD_SLICE_BYTES,
             running: RwLock::new(Running {
                 engine,
                 generation: 0,
@@ -107,6 +111,14 @@ impl Documents {
                 packer: Packer::default(),
             }),
         })
+    }
+
+    /// With another bound for what a fold writes in one transaction than [`limits::FOLD_SLICE_BYTES`].
+    pub(crate) fn in_slices_of(self, slice_bytes: usize) -> Self {
+        Self {
+            slice_bytes,
+            ..self
+        }
     }
 
     /// Makes identity and incarnation durable, and all tables with them when the file is new.

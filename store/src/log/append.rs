@@ -183,9 +183,26 @@ impl Appender {
     fn write(&self, segment: &Segment, at: u64) -> Result<(), Fault> {
         // An error that comes with the write leaves the group without its end, so it is not a group, now or after
         // a crash: the last byte of the buffer belongs to its last frame.
-        segment.file.disk.write(at, &self.buffer)?;
+        match segment
+            .file
+            .disk
+            .write(at, &self.buffer)
+            .map_err(Fault::from)
+        {
+            Err(Fault::Full(_)) if self.is_there(segment, at)? => {}
+            written => written?,
+        }
         // An error that comes with the sync leaves everything open, a full disk included.
         segment.file.disk.sync().map_err(Fault::Io)
+    }
+
+    /// Whether what the file held before happens to be the end that a write lacks. Then the group is whole.
+    fn is_there(&self, segment: &Segment, at: u64) -> Result<bool, Fault> {
+        let mut there = vec![0; self.buffer.len()];
+        let read = segment.file.disk.read(at, &mut there);
+        // Unless it is known, the outcome is not known either.
+        read.map_err(Fault::Io)?;
+        Ok(there == self.buffer)
     }
 }
 

@@ -97,6 +97,8 @@ impl Header {
             })
             .max();
         match (newest, failed) {
+            // A power cut may have left this copy behind the one that can't be read.
+            (Some(header), Some(_)) if header.first == Lsn(0) => Ok(Found::Unreadable),
             (Some(header), _) => Ok(Found::Header(header)),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(without_header(&copies)),

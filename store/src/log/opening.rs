@@ -82,6 +82,7 @@ impl Log {
             sealed: !plan.tail.as_ref().is_none_or(whole),
             spares: spares.map(|file| Spare { file, was: None }).collect(),
             ready: None,
+            failed_life: 0,
             next_life: inventory.next_life,
             next_name: inventory.next_name,
         };

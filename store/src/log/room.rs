@@ -77,10 +77,8 @@ impl Room {
     /// no larger than it has to be, for someone is waiting. If it fails, all is as it was before.
     pub(super) fn take(&self, group_bytes: u64) -> Result<Blank, Fault> {
         let bytes_min = (HEADER_BYTES + group_bytes).next_multiple_of(SIZE_STEP_BYTES);
-        let ready = self
-            .state()
-            .ready
-            .take_if(|blank| blank.file.bytes >= bytes_min);
+        // Not in one line with what follows: the lock would be held on.
+        let ready = self.state().take_ready(bytes_min);
         if let Some(blank) = ready {
             return Ok(blank);
         }
@@ -91,13 +89,13 @@ impl Room {
         self.make(first.max(bytes_min))
     }
 
-    /// Puts back what was taken and is not needed, or can't be used.
+    /// Puts back what was taken and could not be used.
     pub(super) fn give_back(&self, blank: Blank) {
+        let mut state = self.state();
+        state.failed_life = state.failed_life.max(blank.life.number);
         // Parts of a group may be in it, so it needs a new life.
-        self.state().spares.push(Spare {
-            file: blank.file,
-            was: None,
-        });
+        let (file, was) = (blank.file, None);
+        state.spares.push(Spare { file, was });
     }
 
     pub(super) fn prepare(&self) -> Result<(), Fault> {

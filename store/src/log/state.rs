@@ -45,6 +45,9 @@ pub(super) struct State {
     pub(super) spares: Vec<Spare>,
     /// What comes after the current segment.
     pub(super) ready: Option<Blank>,
+    /// The life of the last segment that a group has failed to begin. What begins in its place has to be of a later
+    /// one.
+    pub(super) failed_life: u64,
     /// No file has, or had, a life of this number or a higher one.
     pub(super) next_life: u64,
     /// No file has a name of this number or a higher one.
@@ -88,6 +91,16 @@ impl State {
         self.live
             .front()
             .is_none_or(|live| lsn < live.segment.first)
+    }
+
+    /// Takes out the segment that is ready, if it is large enough.
+    pub(super) fn take_ready(&mut self, bytes_min: u64) -> Option<Blank> {
+        let outlived = self.failed_life;
+        if let Some(blank) = self.ready.take_if(|blank| blank.life.number < outlived) {
+            let (file, was) = (blank.file, None);
+            self.spares.push(Spare { file, was });
+        }
+        self.ready.take_if(|blank| blank.file.bytes >= bytes_min)
     }
 
     pub(super) fn life(&mut self) -> u64 {

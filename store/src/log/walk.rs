@@ -163,6 +163,7 @@ impl<'a> Walk<'a> {
         let disk = &self.segment.file.disk;
         let mut at = self.buffer_at;
         let mut rest = &mut self.buffer[..];
+        let mut lacks_any = false;
         while !rest.is_empty() {
             let page_left = PAGE_BYTES - at % PAGE_BYTES;
             let len = rest.len().min(usize::try_from(page_left).unwrap_or(1));
@@ -171,6 +172,7 @@ impl<'a> Walk<'a> {
                 self.unreadable_bytes = 0;
             } else {
                 piece.fill(0);
+                lacks_any = true;
                 self.unreadable_bytes += len as u64;
                 if self.unreadable_bytes >= UNREADABLE_BYTES_MAX {
                     return Err(Stuck(error));
@@ -182,7 +184,9 @@ impl<'a> Walk<'a> {
         if self.unreadable_bytes > 0 && !self.answers() {
             return Err(Stuck(error));
         }
-        self.failed.get_or_insert(error);
+        if lacks_any {
+            self.failed.get_or_insert(error);
+        }
         Ok(())
     }
 

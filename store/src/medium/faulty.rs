@@ -4,11 +4,15 @@
 //! 512 bytes of each unsynced write, each change of length and each change of names is there or not. Clones are the
 //! same medium.
 
+mod file;
+mod pages;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::file::{Change, File};
 use super::Medium;
 use crate::disk::Disk;
 
@@ -23,7 +27,12 @@ pub struct Faults {
     /// This call fails with an I/O error. A write may have been done in part; after a sync that failed nobody knows
     /// what of it is on the medium, and a later sync makes nothing better.
     pub fails_at: Option<u64>,
-    /// What there is room for, in whole blocks of 4 KiB; a file takes up what was written of it.
+    /// So do those after it, up to this one, which does not.
+    pub fails_until: Option<u64>,
+    /// These errors say that there is no room: file systems that find room late say so when they sync.
+    pub fails_full: bool,
+    /// What there is room for, in whole blocks of 4 KiB; a file takes up what was written of it. When none is left no
+    /// file is made.
     pub room_bytes: Option<u64>,
 }
 
@@ -37,6 +46,7 @@ struct Inner {
     faults: Faults,
     refused_after: Option<u64>,
     calls: u64,
+    failed: u64,
     syncs: u64,
     written_bytes: u64,
     files: BTreeMap<u64, File>,
@@ -51,23 +61,6 @@ enum Naming {
     Make(String, u64),
     Remove(String),
     Rename(String, String),
-}
-
-#[derive(Clone, Default)]
-struct File {
-    seen: Vec<u8>,
-    synced: Vec<u8>,
-    unsynced: Vec<Change>,
-    /// Which blocks take up room.
-    blocks: Vec<bool>,
-    /// Pages that can't be read until they are written again.
-    bad_pages: Vec<u64>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Length(usize),
-    Write(usize, Vec<u8>),
 }
 
 /// One file of it.
@@ -89,7 +82,7 @@ impl fmt::Debug for FaultyDisk {
 }
 
 impl FaultyMedium {
-    /// An empty one with no faults yet.
+    /// An empty one without faults.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
@@ -97,6 +90,7 @@ impl FaultyMedium {
             faults: Faults::default(),
             refused_after: None,
             calls: 0,
+            failed: 0,
             syncs: 0,
             written_bytes: 0,
             files: BTreeMap::new(),
@@ -112,32 +106,29 @@ impl FaultyMedium {
         self.inner().faults = faults;
     }
 
+    /// What it does wrong.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.inner().faults.clone()
+    }
+
     /// Another medium with the same content, synced and not, that goes on by another seed and without faults.
     #[must_use]
     pub fn copy(&self, seed: u64) -> Self {
-        let mut inner = self.inner().clone();
-        inner.random = Random(seed);
-        inner.faults = Faults::default();
-        inner.refused_after = None;
-        inner.calls = 0;
-        Self(Arc::new(Mutex::new(inner)))
+        Self(Arc::new(Mutex::new(self.inner().anew(seed))))
     }
 
     /// What is left when the power is cut now and comes back, as another medium without faults. Every seed leaves
     /// something else.
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
-        let mut inner = self.inner().clone();
-        inner.random = Random(seed);
-        inner.faults = Faults::default();
-        inner.refused_after = None;
-        inner.calls = 0;
+        let mut inner = self.inner().anew(seed);
         inner.cut_power();
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// The first write that goes past so many bytes from now on is refused there for want of room, as on a file system
-    /// that copies on writing.
+    /// The first write that goes past so many bytes from now on is refused in the sector where it does for want of
+    /// room, as on a file system that copies on writing.
     pub fn refuse_writes_after(&self, bytes: u64) {
         self.inner().refused_after = Some(bytes);
     }
@@ -146,6 +137,19 @@ impl FaultyMedium {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.inner().calls
+    }
+
+    /// How many of the calls have failed as they were told to; those that found no room not counted.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.inner().failed
+    }
+
+    /// Whether the call has come at which the power was to be cut.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        let inner = self.inner();
+        inner.faults.dies_at.is_some_and(|at| inner.calls > at)
     }
 
     /// How often files were synced; names not counted.
@@ -176,7 +180,7 @@ impl FaultyMedium {
     #[must_use]
     pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let inner = self.inner();
-        Some(inner.files.get(inner.names.get(name)?)?.seen.clone())
+        Some(inner.files.get(inner.names.get(name)?)?.seen.to_vec())
     }
 
     /// Changes one bit of a file behind everybody's back. No if there is no such bit.
@@ -185,17 +189,8 @@ impl FaultyMedium {
         let Some(file) = inner.file_named(name) else {
             return false;
         };
-        let Ok(at) = usize::try_from(bit / 8) else {
-            return false;
-        };
-        let mut flipped = false;
-        for bytes in [&mut file.seen, &mut file.synced] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << (bit % 8);
-                flipped = true;
-            }
-        }
-        flipped
+        let synced = file.synced.flip(bit);
+        file.seen.flip(bit) || synced
     }
 
     /// Makes a page of 4 KiB unreadable until it is written again.
@@ -219,15 +214,28 @@ enum Fate {
 }
 
 impl Inner {
+    fn anew(&self, seed: u64) -> Self {
+        Self {
+            random: Random(seed),
+            faults: Faults::default(),
+            refused_after: None,
+            calls: 0,
+            failed: 0,
+            ..self.clone()
+        }
+    }
+
     fn call(&mut self) -> io::Result<Fate> {
         let call = self.calls;
         if self.faults.dies_at.is_some_and(|at| call > at) {
             return Err(no_power());
         }
         self.calls += 1;
+        let fails = |at: u64| call == at || call > at && self.faults.fails_until > Some(call);
         Ok(if self.faults.dies_at == Some(call) {
             Fate::Dies
-        } else if self.faults.fails_at == Some(call) {
+        } else if self.faults.fails_at.is_some_and(fails) {
+            self.failed += 1;
             Fate::Fails
         } else {
             Fate::Done
@@ -240,6 +248,15 @@ impl Inner {
             Fate::Done => Ok(()),
             Fate::Fails => Err(io_error()),
             Fate::Dies => Err(no_power()),
+        }
+    }
+
+    /// What a call that changes something fails with.
+    fn failure(&self) -> io::Error {
+        if self.faults.fails_full {
+            no_room()
+        } else {
+            io_error()
         }
     }
 
@@ -265,7 +282,7 @@ impl Inner {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             self.refused_after = (len <= bytes).then(|| (bytes - len) as u64);
             if len > bytes {
-                return Ok(bytes);
+                return Ok(whole(SECTOR_BYTES, offset, bytes));
             }
         }
         let room = self.faults.room_bytes;
@@ -293,10 +310,10 @@ impl Inner {
         self.written_bytes += bytes.len() as u64;
         let file = self.file(file)?;
         let end = offset.checked_add(bytes.len()).ok_or_else(past_the_end)?;
-        file.seen
-            .get_mut(offset..end)
-            .ok_or_else(past_the_end)?
-            .copy_from_slice(bytes);
+        if end > file.seen.len() {
+            return Err(past_the_end());
+        }
+        file.seen.write(offset, bytes);
         file.bad_pages.retain(|page| {
             let page = usize::try_from(*page).unwrap_or(usize::MAX);
             !(offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES)).contains(&page)
@@ -305,10 +322,19 @@ impl Inner {
         Ok(())
     }
 
+    /// How much of a write from `start` to `end` is done when the process is killed in the midst of it: whole pages.
+    fn killed_after(&mut self, start: usize, end: usize) -> usize {
+        if self.random.coin() {
+            return end - start;
+        }
+        let done = self.random.below((end - start) as u64 + 1);
+        whole(BLOCK_BYTES, start, usize::try_from(done).unwrap_or(0))
+    }
+
     fn name(&mut self, naming: Naming) -> io::Result<()> {
         let fate = self.call()?;
         if fate == Fate::Fails {
-            return Err(io_error());
+            return Err(self.failure());
         }
         if !apply(&naming, &mut self.names) {
             return Err(io::Error::new(
@@ -340,52 +366,9 @@ impl Inner {
     }
 }
 
-impl File {
-    /// Of what is not synced, some reaches the medium.
-    fn lose(&mut self, random: &mut Random) {
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::Length(len) => {
-                    if random.coin() {
-                        self.synced.resize(len, 0);
-                    }
-                }
-                Change::Write(offset, bytes) => {
-                    lose_sectors(&mut self.synced, offset, &bytes, random);
-                }
-            }
-        }
-    }
-
-    fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
-            match change {
-                Change::Length(len) => self.synced.resize(len, 0),
-                Change::Write(offset, bytes) => put(&mut self.synced, offset, &bytes),
-            }
-        }
-    }
-}
-
-/// Sectors lie at multiples of their size in the file, wherever a write begins.
-fn lose_sectors(synced: &mut Vec<u8>, offset: usize, bytes: &[u8], random: &mut Random) {
-    // All, nothing, or anything: with large writes the first two would else never come up.
-    let mode = random.below(4);
-    let mut start = 0;
-    while start < bytes.len() {
-        let sector_left = SECTOR_BYTES - (offset + start) % SECTOR_BYTES;
-        let end = bytes.len().min(start + sector_left);
-        if mode == 0 || mode > 1 && random.coin() {
-            put(synced, offset + start, &bytes[start..end]);
-        }
-        start = end;
-    }
-}
-
-fn put(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    into.resize(into.len().max(end), 0);
-    into[offset..end].copy_from_slice(bytes);
+/// How much of what was done of a write is done where only whole units of a file are.
+fn whole(unit: usize, start: usize, done: usize) -> usize {
+    ((start + done) / unit * unit).saturating_sub(start)
 }
 
 /// No if there is no such name.
@@ -415,6 +398,11 @@ impl Medium for FaultyMedium {
             inner.look()?;
             file
         } else {
+            let room = inner.faults.room_bytes;
+            if room.is_some_and(|room| room < inner.used_bytes() + BLOCK_BYTES as u64) {
+                inner.look()?;
+                return Err(no_room());
+            }
             let file = inner.next_file;
             inner.next_file += 1;
             inner.files.insert(file, File::default());
@@ -460,20 +448,23 @@ impl Disk for FaultyDisk {
             return Err(io_error());
         }
         let start = usize::try_from(offset).map_err(|_| past_the_end())?;
-        let end = start.checked_add(into.len()).ok_or_else(past_the_end)?;
-        into.copy_from_slice(file.seen.get(start..end).ok_or_else(past_the_end)?);
-        Ok(())
+        match file.seen.read(start, into) {
+            true => Ok(()),
+            false => Err(past_the_end()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(|_| past_the_end())?;
         let mut inner = self.medium.inner();
         let fate = inner.call()?;
-        if fate == Fate::Fails {
-            return Err(io_error());
+        // There is always room to cut a file.
+        let cuts_in_want = inner.faults.fails_full && len <= inner.file(self.file)?.seen.len();
+        if fate == Fate::Fails && !cuts_in_want {
+            return Err(inner.failure());
         }
         let file = inner.file(self.file)?;
-        file.seen.resize(len, 0);
+        file.seen.resize(len);
         file.blocks.truncate(len.div_ceil(BLOCK_BYTES));
         file.unsynced.push(Change::Length(len));
         match fate {
@@ -486,6 +477,7 @@ impl Disk for FaultyDisk {
         let mut inner = self.medium.inner();
         let fate = inner.call()?;
         inner.syncs += 1;
+        let failure = inner.failure();
         let Inner { files, random, .. } = &mut *inner;
         let Some(file) = files.get_mut(&self.file) else {
             return Ok(());
@@ -497,7 +489,7 @@ impl Disk for FaultyDisk {
             }
             Fate::Fails => {
                 file.lose(random);
-                Err(io_error())
+                Err(failure)
             }
             Fate::Dies => Err(no_power()),
         }
@@ -512,20 +504,24 @@ impl Disk for FaultyDisk {
             return Err(past_the_end());
         }
         if fate == Fate::Fails {
-            let done = usize::try_from(inner.random.below(bytes.len() as u64 + 1)).unwrap_or(0);
+            let all = usize::from(!inner.faults.fails_full);
+            let most = (bytes.len() + all).max(1) as u64;
+            let mut done = usize::try_from(inner.random.below(most)).unwrap_or(0);
+            if inner.faults.fails_full {
+                done = whole(SECTOR_BYTES, start, done);
+            }
             inner.write(self.file, start, &bytes[..done])?;
-            return Err(io_error());
+            return Err(inner.failure());
+        }
+        if fate == Fate::Dies {
+            let done = inner.killed_after(start, end);
+            inner.write(self.file, start, &bytes[..done])?;
+            return Err(no_power());
         }
         let done = inner.room_for(self.file, start, bytes.len())?;
         inner.write(self.file, start, &bytes[..done])?;
-        if fate == Fate::Dies {
-            return Err(no_power());
-        }
         if done < bytes.len() {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "no room is left",
-            ));
+            return Err(no_room());
         }
         Ok(())
     }
@@ -533,6 +529,10 @@ impl Disk for FaultyDisk {
 
 fn no_power() -> io::Error {
     io::Error::other("the power is off")
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no room is left")
 }
 
 fn io_error() -> io::Error {

@@ -7,8 +7,8 @@ use anabranch_core::persist::{
 };
 use anabranch_core::{Incarnation, Lsn};
 use anabranch_store::conformance::{content, document, log, page, receipt, record, stored_receipt};
-use anabranch_store::faulty::FaultyMedium;
-use anabranch_store::{CommitError, OpenError, Store};
+use anabranch_store::faulty::{FaultyMedium, Random};
+use anabranch_store::{CommitError, Engine as _, OpenError, Opening, Store};
 use bytes::Bytes;
 
 use super::{empty, id, opening};
@@ -19,10 +19,12 @@ pub const GROUPS: u64 = 12;
 const GROUPS_PER_FOLD: u64 = 2;
 /// Receipts that are kept; each fold brings one more.
 const RECEIPTS_KEPT: u64 = 3;
+/// Pieces in which the store looks after all of its data once.
+const PIECES: u64 = 6;
 
-/// Larger than half a segment of the size that the bed asks for now and then, so that there are several.
+/// Larger than half a segment now and then, so that there are several.
 fn payload(n: u64) -> Vec<u8> {
-    let len = if n.is_multiple_of(3) { 400_000 } else { 3_000 };
+    let len = if n.is_multiple_of(3) { 20_000 } else { 1_500 };
     format!("group {n} ")
         .into_bytes()
         .into_iter()
@@ -44,8 +46,11 @@ pub fn group(n: u64) -> [Commit; 2] {
     [first, second]
 }
 
+/// It does not compress, so that documents soon lie in several tiles, and a fold takes several transactions.
 fn text(n: u64) -> Bytes {
-    format!("fold {n} ").repeat(40).into()
+    let mut random = Random(n);
+    let noise = (0..200).flat_map(|_| random.draw().to_le_bytes());
+    noise.collect::<Vec<u8>>().into()
 }
 
 /// Fold `n` changes a document that all change, and one of its own; with it comes a receipt and a checkpoint.
@@ -107,7 +112,12 @@ pub fn work(medium: &FaultyMedium) -> Reported {
 }
 
 fn open(medium: &FaultyMedium) -> Result<(Store, Recovery), OpenError> {
-    Store::open(medium.clone(), opening("medium", 7))
+    let opening = Opening {
+        log_segment_bytes: 32 << 10,
+        fold_slice_bytes: 1,
+        ..opening("medium", 7)
+    };
+    Store::open(medium.clone(), opening)
 }
 
 fn run(store: &Store, groups: RangeInclusive<u64>, reported: &mut Reported) -> Option<()> {
@@ -122,7 +132,7 @@ fn run(store: &Store, groups: RangeInclusive<u64>, reported: &mut Reported) -> O
             return None;
         }
         reported.groups = n;
-        anabranch_store::Engine::prepare(store);
+        store.prepare();
         if n.is_multiple_of(GROUPS_PER_FOLD) {
             let fold = fold(n / GROUPS_PER_FOLD);
             let folded = store.fold(&fold).or_else(|error| match error {
@@ -131,6 +141,10 @@ fn run(store: &Store, groups: RangeInclusive<u64>, reported: &mut Reported) -> O
             });
             folded.ok()?;
             reported.folds = fold.id.0;
+            // Each time a whole pass, which compacts what the fold has left.
+            for piece in 1..=PIECES {
+                store.tend((n * PIECES + piece) * 3_600_000);
+            }
         }
     }
     Some(())

@@ -120,6 +120,48 @@ fn a_first_group_that_is_refused_is_not_mistaken_for_a_lost_one() {
     }
 }
 
+/// What was made ready before is of an earlier life than the segment that failed, so it would not have counted beside it:
+/// all records would have been lost.
+#[test]
+fn the_log_does_not_go_on_in_a_segment_older_than_the_one_that_was_refused() {
+    let medium = FaultyMedium::new(0);
+    let (log, _) = open(&medium);
+    log.prepare().unwrap();
+    // Too large for what is ready. There is room for a segment, and for the beginning of the group.
+    medium.refuse_writes_after(40_960 + 9_000);
+    let large = record(1, vec![8; 30_000]);
+    assert!(matches!(
+        log.append([&large].into_iter()),
+        Err(Fault::Full(_))
+    ));
+    append(&log, &numbered(1..=3));
+    for remembered in [Some(Lsn(3)), None] {
+        let options = LogOptions {
+            reported_end: remembered,
+            ..NOTHING_REMEMBERED
+        };
+        for left in [medium.copy(1), medium.after_power_cut(2)] {
+            let (log, found) = open_with(&left, &options);
+            assert!(found.lost.is_empty(), "{found:?}");
+            assert_eq!(lsns(&everything(&log)), [1, 2, 3]);
+        }
+    }
+}
+
+/// The end of a group that was refused may happen to be what the file held there before. It came back after a crash.
+#[test]
+fn a_refused_group_that_is_there_all_the_same_is_taken() {
+    let medium = FaultyMedium::new(0);
+    let (log, _) = open(&medium);
+    append(&log, &numbered(1..=1));
+    medium.refuse_writes_after(512);
+    // A new segment is full of zeros.
+    append(&log, &[record(2, vec![0; 3_000])]);
+    for left in [medium.copy(1), medium.after_power_cut(2)] {
+        assert_eq!(lsns(&everything(&open(&left).0)), [1, 2]);
+    }
+}
+
 #[test]
 fn after_a_failure_the_outcome_shows_when_the_log_is_opened_again() {
     let mut closed = 0;
