@@ -103,6 +103,7 @@ struct Folds<Report> {
 
 impl<Report: FnMut(FoldReport)> Folds<Report> {
     fn run(mut self, queue: &Receiver<Fold>) {
+        step_back();
         // Starting is busy enough.
         let mut due = self.started + limits::TEND_AFTER;
         loop {
@@ -156,3 +157,18 @@ impl<Report: FnMut(FoldReport)> Folds<Report> {
         rest
     }
 }
+
+/// Lets every other thread go first where there are too few processors for all: whoever writes waits for the others,
+/// and nobody for this one until memory is full, when the others wait and it has the processors for itself.
+#[cfg(target_os = "linux")]
+fn step_back() {
+    // Linux takes the priority of a process for that of the one thread. A system that does not allow it is none the
+    // worse for it.
+    let this = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(this), limits::FOLD_NICENESS) {
+        tracing::debug!(%error, "the fold thread runs at the priority of the others");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn step_back() {}

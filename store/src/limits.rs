@@ -13,6 +13,8 @@ pub const GROUP_BYTES_MAX: usize = 4 << 20;
 pub const PREPARE_EVERY_BYTES: usize = 256 << 10;
 /// Most folds that wait for the fold thread. A replica has one under way.
 pub const FOLDS_QUEUED_MAX: usize = 4;
+/// By how much the fold thread stands back behind the others: as `nice` does without being told.
+pub const FOLD_NICENESS: i32 = 10;
 /// Most fetches that wait for the fetch thread.
 pub const FETCHES_QUEUED_MAX: usize = 1_024;
 /// Largest log record, change, document state, receipt or checkpoint, in bytes.

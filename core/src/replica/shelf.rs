@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 
 use super::documents::Job;
 use crate::document::{Document, Refusal, Tip};
@@ -172,7 +173,8 @@ pub(super) struct Slice {
 
 #[derive(Default)]
 pub(super) struct Shelf {
-    entries: BTreeMap<DocumentId, Entry>,
+    /// Looked up several times for every write, and gone round by place.
+    entries: IndexMap<DocumentId, Entry>,
     /// Documents with unfolded changes, and the oldest of those.
     dirty: BTreeMap<DocumentId, Lsn>,
     by_age: BTreeSet<(Lsn, DocumentId)>,
@@ -183,7 +185,7 @@ pub(super) struct Shelf {
     loaded_bytes: usize,
     unfolded_bytes: usize,
     /// How far the search for documents unused has come.
-    hand: Option<DocumentId>,
+    hand: usize,
 }
 
 impl Shelf {
@@ -301,35 +303,26 @@ impl Shelf {
         // Once round to take the marks off, once for documents without one, once for their tips.
         let mut steps = self.entries.len() * 3;
         while self.loaded_bytes > bytes_max && steps > 0 {
-            let after = self.hand.take();
-            let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let range = self.entries.range_mut((from, Bound::Unbounded));
-            let mut gone = None;
-            for (id, entry) in range {
-                steps = steps.saturating_sub(1);
-                if entry.weight > 0
-                    && entry.waiting.is_empty()
-                    && entry.pins == 0
-                    && Some(id) != in_hand
-                    && !std::mem::take(&mut entry.used)
-                {
-                    gone = Some(id.clone());
-                    break;
-                }
-                if steps == 0 {
-                    break;
-                }
-            }
-            // At the end it begins again.
-            let Some(id) = gone else {
-                steps = steps.saturating_sub(1);
+            steps -= 1;
+            let Some((id, entry)) = self.entries.get_index_mut(self.hand) else {
+                // At the end it begins again.
+                self.hand = 0;
                 continue;
             };
-            if let Some(entry) = self.entries.get_mut(&id).filter(|e| e.loaded.is_none()) {
-                entry.tip = None;
+            if entry.weight > 0
+                && entry.waiting.is_empty()
+                && entry.pins == 0
+                && Some(id) != in_hand
+                && !std::mem::take(&mut entry.used)
+            {
+                let id = id.clone();
+                if entry.loaded.is_none() {
+                    entry.tip = None;
+                }
+                self.unload(&id);
             }
-            self.unload(&id);
-            self.hand = Some(id);
+            // If it is gone, another one has taken its place, which has its turn next time round.
+            self.hand += 1;
         }
     }
 
@@ -381,7 +374,7 @@ impl Shelf {
 
     fn tidy(&mut self, id: &DocumentId) {
         if self.entries.get(id).is_some_and(Entry::is_idle)
-            && let Some(entry) = self.entries.remove(id)
+            && let Some(entry) = self.entries.swap_remove(id)
         {
             // A tip may have gone since it was weighed.
             self.loaded_bytes -= entry.weight;

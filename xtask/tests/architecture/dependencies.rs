@@ -12,12 +12,13 @@ use xtask::workspace::{DependencyKind, Package};
 use crate::{none, package, workspace};
 
 /// All that the core is made of. None of these gives it a runtime, clock, disk or socket.
-const CORE_ALLOWED: [&str; 8] = [
+const CORE_ALLOWED: [&str; 9] = [
     "automerge",
     "base64",
     "blake3",
     "bytes",
     "imara-diff",
+    "indexmap",
     "serde",
     "serde_json",
     "thiserror",

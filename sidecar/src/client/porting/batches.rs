@@ -35,7 +35,7 @@ impl Batch {
 
 /// An input as batches.
 pub(super) struct Batches {
-    pub(super) source: Source,
+    source: Source,
     rules: Rules,
     /// End at the first line that is bad.
     is_strict: bool,
@@ -129,7 +129,7 @@ mod tests {
             at,
             run: String::new(),
             node: String::new(),
-            head: whole.head_hash(at),
+            head: whole.head().hash(at),
         });
         let source = Source::open(file.path(), from.as_ref())?;
         let rules = Rules {

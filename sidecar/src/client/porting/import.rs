@@ -120,12 +120,13 @@ impl Import {
         ledger.keep()?;
         let name = source.name().to_owned();
         let pipeline = Pipeline {
-            batches: Batches::new(source, rules, self.strict),
+            head: source.head().clone(),
             delivery: &delivery,
             ledger: &mut ledger,
             complaints: Complaints::open(self.errors.as_deref(), goes_on)?,
         };
-        if let Err(error) = pipeline.run() {
+        let batches = Batches::new(source, rules, self.strict);
+        if let Err(error) = pipeline.run(batches) {
             return Err(self.stopped(error, &mut ledger));
         }
         ledger.finish()?;
@@ -221,7 +222,7 @@ fn begin(into: Option<&Namespace>, source: &Source) -> State {
         at: Mark::default(),
         run: format!("{:032x}", rand::random::<u128>()),
         node: String::new(),
-        head: source.head_hash(Mark::default()),
+        head: source.head().hash(Mark::default()),
     };
     State::new(into.map(|into| into.as_str().to_owned()), position)
 }

@@ -165,6 +165,8 @@ pub(super) struct Ledger {
     pub(super) state: State,
     path: Option<PathBuf>,
     kept: Option<Instant>,
+    /// Something is not written down yet.
+    is_ahead: bool,
 }
 
 impl Ledger {
@@ -173,6 +175,7 @@ impl Ledger {
             state,
             path,
             kept: None,
+            is_ahead: true,
         }
     }
 
@@ -187,10 +190,19 @@ impl Ledger {
         self.state.position.at = to;
         self.state.position.head = head;
         self.state.totals.add(totals);
+        self.is_ahead = true;
         let is_due = self
             .kept
             .is_none_or(|kept| kept.elapsed() >= limits::POSITION_KEPT_EVERY);
         match is_due {
+            true => self.keep(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the state down unless it is.
+    pub(super) fn keep_what_is_new(&mut self) -> Result<(), ClientError> {
+        match self.is_ahead {
             true => self.keep(),
             false => Ok(()),
         }
@@ -212,6 +224,7 @@ impl Ledger {
             destination::replace(path, format!("{text}\n").as_bytes())?;
         }
         self.kept = Some(Instant::now());
+        self.is_ahead = false;
         Ok(())
     }
 }

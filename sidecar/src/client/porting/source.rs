@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::position::{Mark, Position};
 use crate::client::error::ClientError;
@@ -13,12 +14,24 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// An input, and how far it has been read.
 pub(super) struct Source {
     name: String,
-    reader: BufReader<Box<dyn Read>>,
+    reader: BufReader<Box<dyn Read + Send>>,
     at: Mark,
-    /// Its first bytes.
-    head: Vec<u8>,
+    head: Head,
     length: Option<u64>,
     line: Vec<u8>,
+}
+
+/// An input's first bytes.
+#[derive(Clone)]
+pub(super) struct Head(Arc<[u8]>);
+
+impl Head {
+    /// By what the input is known again, having been read up to a mark: what comes later may still be mended.
+    pub(super) fn hash(&self, up_to: Mark) -> String {
+        let up_to = usize::try_from(up_to.bytes).unwrap_or(usize::MAX);
+        let head = self.0.get(..up_to).unwrap_or(&self.0);
+        blake3::hash(head).to_hex()[..32].to_owned()
+    }
 }
 
 /// Where a line was.
@@ -66,19 +79,19 @@ impl Source {
     }
 
     /// What can only be read once, from its beginning.
-    fn piped(name: String, mut reader: Box<dyn Read>, skip: u64) -> io::Result<Self> {
+    fn piped(name: String, mut reader: Box<dyn Read + Send>, skip: u64) -> io::Result<Self> {
         let head = head(&mut reader)?;
         let mut all = Cursor::new(head.clone()).chain(reader);
         io::copy(&mut (&mut all).take(skip), &mut io::sink())?;
         Ok(Self::new(name, Box::new(all), head))
     }
 
-    fn new(name: String, reader: Box<dyn Read>, head: Vec<u8>) -> Self {
+    fn new(name: String, reader: Box<dyn Read + Send>, head: Vec<u8>) -> Self {
         Self {
             name,
             reader: BufReader::with_capacity(limits::IMPORT_HEAD_BYTES, reader),
             at: Mark::default(),
-            head,
+            head: Head(head.into()),
             length: None,
             line: Vec::new(),
         }
@@ -90,7 +103,7 @@ impl Source {
             place: format!("line {} of {}", from.at.lines + 1, self.name),
             why: why.to_owned(),
         };
-        if self.head_hash(from.at) != from.head {
+        if self.head.hash(from.at) != from.head {
             let why = "it begins otherwise than what was imported: give the same input";
             return Err(other(why));
         }
@@ -126,11 +139,8 @@ impl Source {
         self.at
     }
 
-    /// By what this input is known again, having been read up to a mark: what comes later may still be mended.
-    pub(super) fn head_hash(&self, up_to: Mark) -> String {
-        let up_to = usize::try_from(up_to.bytes).unwrap_or(usize::MAX);
-        let head = self.head.get(..up_to).unwrap_or(&self.head);
-        blake3::hash(head).to_hex()[..32].to_owned()
+    pub(super) fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Reads a line, whose text is [`Self::text`] then.
