@@ -9,6 +9,7 @@
 
 mod draft;
 mod edits;
+mod encoding;
 mod ground;
 mod making;
 mod survey;

@@ -12,7 +12,7 @@ use xtask::workspace::{DependencyKind, Package};
 use crate::{none, package, workspace};
 
 /// All that the core is made of. None of these gives it a runtime, clock, disk or socket.
-const CORE_ALLOWED: [&str; 9] = [
+const CORE_ALLOWED: [&str; 10] = [
     "automerge",
     "base64",
     "blake3",
@@ -21,6 +21,7 @@ const CORE_ALLOWED: [&str; 9] = [
     "indexmap",
     "serde",
     "serde_json",
+    "sha2",
     "thiserror",
 ];
 

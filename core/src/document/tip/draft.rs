@@ -1,11 +1,9 @@
 //! A change in the making: operations that are written together, and how they change what the tip knows.
 
-use std::num::NonZeroU64;
-
-use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType, SortedVec};
-use automerge::{Change, ExpandedChange};
+use automerge::legacy::OpType;
 use bytes::Bytes;
 
+use super::encoding::{self, Key, Operation};
 use super::ground::{Known, Trail};
 use super::{End, Id, PLACES_MAX, Tip};
 use crate::EditError;
@@ -27,7 +25,7 @@ pub(super) enum Halt {
 pub(super) struct Draft<'t> {
     pub(super) tip: &'t mut Tip,
     /// Of the change that is being made.
-    operations: Vec<Op>,
+    operations: Vec<Operation>,
     /// Those that are complete. Nearly always a write is one.
     changes: Vec<Bytes>,
     time_s: i64,
@@ -77,16 +75,12 @@ impl<'t> Draft<'t> {
         replaced: Option<Id>,
     ) -> Result<Id, Halt> {
         self.weigh(name.len())?;
-        self.push(map, Key::Map(name.into()), action, replaced, false)
+        self.push(map, Key::Entry(name.to_owned()), action, replaced)
     }
 
     /// Inserts into a list.
     pub(super) fn insert(&mut self, list: Id, after: Id, action: OpType) -> Result<Id, Halt> {
-        let after = match after {
-            Id::ROOT => ElementId::Head,
-            id => ElementId::Id(self.operation(id)?),
-        };
-        self.push(list, Key::Seq(after), action, None, true)
+        self.push(list, Key::After(after), action, None)
     }
 
     /// Counts bytes that the change will hold.
@@ -104,36 +98,19 @@ impl<'t> Draft<'t> {
         key: Key,
         action: OpType,
         replaced: Option<Id>,
-        insert: bool,
     ) -> Result<Id, Halt> {
-        let obj = match object {
-            Id::ROOT => ObjectId::Root,
-            id => ObjectId::Id(self.operation(id)?),
-        };
-        let pred = match replaced {
-            Some(id) => SortedVec::from(vec![self.operation(id)?]),
-            None => SortedVec::new(),
-        };
         let counter = self.tip.end.next_op + self.operations.len() as u64;
         if self.operations.len() >= OPERATIONS_MAX || self.changes.len() >= CHANGES_MAX {
             return Err(Halt::Unclear);
         }
         let counter = u32::try_from(counter).map_err(|_| Halt::Unclear)?;
-        self.operations.push(Op {
-            action,
-            obj,
+        self.operations.push(Operation {
+            object,
             key,
-            pred,
-            insert,
+            action,
+            replaced,
         });
         Ok(Id { counter, actor: 0 })
-    }
-
-    fn operation(&self, id: Id) -> Result<OpId, Halt> {
-        let actor = self.tip.actors.get(usize::from(id.actor));
-        actor
-            .map(|actor| OpId::new(u64::from(id.counter), actor))
-            .ok_or(Halt::Unclear)
     }
 
     /// Makes one change of the operations so far. `joined`: as automerge's own transactions do, which name the
@@ -142,36 +119,21 @@ impl<'t> Draft<'t> {
         if self.operations.is_empty() {
             return Ok(());
         }
-        let start_op = NonZeroU64::new(self.tip.end.next_op).ok_or(Halt::Unclear)?;
-        let actor_id = self.tip.actors.first().cloned().ok_or(Halt::Unclear)?;
-        let end = &self.tip.end;
-        let mut deps = end.heads.clone();
-        deps.extend(end.own.as_deref().filter(|_| joined));
         let operations = std::mem::take(&mut self.operations);
-        let count = operations.len() as u64;
-        let change = Change::from(ExpandedChange {
-            operations,
-            actor_id,
-            hash: None,
-            seq: end.seq,
-            start_op,
-            time: self.time_s,
-            message: None,
-            deps,
-            extra_bytes: Vec::new(),
-            author: None,
-        });
+        let end = &self.tip.end;
+        let how = (joined, self.time_s);
+        let change = encoding::change(&operations, end, &self.tip.actors, how);
+        let (hash, bytes) = change.ok_or(Halt::Unclear)?;
         let next = End {
-            heads: vec![change.hash()],
+            heads: vec![hash],
             own: None,
             seq: end.seq + 1,
-            next_op: end.next_op + count,
+            next_op: end.next_op + operations.len() as u64,
             present: true,
         };
         let before = std::mem::replace(&mut self.tip.end, next);
         self.end.get_or_insert(before);
-        self.changes
-            .push(Bytes::copy_from_slice(change.raw_bytes()));
+        self.changes.push(bytes);
         Ok(())
     }
 
