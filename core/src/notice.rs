@@ -42,6 +42,16 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// Records of the log can't be read, and batches of our own came after them. What may be in no other replica was
+    /// written anew, under the new incarnation.
+    RecordsLost {
+        /// Batches that were written anew.
+        rewritten: u64,
+        /// Batches that wait for what they build on, should others have it.
+        waiting: u64,
+        /// Batches that were given up, since nobody has what they build on. Others may have them.
+        lost: u64,
+    },
     /// The disk has no room: writes are refused until it has.
     DiskFull {
         /// What the system said.

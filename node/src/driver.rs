@@ -416,6 +416,15 @@ fn log(notice: &Notice) {
         Notice::BadRecord { lsn, reason } => {
             tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read");
         }
+        Notice::RecordsLost {
+            rewritten,
+            waiting,
+            lost,
+        } => tracing::error!(
+            rewritten, waiting, lost,
+            "records of the log can't be read; writes of this node that came after them were written anew, wait for what others \
+             may still have, or are lost here. Check the disk"
+        ),
         Notice::DiskFull { why } => tracing::error!(
             %why,
             "the disk is full: writes are refused, reads go on; writes are taken again as soon as there is room"

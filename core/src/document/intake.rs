@@ -92,6 +92,20 @@ pub(super) fn absorb<'a>(
     refused
 }
 
+/// Whether every dependency of some changes is in the document or earlier among them.
+pub(super) fn has_what_precedes(doc: &mut AutoCommit, changes: &[Bytes]) -> bool {
+    let mut known = std::collections::BTreeSet::new();
+    changes.iter().all(|bytes| {
+        guarded(|| parse(bytes)).is_ok_and(|change| {
+            let mut deps = change.deps().iter();
+            let complete = deps
+                .all(|dep| known.contains(dep) || doc.get_change_meta_by_hash(dep).is_some());
+            known.insert(change.hash());
+            complete
+        })
+    })
+}
+
 /// automerge 0.12 notes what every batch of changes did for a reader of patches, whether there is one or not, and
 /// forgets it only when it is told: a document that stays loaded grew with every change from elsewhere.
 fn forget_patches(doc: &mut AutoCommit) {

@@ -240,6 +240,11 @@ impl Document {
         intake::absorb(&mut self.doc, changes)
     }
 
+    /// Whether it has everything that some changes build on, each other aside.
+    pub(crate) fn has_what_precedes(&mut self, changes: &[Bytes]) -> bool {
+        intake::has_what_precedes(&mut self.doc, changes)
+    }
+
     pub(crate) fn version(&mut self) -> Version {
         let mut heads: Vec<_> = self
             .doc

@@ -106,7 +106,7 @@ impl Replica {
                 | Job::Versions { caller, .. }
                 | Job::Diff { caller, .. } => self.answer(caller, Ticket(0), Err(error)),
                 Job::Write(writing) => self.written(*writing, Ticket(0), Err(error)),
-                Job::Part(gathering) => self.gathering_failed(gathering, error),
+                Job::Part(gathering) => self.gathering_failed(now, gathering, error),
             }
         }
     }

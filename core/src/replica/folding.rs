@@ -38,8 +38,10 @@ pub(super) struct Folding {
     written_ms: u64,
     /// Where replay would begin now.
     checkpoint: Lsn,
+    /// The last sweep left the checkpoint where it was, since batches have to be written anew first.
+    owed: bool,
     /// Why the last one failed, until one has worked again.
-    pub(super) failing: Option<String>,
+    pub(super) failing: Option<StoreError>,
 }
 
 struct UnderWay {
@@ -144,7 +146,9 @@ impl Replica {
         let Some(oldest) = oldest else {
             // What left no change behind still moves the log on.
             let far = through.0 >= self.folding.checkpoint.0 + room.checkpoint_records;
-            self.folding.due = None;
+            let waits = self.salvage.is_under_way(self.durable);
+            let far = (far || self.folding.owed) && !waits;
+            self.folding.due = waits.then_some(now.mono_ms + RETRY_MS);
             if far {
                 self.folding.sweep = Some(self.sweep(through, false));
             }
@@ -209,11 +213,14 @@ impl Replica {
             self.shelf.is_folded_through(through) && self.receipts.is_folded_through(through);
         if last && let Some(sweep) = self.folding.sweep.take() {
             fold.retain_receipts = self.forget_old(now);
-            fold.release_before = self.release_log(through.next());
-            fold.checkpoint = Some(Checkpoint {
-                replay_from: through.next(),
-                state: sweep.state,
-            });
+            self.folding.owed = self.salvage.is_under_way(self.durable);
+            if !self.folding.owed {
+                fold.release_before = self.release_log(through.next());
+                fold.checkpoint = Some(Checkpoint {
+                    replay_from: through.next(),
+                    state: sweep.state,
+                });
+            }
         } else if fold.documents.is_empty() && fold.receipts.is_empty() {
             // What is left is being asked for.
             self.folding.due = Some(now.mono_ms + room.fold_idle_ms.div_ceil(4).max(1));
@@ -252,7 +259,7 @@ impl Replica {
                 self.folding.sweep = None;
                 self.folding.due = Some(now.mono_ms + RETRY_MS);
                 let why = error.to_string();
-                if self.folding.failing.replace(why.clone()).is_none() {
+                if self.folding.failing.replace(error).is_none() {
                     let notice = Notice::FoldFailed { why };
                     self.outputs.push_back(Output::Notice(notice));
                 }

@@ -1,23 +1,44 @@
-//! Bringing several documents into memory at the same time, for a write that needs all of them at once.
+//! Bringing several documents into memory at the same time, for what needs all of them at once.
 //!
 //! What has come stays until the rest is there, however little room there is; so that this has a bound, only
 //! so many documents are gathered at once, and other writes to several wait for their turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Replica;
 use super::documents::Job;
 use super::writing::Writing;
 use crate::effect::{Now, RequestError};
 use crate::persist::Ticket;
-use crate::{DocumentId, limits};
+use crate::{Batch, DocumentId, limits};
 
 /// Names a write whose documents are being gathered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct GatheringId(u64);
 
+/// What is done once they are there.
+enum Purpose {
+    Write(Writing),
+    /// See [`super::salvage`].
+    WriteAnew(Arc<Batch>),
+}
+
+impl Purpose {
+    fn documents(&self) -> Vec<DocumentId> {
+        match self {
+            Self::Write(writing) => writing.documents(),
+            Self::WriteAnew(batch) => {
+                let keys: BTreeSet<_> = batch.writes.iter().map(|write| &write.key).collect();
+                let address = |key| Replica::address(&batch.namespace, key);
+                keys.into_iter().map(address).collect()
+            }
+        }
+    }
+}
+
 struct Gathering {
-    writing: Writing,
+    purpose: Purpose,
     documents: Vec<DocumentId>,
     missing: BTreeSet<DocumentId>,
 }
@@ -28,13 +49,17 @@ pub(super) struct Gatherings {
     by_id: BTreeMap<GatheringId, Gathering>,
     /// Documents of all of them.
     documents: usize,
-    /// Writes whose turn has not come.
-    queue: VecDeque<Writing>,
+    /// Those whose turn has not come.
+    queue: VecDeque<Purpose>,
 }
 
 impl Replica {
     pub(super) fn queue_gathering(&mut self, writing: Writing) {
-        self.gatherings.queue.push_back(writing);
+        self.gatherings.queue.push_back(Purpose::Write(writing));
+    }
+
+    pub(super) fn gather_again(&mut self, batch: Arc<Batch>) {
+        self.gatherings.queue.push_back(Purpose::WriteAnew(batch));
     }
 
     /// Begins with those that there is room for. A single one always has its turn.
@@ -45,14 +70,14 @@ impl Replica {
             if under_way > 0 && under_way + documents.len() > limits::WRITES_MAX {
                 return;
             }
-            let Some(writing) = self.gatherings.queue.pop_front() else {
+            let Some(purpose) = self.gatherings.queue.pop_front() else {
                 return;
             };
             self.gatherings.count += 1;
             self.gatherings.documents += documents.len();
             let id = GatheringId(self.gatherings.count);
             let gathering = Gathering {
-                writing,
+                purpose,
                 missing: documents.iter().cloned().collect(),
                 documents: documents.clone(),
             };
@@ -85,7 +110,10 @@ impl Replica {
             .collect();
         if again.is_empty() {
             if let Some(gathering) = self.end_gathering(id) {
-                self.write_now(now, gathering.writing);
+                match gathering.purpose {
+                    Purpose::Write(writing) => self.write_now(now, writing),
+                    Purpose::WriteAnew(batch) => self.write_anew(now, batch, true),
+                }
                 self.let_go(&gathering.documents);
             }
             return;
@@ -96,18 +124,23 @@ impl Replica {
         }
     }
 
-    pub(super) fn gathering_failed(&mut self, id: GatheringId, error: RequestError) {
+    pub(super) fn gathering_failed(&mut self, now: Now, id: GatheringId, error: RequestError) {
         if let Some(gathering) = self.end_gathering(id) {
-            self.written(gathering.writing, Ticket(0), Err(error));
+            match gathering.purpose {
+                Purpose::Write(writing) => self.written(writing, Ticket(0), Err(error)),
+                Purpose::WriteAnew(batch) => self.write_anew(now, batch, false),
+            }
             self.let_go(&gathering.documents);
         }
     }
 
     /// The store failed: what waits for its turn will not have it.
     pub(super) fn stop_gathering(&mut self, error: &str) {
-        for writing in std::mem::take(&mut self.gatherings.queue) {
-            let error = RequestError::Store(error.to_owned());
-            self.written(writing, Ticket(0), Err(error));
+        for purpose in std::mem::take(&mut self.gatherings.queue) {
+            if let Purpose::Write(writing) = purpose {
+                let error = RequestError::Store(error.to_owned());
+                self.written(writing, Ticket(0), Err(error));
+            }
         }
     }
 

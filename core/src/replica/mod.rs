@@ -19,6 +19,7 @@ mod reading;
 mod receipts;
 mod repairs;
 mod room;
+mod salvage;
 mod sending;
 mod session;
 mod shelf;
@@ -117,6 +118,8 @@ enum Awaited {
     },
     /// Documents that a peer can't read.
     Range(repairs::Asking),
+    /// Records with batches of our own that do not count, since one before them is lost.
+    PassedOver,
 }
 
 /// One replica of everything.
@@ -131,6 +134,7 @@ pub struct Replica {
     gatherings: Gatherings,
     receipts: Receipts,
     repairs: repairs::Repairs,
+    salvage: salvage::Salvage,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
     issued: Ticket,
@@ -184,6 +188,7 @@ impl Replica {
             gatherings: Gatherings::default(),
             receipts: Receipts::default(),
             repairs: repairs::Repairs::default(),
+            salvage: salvage::Salvage::default(),
             folding: folding::Folding::from(from),
             issued: Ticket(0),
             durable: Ticket(0),
@@ -216,6 +221,9 @@ impl Replica {
                 if !self.history.replay(&batch, record.lsn, &self.origin) {
                     // Something before it is lost; what the others still have of it they send again, and this too.
                     self.counters.batches_out_of_order += 1;
+                    if self.is_cut_off(&batch) {
+                        self.salvage.passed_over(record.lsn);
+                    }
                     continue;
                 }
                 self.receipts.came(&batch, record.lsn, Ticket(0));
@@ -276,6 +284,7 @@ impl Replica {
             Input::Tick => {
                 self.tick_peers(now);
                 self.tick_repairs(now);
+                self.tick_salvage(now);
                 self.tick_folding(now);
                 self.tick_waiting(now);
             }
@@ -296,7 +305,7 @@ impl Replica {
             return u64::MAX;
         }
         let own = self.folding.wake_at().min(self.waits.wake_at());
-        let own = own.min(self.repairs.wake_at());
+        let own = own.min(self.repairs.wake_at()).min(self.salvage.wake_at());
         self.peers.wake_at().min(own)
     }
 
@@ -339,6 +348,7 @@ impl Replica {
             (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
                 self.backlog_fetched(now, peer, link, from, records);
             }
+            (Awaited::PassedOver, Ok(Fetched::Log(records))) => self.passed_over_fetched(records),
             (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
                 self.range_fetched(asking, Some((documents, more)));
             }
@@ -484,6 +494,7 @@ impl Replica {
             // It comes again once there is room.
             Offered::Due if self.pauses(now) => {}
             Offered::Due => {
+                self.salvage.stir(now);
                 self.admit(now, batch, &[]);
                 while let Some(next) = self.history.next_due(&batch.namespace) {
                     self.admit(now, &next, &[]);
@@ -533,6 +544,7 @@ impl Replica {
             Awaited::Backlog { peer, link, .. } => {
                 self.backlog_failed(peer, link, &error.to_string());
             }
+            Awaited::PassedOver => self.passed_over_failed(),
             Awaited::Range(asking) => {
                 self.store_error(now, error);
                 self.range_fetched(asking, None);

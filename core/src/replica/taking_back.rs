@@ -36,6 +36,7 @@ impl Replica {
             .any(|unsettled| concerned(unsettled.ticket))
         {
             self.take_back(from, &why);
+            self.salvage.taken_back(now, self.durable);
         }
         if self.full.is_none() {
             let notice = Notice::DiskFull { why: why.clone() };
@@ -99,9 +100,17 @@ impl Replica {
             let why = full.why.clone();
             return Some(RequestError::Full { why });
         }
-        let why = self.folding.failing.as_ref()?;
-        let max = self.config.room.unfolded_bytes_max;
-        (self.unfolded_bytes() >= max).then(|| RequestError::Full { why: why.clone() })
+        let failing = self.folding.failing.as_ref()?;
+        if self.unfolded_bytes() < self.config.room.unfolded_bytes_max {
+            return None;
+        }
+        Some(match failing {
+            StoreError::Full(why) => RequestError::Full { why: why.clone() },
+            // The log would take them, but nothing would ever take them out of memory.
+            other => RequestError::Store(format!(
+                "what was written before can't be moved from the log to its documents: {other}"
+            )),
+        })
     }
 
     /// Something has become durable.

@@ -10,6 +10,7 @@ mod disturbed;
 mod folding;
 mod receipts;
 mod repairs;
+mod salvage;
 mod sessions;
 mod tips;
 

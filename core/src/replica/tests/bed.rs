@@ -107,11 +107,11 @@ pub(super) struct Bed {
     room: Room,
 }
 
-fn begin(room: Room, store: &MemoryStore) -> Replica {
+fn begin(room: Room, store: &MemoryStore, incarnation: Incarnation) -> Replica {
     let mut config = Config::new(ReplicaId([1; 16]), "a", "here", Incarnation(9));
     config.room = room;
     let recovery = Recovery {
-        incarnation: Incarnation(1),
+        incarnation,
         continuity: Continuity::Proven,
         checkpoint: store.checkpoint.clone(),
         log_end: store.log.last().map(|record| record.lsn),
@@ -132,7 +132,7 @@ impl Bed {
     pub(super) fn with_room(room: Room) -> Self {
         let store = MemoryStore::default();
         Self {
-            replica: begin(room, &store),
+            replica: begin(room, &store, Incarnation(1)),
             now_ms: 1,
             outputs: Vec::new(),
             store,
@@ -149,11 +149,16 @@ impl Bed {
 
     /// The process is killed and comes back; what was not synced is gone.
     pub(super) fn restart(&mut self) {
+        self.restart_as(Incarnation(1));
+    }
+
+    /// The same, and the store has found that something is lost.
+    pub(super) fn restart_as(&mut self, incarnation: Incarnation) {
         self.commits.clear();
         self.folds.clear();
         self.fetches.clear();
         self.outputs.clear();
-        self.replica = begin(self.room, &self.store);
+        self.replica = begin(self.room, &self.store, incarnation);
     }
 
     /// The same, and the peer is there again.
