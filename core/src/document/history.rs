@@ -40,6 +40,7 @@ impl Document {
         Ok(Self {
             doc: then.map_err(|_| UnknownVersion)?.with_actor(actor),
             origin: self.origin,
+            unburied: false,
             #[cfg(feature = "planted")]
             planted: self.planted,
         })

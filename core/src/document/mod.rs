@@ -143,6 +143,8 @@ pub fn compact(stored: &StoredDocument) -> Result<StoredDocument, String> {
 pub(crate) struct Document {
     doc: AutoCommit,
     origin: Origin,
+    /// It has been looked at, and nobody has deleted it since: looking is a good part of a small write.
+    unburied: bool,
     #[cfg(feature = "planted")]
     planted: Option<crate::Planted>,
 }
@@ -160,6 +162,7 @@ impl Document {
         Self {
             doc,
             origin: *origin,
+            unburied: false,
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -215,6 +218,7 @@ impl Document {
         Ok(Self {
             doc: doc.with_actor(actor(origin)),
             origin: *origin,
+            unburied: false,
             #[cfg(feature = "planted")]
             planted: None,
         })
@@ -237,6 +241,7 @@ impl Document {
         &mut self,
         changes: impl IntoIterator<Item = &'a Bytes>,
     ) -> Vec<Refusal> {
+        self.unburied = false;
         intake::absorb(&mut self.doc, changes)
     }
 
@@ -257,11 +262,21 @@ impl Document {
     }
 
     pub(crate) fn present(&mut self) -> bool {
+        if self.is_unburied() {
+            return true;
+        }
         standing::is_there(
             &mut self.doc,
             #[cfg(feature = "planted")]
             self.planted,
         )
+    }
+
+    /// Whether there is something and nobody has deleted it, or it was made again since; then it is there, even with
+    /// nothing in it.
+    fn is_unburied(&mut self) -> bool {
+        self.unburied = self.unburied || !self.doc.is_empty() && !self.view().is_buried();
+        self.unburied
     }
 
     /// The JSON reading; none if the document is not there.
@@ -280,7 +295,9 @@ impl Document {
 
     /// Carries out one write and gives the changes that it made; none if it changed nothing.
     pub(crate) fn write(&mut self, intent: &Intent, time_s: i64) -> Result<Vec<Bytes>, Failed> {
-        let mut pen = pen::Pen::new(&mut self.doc, time_s);
+        // Nothing else deletes it.
+        self.unburied = self.unburied && !matches!(intent, Intent::Delete | Intent::Patch(_));
+        let mut pen = pen::Pen::new(&mut self.doc, time_s, self.unburied);
         #[cfg(feature = "planted")]
         pen.plant(self.planted);
         match pen.carry_out(intent) {

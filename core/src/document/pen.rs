@@ -22,6 +22,8 @@ pub(super) struct Pen<'a> {
     #[cfg(feature = "planted")]
     pub(super) planted: Option<crate::Planted>,
     time_s: i64,
+    /// The document is known to be there.
+    unburied: bool,
     changes: Vec<Bytes>,
     bytes: usize,
     /// Whether anything went into the document that a rollback can't take back.
@@ -49,12 +51,13 @@ pub(super) enum New {
 }
 
 impl<'a> Pen<'a> {
-    pub(super) fn new(doc: &'a mut AutoCommit, time_s: i64) -> Self {
+    pub(super) fn new(doc: &'a mut AutoCommit, time_s: i64, unburied: bool) -> Self {
         Self {
             doc,
             #[cfg(feature = "planted")]
             planted: None,
             time_s,
+            unburied,
             changes: Vec::new(),
             bytes: 0,
             committed: false,
@@ -317,7 +320,7 @@ impl<'a> Pen<'a> {
 
     /// The document is there from now on.
     pub(super) fn revive_root(&mut self) -> Result<(), EditError> {
-        if self.view().is_buried() {
+        if !self.unburied && self.view().is_buried() {
             self.doc.put(ROOT, ROOT_REVIVAL, true).crdt()?;
         }
         Ok(())
