@@ -31,6 +31,9 @@ pub(crate) async fn measure(carts: usize, seconds: u64, memory_mib: Option<usize
     let dir = tempfile::tempdir()?;
     fill(dir.path(), carts).await?;
     by_tips(dir.path(), carts, time, memory_mib, &floor).await?;
+    // As new as those of the floor.
+    let dir = tempfile::tempdir()?;
+    fill(dir.path(), carts).await?;
     through_documents(dir.path(), carts, time, memory_mib, &floor).await
 }
 
@@ -100,6 +103,7 @@ async fn by_tips(
     row("by tips, 1 caller", rate, Some(&lone), &note);
 
     for callers in CALLERS {
+        callers::rest(&node).await?;
         let (rate, spread) = callers::run(&node, carts, callers, time).await?;
         let note = format!(
             "{:.2}x of automerge's pipeline (goal: 4), {:.2}x of the tips'",
@@ -134,6 +138,7 @@ async fn through_documents(
     row(name, rate, Some(&spread), "as above");
     say_memory(&node, memory_mib).await?;
     for callers in CALLERS {
+        callers::rest(&node).await?;
         let (rate, spread) = callers::run(&node, carts, callers, time).await?;
         let ratio = rate / floor.documents;
         let note = format!("{ratio:.2}x of automerge's pipeline (goal: 0.8)");

@@ -421,7 +421,9 @@ fn log(notice: &Notice) {
             waiting,
             lost,
         } => tracing::error!(
-            rewritten, waiting, lost,
+            rewritten,
+            waiting,
+            lost,
             "records of the log can't be read; writes of this node that came after them were written anew, wait for what others \
              may still have, or are lost here. Check the disk"
         ),

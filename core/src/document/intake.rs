@@ -98,8 +98,8 @@ pub(super) fn has_what_precedes(doc: &mut AutoCommit, changes: &[Bytes]) -> bool
     changes.iter().all(|bytes| {
         guarded(|| parse(bytes)).is_ok_and(|change| {
             let mut deps = change.deps().iter();
-            let complete = deps
-                .all(|dep| known.contains(dep) || doc.get_change_meta_by_hash(dep).is_some());
+            let complete =
+                deps.all(|dep| known.contains(dep) || doc.get_change_meta_by_hash(dep).is_some());
             known.insert(change.hash());
             complete
         })

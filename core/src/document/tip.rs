@@ -144,19 +144,39 @@ impl Tip {
 
     /// What is known of a place.
     fn known(&self, trail: [u8; 16]) -> Option<Known> {
-        let at = self
-            .places
-            .binary_search_by(|place| place.trail.cmp(&trail))
-            .ok()?;
+        let at = self.search(trail).ok()?;
         self.places.get(at).map(|place| place.known)
+    }
+
+    /// Where a place is, or where it would be.
+    ///
+    /// Trails are hashes, spread evenly over all that there can be, so a place lies close to where it would be if they
+    /// were spread perfectly (interpolation search, Peterson 1957). What lies close is fetched from memory together,
+    /// and of many tips none is in the processor's cache.
+    fn search(&self, trail: [u8; 16]) -> Result<usize, usize> {
+        let [first, second, ..] = trail;
+        let part = usize::from(u16::from_be_bytes([first, second]));
+        let mut at = (part * self.places.len()) >> 16;
+        while let Some(place) = self.places.get(at)
+            && place.trail < trail
+        {
+            at += 1;
+        }
+        while let Some(before) = at.checked_sub(1)
+            && let Some(place) = self.places.get(before)
+            && place.trail >= trail
+        {
+            at = before;
+        }
+        match self.places.get(at) {
+            Some(place) if place.trail == trail => Ok(at),
+            _ => Err(at),
+        }
     }
 
     /// Notes what is known of a place, or forgets it. Gives what was known before.
     fn note(&mut self, trail: [u8; 16], known: Option<Known>) -> Option<Known> {
-        let found = self
-            .places
-            .binary_search_by(|place| place.trail.cmp(&trail));
-        match (found, known) {
+        match (self.search(trail), known) {
             (Ok(at), Some(known)) => {
                 let place = self.places.get_mut(at)?;
                 Some(std::mem::replace(&mut place.known, known))

@@ -417,14 +417,18 @@ impl Replica {
     fn persisted(&mut self, now: Now, through: Ticket) {
         self.durable = self.durable.max(through.min(self.issued));
         let mut arrived = Vec::new();
+        // Without anybody to send them to they would only take the memory of something else.
+        let recent_bytes_max = match self.peers.by_id.is_empty() {
+            true => 0,
+            false => self.config.room.recent_log_bytes_max,
+        };
         while let Some(settled) = self
             .unsettled
             .pop_front_if(|unsettled| unsettled.ticket <= through)
         {
             self.unsettled_bytes -= settled.bytes;
             if let Some((lsn, batch)) = settled.batch {
-                self.history
-                    .settle(&batch, lsn, self.config.room.recent_log_bytes_max);
+                self.history.settle(&batch, lsn, recent_bytes_max);
                 self.arrived(now, &batch);
                 let visible = self.visible(lsn, &batch);
                 self.outputs.push_back(Output::Visible(visible));

@@ -72,18 +72,18 @@ fn what_was_written_after_a_lost_record_is_not_lost() {
     bed.outputs.clear();
     bed.meet([]);
     bed.run_until(bed.now_ms + 500);
-    let sent = bed.messages().into_iter().flat_map(|message| match message {
-        Message::Delta(batches) => batches,
-        _ => Vec::new(),
-    });
+    let sent = bed
+        .messages()
+        .into_iter()
+        .flat_map(|message| match message {
+            Message::Delta(batches) => batches,
+            _ => Vec::new(),
+        });
     let sent: Vec<_> = sent
         .map(|batch| (batch.origin, batch.seq, batch.writes.len()))
         .collect();
     let (old, new) = (origin(1, 1), origin(1, 2));
-    assert_eq!(
-        sent,
-        [(old, Seq(1), 1), (new, Seq(1), 2), (new, Seq(2), 1)]
-    );
+    assert_eq!(sent, [(old, Seq(1), 1), (new, Seq(1), 2), (new, Seq(2), 1)]);
     // All is in the documents now, and it begins there.
     bed.run_until(bed.now_ms + 5_000);
     assert_ne!(bed.store.checkpoint, None);
