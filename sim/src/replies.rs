@@ -346,8 +346,9 @@ impl World {
                 medium.was_limited() || medium.has_faulted() || medium.was_flipped()
             }
             RequestError::Damaged { .. } => self.machines[site].medium.was_flipped(),
-            // Asked again, it would have been answered like the first, which was taken back.
-            RequestError::Busy => undone.key.is_some() && self.was_full(site),
+            // It would have been answered like one before it, or refused for what it saw there, and that was taken
+            // back.
+            RequestError::Busy => self.was_full(site),
             RequestError::KeyReused => undone.key == Some(true),
             RequestError::UnknownVersion { .. } => undone.based && pending.session.is_none(),
             _ => false,

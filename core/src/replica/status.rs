@@ -60,6 +60,8 @@ pub struct Status {
     pub damaged: Vec<String>,
     /// Why nothing can be written, if the disk is full.
     pub full: Option<String>,
+    /// Why changes can't be moved from the log to their documents, if they can't.
+    pub fold_failing: Option<String>,
     /// Bytes of changes that no document state includes yet.
     pub unfolded_bytes: usize,
     /// Bytes on their way to the disk.
@@ -139,6 +141,7 @@ impl Replica {
             loaded_bytes: self.shelf.loaded_bytes(),
             damaged: self.repairs.open(),
             full: self.full.as_ref().map(|full| full.why.clone()),
+            fold_failing: self.folding.failing.as_ref().map(ToString::to_string),
             unfolded_bytes: self.unfolded_bytes(),
             unpersisted_bytes: self.unsettled_bytes,
             held_back_bytes: self.history.held_back_bytes(),

@@ -60,6 +60,9 @@ fn text(cluster: &Value) -> Vec<String> {
     for what in damaged.iter().filter_map(Value::as_str) {
         lines.push(format!("DAMAGED, asked for at other members: {what}"));
     }
+    if let Some(why) = node["fold_failing"].as_str() {
+        lines.push(format!("FOLDING FAILS, writes stay in the log: {why}"));
+    }
     let members = cluster["members"].as_array().map_or(&[][..], Vec::as_slice);
     if members.is_empty() {
         lines.push("no other members met".to_owned());
@@ -116,7 +119,8 @@ mod tests {
     fn members_stand_in_columns() {
         let lines = text(&json!({
             "node": {"name": "eu-1", "datacenter": "eu", "gossip": "127.0.0.1:7172", "log_end": 7, "failed": null,
-                     "disk_full": "no room", "damaged": ["documents near carts/a"]},
+                     "disk_full": "no room", "damaged": ["documents near carts/a"],
+                     "fold_failing": "damaged: a page"},
             "members": [
                 {"name": "us-1", "datacenter": "us", "link": "up", "rtt_ms": 0.512, "behind_batches": 0,
                  "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12},
@@ -132,6 +136,7 @@ mod tests {
                 "eu-1 in eu, gossip 127.0.0.1:7172, log at 7, 5 writes",
                 "DISK FULL, writes are refused: no room",
                 "DAMAGED, asked for at other members: documents near carts/a",
+                "FOLDING FAILS, writes stay in the log: damaged: a page",
                 "MEMBER  DATACENTER  LINK  RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
                 "us-1    us          up    0.51 ms  0       0 ms    3        1.2 kB  12 B",
                 "-       -           down  -        12      340 ms  0        -       -",

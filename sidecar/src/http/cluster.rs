@@ -52,6 +52,7 @@ fn view(report: &Report) -> Value {
             "log_bytes": replica.log_bytes,
             "disk_full": replica.full,
             "damaged": replica.damaged,
+            "fold_failing": replica.fold_failing,
             "store": report.store,
         },
         "datacenters": datacenters

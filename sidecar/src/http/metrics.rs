@@ -250,6 +250,11 @@ fn of_node(report: &Report, feeds: usize) -> Registry {
         replica.damaged.len(),
     );
     gauge(
+        "fold_failing",
+        "1 while changes can't be moved from the log to their documents; status says why",
+        usize::from(replica.fold_failing.is_some()),
+    );
+    gauge(
         "unfolded_bytes",
         "Bytes of changes that no document state includes yet; a rise means that folding does not keep up",
         replica.unfolded_bytes,
