@@ -152,15 +152,23 @@ fn standalone_id(data_dir: &Path) -> Result<ReplicaId, OpenError> {
         source,
     };
     match std::fs::read(&path) {
+        // A crash or a full disk came between making the file and filling it; nothing was written under it.
+        Ok(bytes) if bytes.is_empty() => {
+            std::fs::remove_file(&path).map_err(failed)?;
+            standalone_id(data_dir)
+        }
         Ok(bytes) => bytes
             .try_into()
             .map(ReplicaId)
             .map_err(|_| failed(io::Error::other("not 16 bytes; remove the file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = ReplicaId(rand::random());
-            let mut file = std::fs::File::create_new(&path).map_err(failed)?;
+            let whole = data_dir.join("replica-id.new");
+            let mut file = std::fs::File::create(&whole).map_err(failed)?;
             file.write_all(&id.0)
                 .and_then(|()| file.sync_all())
+                .and_then(|()| std::fs::rename(&whole, &path))
+                .and_then(|()| std::fs::File::open(data_dir)?.sync_all())
                 .map_err(failed)?;
             Ok(id)
         }

@@ -174,10 +174,17 @@ fn unborn(disk: &dyn Disk, len: u64) -> io::Result<bool> {
     Ok(header_fits && content.iter().skip(HEADER_BYTES).all(|byte| *byte == 0))
 }
 
+/// Whether an error of reading is about what lies there, and not about the file or the process: EIO, and what file
+/// systems with checks of their own say (ENODATA, EBADMSG, EILSEQ, EUCLEAN).
+fn is_of_the_sector(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(5 | 61 | 74 | 84 | 117))
+}
+
 /// The engine's view of a [`Disk`].
 ///
-/// Where a read leads past the end it gives zeros. Zeros are no page, so the engine refuses them; an error
-/// would make it distrust the whole disk, and refuse every later read for the sake of one bad page.
+/// Where a read leads past the end, or the disk can't read a sector, it gives zeros. Zeros are no page, so the engine
+/// refuses them, and what lay there is damaged like anything else that is not what was written; an error would make it
+/// distrust the whole disk, and refuse every later read for the sake of one bad page.
 #[derive(Debug)]
 struct EngineDisk(Arc<dyn Disk>);
 
@@ -189,8 +196,13 @@ impl redb::StorageBackend for EngineDisk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if let Err(error) = self.0.read(offset, out) {
             // Only a damaged page number leads past the end.
-            if offset.saturating_add(out.len() as u64) <= self.0.len()? {
+            let past_the_end = offset.saturating_add(out.len() as u64) > self.0.len()?;
+            let is_header = offset < HEADER_BYTES as u64;
+            if !past_the_end && (is_header || !is_of_the_sector(&error)) {
                 return Err(error);
+            }
+            if !past_the_end {
+                tracing::error!(%error, offset, "a part of the documents' file can't be read from the disk");
             }
             out.fill(0);
         }

@@ -41,6 +41,13 @@ impl Extent {
         self.bytes += bytes as u64;
     }
 
+    /// Records after a position never became durable; they had so many bytes.
+    pub(super) fn take_back(&mut self, end: Lsn, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let kept = self.marks.partition_point(|(lsn, _)| *lsn <= end);
+        self.marks.truncate(kept);
+    }
+
     /// About how many bytes it holds.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes - self.marks.front().map_or(self.bytes, |(_, at)| *at)

@@ -105,7 +105,9 @@ impl Replica {
         }
         if let Some(sweep) = &mut self.folding.sweep {
             sweep.hurried |= short;
-        } else if !self.begin_sweep(now, short) {
+        } else if self.begin_sweep(now, short) {
+            self.repairs_need_all_so_far();
+        } else {
             return;
         }
         self.fold_slice(now);
@@ -114,7 +116,7 @@ impl Replica {
     /// Hands documents that have come from a peer to the store, if there are any.
     fn fold_repair(&mut self, now: Now) -> bool {
         let mut fold = Fold::new(FoldId(self.folding.issued.0 + 1));
-        if !self.repair_in(&mut fold) {
+        if !self.repair_in(now, &mut fold) {
             return false;
         }
         self.hand_out(now, fold, true);

@@ -4,14 +4,14 @@
 //! so many documents are gathered at once, and other writes to several wait for their turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use super::Replica;
 use super::documents::Job;
+use super::salvage::CutOff;
 use super::writing::Writing;
 use crate::effect::{Now, RequestError};
 use crate::persist::Ticket;
-use crate::{Batch, DocumentId, limits};
+use crate::{DocumentId, limits};
 
 /// Names a write whose documents are being gathered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -21,14 +21,14 @@ pub(super) struct GatheringId(u64);
 enum Purpose {
     Write(Writing),
     /// See [`super::salvage`].
-    WriteAnew(Arc<Batch>),
+    WriteAnew(CutOff),
 }
 
 impl Purpose {
     fn documents(&self) -> Vec<DocumentId> {
         match self {
             Self::Write(writing) => writing.documents(),
-            Self::WriteAnew(batch) => {
+            Self::WriteAnew((_, batch)) => {
                 let keys: BTreeSet<_> = batch.writes.iter().map(|write| &write.key).collect();
                 let address = |key| Replica::address(&batch.namespace, key);
                 keys.into_iter().map(address).collect()
@@ -58,8 +58,8 @@ impl Replica {
         self.gatherings.queue.push_back(Purpose::Write(writing));
     }
 
-    pub(super) fn gather_again(&mut self, batch: Arc<Batch>) {
-        self.gatherings.queue.push_back(Purpose::WriteAnew(batch));
+    pub(super) fn gather_again(&mut self, cut_off: CutOff) {
+        self.gatherings.queue.push_back(Purpose::WriteAnew(cut_off));
     }
 
     /// Begins with those that there is room for. A single one always has its turn.
@@ -88,6 +88,9 @@ impl Replica {
             for document in &documents {
                 self.with_document(now, document, Job::Part(id));
             }
+            if documents.is_empty() {
+                self.all_parts_are_there(now, id);
+            }
         }
     }
 
@@ -109,14 +112,7 @@ impl Replica {
             .cloned()
             .collect();
         if again.is_empty() {
-            if let Some(gathering) = self.end_gathering(id) {
-                match gathering.purpose {
-                    Purpose::Write(writing) => self.write_now(now, writing),
-                    Purpose::WriteAnew(batch) => self.write_anew(now, batch, true),
-                }
-                self.let_go(&gathering.documents);
-            }
-            return;
+            return self.all_parts_are_there(now, id);
         }
         gathering.missing.extend(again.iter().cloned());
         for document in &again {
@@ -124,11 +120,21 @@ impl Replica {
         }
     }
 
+    fn all_parts_are_there(&mut self, now: Now, id: GatheringId) {
+        if let Some(gathering) = self.end_gathering(id) {
+            match gathering.purpose {
+                Purpose::Write(writing) => self.write_now(now, writing),
+                Purpose::WriteAnew(cut_off) => self.write_anew(now, cut_off, true),
+            }
+            self.let_go(&gathering.documents);
+        }
+    }
+
     pub(super) fn gathering_failed(&mut self, now: Now, id: GatheringId, error: RequestError) {
         if let Some(gathering) = self.end_gathering(id) {
             match gathering.purpose {
                 Purpose::Write(writing) => self.written(writing, Ticket(0), Err(error)),
-                Purpose::WriteAnew(batch) => self.write_anew(now, batch, false),
+                Purpose::WriteAnew(cut_off) => self.write_anew(now, cut_off, false),
             }
             self.let_go(&gathering.documents);
         }

@@ -247,10 +247,11 @@ impl History {
         self.log_end
     }
 
-    /// Forgets everything that is not durable: it never will be.
-    pub(super) fn take_back(&mut self) {
+    /// Forgets everything that is not durable, so many bytes of records: it never will be.
+    pub(super) fn take_back(&mut self, bytes: u64) {
         let end = self.durable_end;
         self.log_end = end;
+        self.extent.take_back(end, bytes);
         for space in self.spaces.values_mut() {
             space.accepted = space.durable.clone();
             space.accepted_heads = space.durable_heads.clone();

@@ -23,6 +23,7 @@ mod salvage;
 mod sending;
 mod session;
 mod shelf;
+mod starting;
 mod status;
 mod taking_back;
 #[cfg(test)]
@@ -99,6 +100,8 @@ struct Unsettled {
     ticket: Ticket,
     bytes: usize,
     batch: Option<(Lsn, Arc<Batch>)>,
+    /// Bytes of its record.
+    record_bytes: u64,
 }
 
 /// What a fetch is for.
@@ -119,7 +122,7 @@ enum Awaited {
     /// Documents that a peer can't read.
     Range(repairs::Asking),
     /// Records with batches of our own that do not count, since one before them is lost.
-    PassedOver,
+    PassedOver(Lsn),
 }
 
 /// One replica of everything.
@@ -135,6 +138,7 @@ pub struct Replica {
     receipts: Receipts,
     repairs: repairs::Repairs,
     salvage: salvage::Salvage,
+    starting: starting::Starting,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
     issued: Ticket,
@@ -189,6 +193,7 @@ impl Replica {
             receipts: Receipts::default(),
             repairs: repairs::Repairs::default(),
             salvage: salvage::Salvage::default(),
+            starting: starting::Starting::from(from, recovery.log_first, recovery.continuity),
             folding: folding::Folding::from(from),
             issued: Ticket(0),
             durable: Ticket(0),
@@ -207,51 +212,6 @@ impl Replica {
         };
         replica.history.renew();
         Ok((replica, from))
-    }
-
-    /// Takes in records of the log at start, in order.
-    ///
-    /// # Errors
-    /// When a record can't be read: the store is damaged.
-    pub fn replay(&mut self, records: Vec<LogRecord>) -> Result<(), DecodeError> {
-        for record in records {
-            self.history.end_replay(record.lsn);
-            self.history.extent.grow(record.lsn, record.bytes.len());
-            for batch in batch::decode(record.bytes)? {
-                if !self.history.replay(&batch, record.lsn, &self.origin) {
-                    // Something before it is lost; what the others still have of it they send again, and this too.
-                    self.counters.batches_out_of_order += 1;
-                    if self.is_cut_off(&batch) {
-                        self.salvage.passed_over(record.lsn);
-                    }
-                    continue;
-                }
-                self.receipts.came(&batch, record.lsn, Ticket(0));
-                for write in &batch.writes {
-                    let id = DocumentId {
-                        namespace: batch.namespace.clone(),
-                        key: write.key.clone(),
-                    };
-                    self.shelf
-                        .add(&id, record.lsn, &write.changes, Ticket(0), Made::Elsewhere);
-                }
-            }
-        }
-        self.history.renew();
-        Ok(())
-    }
-
-    /// Whether so much has been replayed that it should go on to the documents before there is more: then hand in
-    /// [`Input::Tick`], and answer the folds that come of it, until it is false.
-    #[must_use]
-    pub fn is_short_of_memory(&self) -> bool {
-        self.unfolded_bytes() > self.config.room.unfolded_bytes_max / 2
-    }
-
-    /// Ends the replay, which has come to the log's end, if it has any records. Other input may come from now on.
-    pub fn begin(&mut self, log_end: Option<Lsn>) {
-        self.history.end_replay(log_end.unwrap_or_default());
-        self.resume_folding();
     }
 
     /// Under which origin it writes.
@@ -348,7 +308,9 @@ impl Replica {
             (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
                 self.backlog_fetched(now, peer, link, from, records);
             }
-            (Awaited::PassedOver, Ok(Fetched::Log(records))) => self.passed_over_fetched(records),
+            (Awaited::PassedOver(from), Ok(Fetched::Log(records))) => {
+                self.passed_over_fetched(now, from, records);
+            }
             (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
                 self.range_fetched(asking, Some((documents, more)));
             }
@@ -397,11 +359,17 @@ impl Replica {
     fn persist(&mut self, commit: Commit, batch: Option<(Lsn, Arc<Batch>)>) {
         self.issued = commit.ticket;
         let bytes = commit.bytes();
+        let record_bytes = commit
+            .log
+            .iter()
+            .map(|record| record.bytes.len() as u64)
+            .sum();
         self.unsettled_bytes += bytes;
         self.unsettled.push_back(Unsettled {
             ticket: commit.ticket,
             bytes,
             batch,
+            record_bytes,
         });
         self.outputs.push_back(Output::Persist(commit));
     }
@@ -517,17 +485,7 @@ impl Replica {
         if self.origin.incarnation == incarnation {
             return;
         }
-        self.origin.incarnation = incarnation;
-        self.shelf.set_origin(&self.origin);
-        self.history.renew();
-        let ticket = Ticket(self.issued.0 + 1);
-        self.persist(
-            Commit {
-                incarnation: Some(incarnation),
-                ..Commit::new(ticket)
-            },
-            None,
-        );
+        self.begin_incarnation();
         self.outputs
             .push_back(Output::Notice(Notice::HistoryAhead { peer, incarnation }));
     }
@@ -548,7 +506,7 @@ impl Replica {
             Awaited::Backlog { peer, link, .. } => {
                 self.backlog_failed(peer, link, &error.to_string());
             }
-            Awaited::PassedOver => self.passed_over_failed(),
+            Awaited::PassedOver(_) => self.passed_over_failed(now),
             Awaited::Range(asking) => {
                 self.store_error(now, error);
                 self.range_fetched(asking, None);

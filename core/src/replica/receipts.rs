@@ -279,6 +279,10 @@ impl Replica {
                 return self.answer(writing.caller, Ticket(0), Err(error));
             }
         };
+        if self.salvage.holds_key(&promise.key) {
+            // It was done, and does not count yet: it can't be told whether it will.
+            return self.answer(writing.caller, Ticket(0), Err(RequestError::Busy));
+        }
         writing.promise = Some(promise);
         if let Some(queue) = self.receipts.under_way.get_mut(&promise.key) {
             return queue.push_back(writing);

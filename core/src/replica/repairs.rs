@@ -12,7 +12,7 @@ use crate::document::Document;
 use crate::effect::{LinkId, Notice, Now, Output};
 use crate::message::{Given, Message, Section};
 use crate::persist::{DocumentRange, Fetch, Fold, Repair, StoredDocument};
-use crate::{DocumentId, Frontier, Namespace, ReplicaId, limits};
+use crate::{DocumentId, Frontier, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Most runs of documents that are remembered as damaged.
 const RANGES_MAX: usize = 1_024;
@@ -29,9 +29,27 @@ const REREADS_MAX: u8 = 8;
 struct Damage {
     range: DocumentRange,
     what: String,
-    /// What was durable here when it was found: whoever has all of it has all that was lost.
+    /// What was durable here when it was found, or when changes were last begun to be folded: whoever has all of it
+    /// has all that was lost, and all that a repair would take the place of.
     lost_by: BTreeMap<Namespace, Frontier>,
     step: Step,
+}
+
+impl Damage {
+    /// Whether somebody who is there has all that is wanted.
+    fn is_in(&self, frontiers: &[Section]) -> bool {
+        let held = |namespace: &Namespace, origin: &Origin| {
+            let section = frontiers.iter().find(|(named, _)| named == namespace);
+            let mut positions = section.into_iter().flat_map(|(_, positions)| positions);
+            positions
+                .find(|(named, _)| named == origin)
+                .map_or(Seq(0), |(_, seq)| *seq)
+        };
+        self.lost_by.iter().all(|(namespace, frontier)| {
+            let mut positions = frontier.iter();
+            positions.all(|(origin, seq)| held(namespace, origin) >= *seq)
+        })
+    }
 }
 
 enum Step {
@@ -120,6 +138,15 @@ impl Replica {
         let notice = Notice::DocumentsDamaged { range, what };
         self.outputs.push_back(Output::Notice(notice));
         self.tick_repairs(now);
+    }
+
+    /// Changes are about to be folded, perhaps into what was damaged and can be read again. What is put in its place
+    /// must have them.
+    pub(super) fn repairs_need_all_so_far(&mut self) {
+        for index in 0..self.repairs.damage.len() {
+            let lost_by = self.durable_in(&self.repairs.damage[index].range);
+            self.repairs.damage[index].lost_by = lost_by;
+        }
     }
 
     pub(super) fn tick_repairs(&mut self, now: Now) {
@@ -261,18 +288,7 @@ impl Replica {
             matches!(damage.step, Step::Asked { number, peer, .. } if number == given.number && peer == from)
         });
         let Some(damage) = asked else { return };
-        let held = |namespace: &Namespace, origin: &crate::Origin| {
-            let mut sections = given.frontiers.iter();
-            let section = sections.find(|(named, _)| named == namespace);
-            let mut positions = section.into_iter().flat_map(|(_, positions)| positions);
-            positions
-                .find(|(named, _)| named == origin)
-                .map_or(crate::Seq(0), |(_, seq)| *seq)
-        };
-        let has_all = damage.lost_by.iter().all(|(namespace, frontier)| {
-            let mut positions = frontier.iter();
-            positions.all(|(origin, seq)| held(namespace, origin) >= *seq)
-        });
+        let has_all = damage.is_in(&given.frontiers);
         let origin = &self.origin;
         let range = &damage.range;
         let usable = given.documents.filter(|documents| {
@@ -296,7 +312,7 @@ impl Replica {
     }
 
     /// Documents that have come, and whose time has.
-    pub(super) fn repair_in(&mut self, fold: &mut Fold) -> bool {
+    pub(super) fn repair_in(&mut self, now: Now, fold: &mut Fold) -> bool {
         let history = &self.history;
         let is_due = |damage: &&mut Damage| match &damage.step {
             Step::Come { frontiers, .. } => frontiers.iter().all(|(namespace, positions)| {
@@ -308,12 +324,19 @@ impl Replica {
         let Some(damage) = self.repairs.damage.iter_mut().find(is_due) else {
             return false;
         };
+        let until_ms = now.mono_ms + RETRY_MS;
         let Step::Come {
-            peer, documents, ..
-        } = std::mem::replace(&mut damage.step, Step::Wait { until_ms: 0 })
+            peer,
+            frontiers,
+            documents,
+        } = std::mem::replace(&mut damage.step, Step::Wait { until_ms })
         else {
             return false;
         };
+        if !damage.is_in(&frontiers) {
+            // Something was folded since, perhaps into what can be read again.
+            return false;
+        }
         damage.step = Step::Folded {
             peer,
             documents: documents.len(),
@@ -347,6 +370,7 @@ impl Replica {
                 };
                 self.outputs.push_back(Output::Notice(notice));
                 self.counters.documents_repaired += documents as u64;
+                self.salvage.stir(now);
             } else {
                 let until_ms = now.mono_ms + RETRY_MS;
                 damage.step = Step::Wait { until_ms };

@@ -48,7 +48,7 @@ impl Replica {
 
     /// Everything from a ticket on: what came after it builds on it.
     fn take_back(&mut self, from: Ticket, why: &str) {
-        let mut first = None;
+        let (mut first, mut bytes) = (None, 0);
         let mut incarnation = None;
         while let Some(gone) = self.unsettled.pop_back_if(|last| last.ticket >= from) {
             self.unsettled_bytes -= gone.bytes;
@@ -57,6 +57,7 @@ impl Replica {
                 continue;
             };
             first = Some(lsn);
+            bytes += gone.record_bytes;
             self.receipts.take_back(&batch, lsn);
             for write in &batch.writes {
                 let id = Self::address(&batch.namespace, &write.key);
@@ -64,7 +65,7 @@ impl Replica {
             }
         }
         if first.is_some() {
-            self.history.take_back();
+            self.history.take_back(bytes);
             self.peers.behind = true;
         }
         if incarnation.is_some() {

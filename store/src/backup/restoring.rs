@@ -211,8 +211,10 @@ impl Drop for Restoring {
         }
         self.files = None;
         let cleared = self.clear().and_then(|()| {
-            fs::remove_file(self.directory.join(LOCK_FILE))?;
+            // While anything may be left of what was made, the marker says so.
+            File::open(&self.directory)?.sync_all()?;
             fs::remove_file(self.directory.join(MARKER_FILE))?;
+            fs::remove_file(self.directory.join(LOCK_FILE))?;
             match self.is_new {
                 true => fs::remove_dir(&self.directory),
                 false => Ok(()),

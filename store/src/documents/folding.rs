@@ -100,7 +100,17 @@ impl Documents {
         let edits = self.edits(fold)?;
         let all = fold.compact;
         let compaction = Compaction { compact, all };
-        self.write_edits(&edits, compaction, Some(fold), writer, folded)?;
+        let written = self.write_edits(&edits, compaction, Some(fold), writer, folded);
+        if matches!(written, Err(Fault::Damaged { .. })) {
+            // A part of the directory that every closing fold needs can be made anew, like the rest of it.
+            self.restart_if_possible(writer)?;
+            if !self.transact(|transaction| directory::rebuild(transaction, &mut writer.packer))? {
+                return written;
+            }
+            self.write_edits(&edits, compaction, Some(fold), writer, folded)?;
+        } else {
+            written?;
+        }
         if folded.directory_lost {
             self.transact(|transaction| directory::rebuild(transaction, &mut writer.packer))?;
         }

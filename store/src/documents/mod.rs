@@ -202,8 +202,10 @@ impl Documents {
         let answered = self.view(act);
         if let Err(fault @ (Fault::Io(_) | Fault::Full(_))) = &answered {
             let mut writer = self.writer();
-            if writer.mode == Mode::Writing {
-                self.recover_from(fault, &mut writer);
+            match writer.mode {
+                Mode::Writing => self.recover_from(fault, &mut writer),
+                // The engine reads nothing more after an error, and the next read may be of something else.
+                Mode::Stalled | Mode::Closed => self.exchange(|| self.start_overlaid()),
             }
         }
         answered

@@ -81,7 +81,7 @@ impl Appender {
                     segment: current.segment,
                 }
             }
-            _ => Place::New(room.take(bytes)?),
+            _ => Place::New(room.take(bytes).map_err(as_want_of_room)?),
         };
         match place {
             Place::Current { segment, at } => {
@@ -245,4 +245,15 @@ fn group_bytes<'a>(end: Lsn, records: impl Iterator<Item = &'a LogRecord>) -> Re
 /// Of what is known to fit: see [`group_bytes`].
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// While a segment is taken nothing of the group has been written. What the process or the system has too little of at
+/// the moment (ENOMEM, ENFILE, EMFILE) is then like a disk without room: the group may come again.
+fn as_want_of_room(fault: Fault) -> Fault {
+    match fault {
+        Fault::Io(error) if matches!(error.raw_os_error(), Some(12 | 23 | 24)) => {
+            Fault::Full(error)
+        }
+        other => other,
+    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Room {
     state: Mutex<State>,
     /// Held by whoever prepares; two would each make a segment.
     preparing: Mutex<()>,
+    /// Where the log's newest segment began when there was no room for the next one.
+    refused: Mutex<Option<Lsn>>,
 }
 
 pub(super) fn name(number: u64) -> String {
@@ -66,6 +68,7 @@ impl Room {
             segment_bytes: segment_bytes.max(2 * HEADER_BYTES),
             state: Mutex::new(state),
             preparing: Mutex::new(()),
+            refused: Mutex::new(None),
         }
     }
 
@@ -114,7 +117,17 @@ impl Room {
         };
         let blank = match self.spare(wanted / 2) {
             Some(spare) => self.recycle(spare)?,
-            None => self.make(wanted)?,
+            None => {
+                let current = self.state().live.back().map(|live| live.segment.first);
+                if current.is_some() && *lock(&self.refused) == current {
+                    return Ok(());
+                }
+                self.make(wanted).inspect_err(|_| {
+                    // Trying again with every few commits would take the last room from everybody else, time and
+                    // again. Whoever needs a segment makes a small one.
+                    *lock(&self.refused) = current;
+                })?
+            }
         };
         self.state().ready = Some(blank);
         Ok(())

@@ -444,8 +444,9 @@ impl Disk for FaultyDisk {
         let file = inner.file(self.file)?;
         let pages =
             offset / BLOCK_BYTES as u64..(offset + into.len() as u64).div_ceil(BLOCK_BYTES as u64);
+        // As Linux says it.
         if file.bad_pages.iter().any(|page| pages.contains(page)) {
-            return Err(io_error());
+            return Err(io::Error::from_raw_os_error(5));
         }
         let start = usize::try_from(offset).map_err(|_| past_the_end())?;
         match file.seen.read(start, into) {

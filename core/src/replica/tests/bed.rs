@@ -64,8 +64,14 @@ impl MemoryStore {
         match fetch {
             Fetch::Document(id) => Fetched::Document(self.documents.get(id).cloned()),
             Fetch::Receipt(key) => Fetched::Receipt(self.receipts.get(key).cloned()),
-            Fetch::Log { from, .. } => {
+            Fetch::Log { from, bytes_max } => {
+                let mut bytes = 0;
                 let records = self.log.iter().filter(|record| record.lsn >= *from);
+                let records = records.take_while(|record| {
+                    let fits = bytes == 0 || bytes + record.bytes.len() <= *bytes_max;
+                    bytes += record.bytes.len();
+                    fits
+                });
                 Fetched::Log(records.cloned().collect())
             }
             Fetch::Range { range, .. } => {
@@ -107,20 +113,28 @@ pub(super) struct Bed {
     room: Room,
 }
 
-fn begin(room: Room, store: &MemoryStore, incarnation: Incarnation) -> Replica {
+fn begin(
+    room: Room,
+    store: &MemoryStore,
+    incarnation: Incarnation,
+    log_end: Option<Lsn>,
+) -> Replica {
     let mut config = Config::new(ReplicaId([1; 16]), "a", "here", Incarnation(9));
     config.room = room;
     let recovery = Recovery {
         incarnation,
-        continuity: Continuity::Proven,
+        continuity: match incarnation {
+            Incarnation(1) => Continuity::Proven,
+            _ => Continuity::Broken,
+        },
         checkpoint: store.checkpoint.clone(),
-        log_end: store.log.last().map(|record| record.lsn),
+        log_end,
         log_first: store.log.first().map(|record| record.lsn),
     };
     let (mut replica, from) = Replica::recover(config, recovery).unwrap();
     let tail = store.log.iter().filter(|record| record.lsn >= from);
     replica.replay(tail.cloned().collect()).unwrap();
-    replica.begin(store.log.last().map(|record| record.lsn));
+    replica.begin(log_end);
     replica
 }
 
@@ -132,7 +146,7 @@ impl Bed {
     pub(super) fn with_room(room: Room) -> Self {
         let store = MemoryStore::default();
         Self {
-            replica: begin(room, &store, Incarnation(1)),
+            replica: begin(room, &store, Incarnation(1), None),
             now_ms: 1,
             outputs: Vec::new(),
             store,
@@ -154,11 +168,20 @@ impl Bed {
 
     /// The same, and the store has found that something is lost.
     pub(super) fn restart_as(&mut self, incarnation: Incarnation) {
+        self.restart_anyhow(incarnation, self.store.log.last().map(|record| record.lsn));
+    }
+
+    /// The same, and the store says that its log ends there.
+    pub(super) fn restart_with_end(&mut self, log_end: Lsn) {
+        self.restart_anyhow(Incarnation(1), Some(log_end));
+    }
+
+    fn restart_anyhow(&mut self, incarnation: Incarnation, log_end: Option<Lsn>) {
         self.commits.clear();
         self.folds.clear();
         self.fetches.clear();
         self.outputs.clear();
-        self.replica = begin(self.room, &self.store, incarnation);
+        self.replica = begin(self.room, &self.store, incarnation, log_end);
     }
 
     /// The same, and the peer is there again.
@@ -255,6 +278,14 @@ impl Bed {
             through: Ticket(u64::MAX),
             error: StoreError::Failed("gone".to_owned()),
         });
+    }
+
+    /// The fetch that waits longest is answered.
+    pub(super) fn fetch_one(&mut self) {
+        if let Some((id, _, fetched)) = self.fetches.pop_front() {
+            let result = Ok(fetched);
+            self.give(Input::Fetched { id, result });
+        }
     }
 
     /// Fetches that wait are answered.

@@ -206,3 +206,36 @@ fn a_peer_is_given_what_was_folded_meanwhile() {
     let mut document = Document::of_stored(&origin(3, 1), Some(&documents[0].1)).unwrap();
     assert_eq!(document.read(), Some(json!({"n": 1})));
 }
+
+/// What was damaged can be read again by the time that somebody answers, and something was folded into it.
+#[test]
+fn what_a_peer_gives_never_takes_the_place_of_something_newer() {
+    let mut bed = bed();
+    let (batches, stored) = elsewhere(2);
+    bed.meet([(namespace(0), origin(2, 1), Seq(2))]);
+    for batch in batches {
+        bed.hear(batch);
+    }
+    bed.run_until(1_000);
+    bed.messages();
+    bed.give(Input::Damaged {
+        range: everything(),
+        what: "found by itself".to_owned(),
+    });
+    let number = asked(&mut bed).expect("the peer is asked");
+    bed.request(writing(vec![increment("k", "/m")]), &Token::default())
+        .unwrap();
+    bed.run_until(1_500);
+    assert_eq!(bed.replica.shelf.unfolded_bytes(), 0, "it is folded");
+    bed.tell(&given(number, 2, &stored));
+    bed.run_until(1_600);
+    assert_eq!(bed.read("k"), Some(json!({"n": 2, "m": 1})));
+    let sections = vec![(namespace(0), vec![(origin(1, 1), Seq(1))])];
+    bed.tell(&Message::Frontier {
+        whole: false,
+        sections,
+    });
+    bed.run_until(10_000);
+    asked(&mut bed).expect("it is asked again, once it has that too");
+    assert!(!bed.replica.repairs.open().is_empty());
+}

@@ -23,6 +23,8 @@ struct State {
     unsynced: Vec<Unsynced>,
     /// What a read sees: all of it.
     seen: Vec<u8>,
+    /// Sectors that can't be read.
+    bad: Vec<usize>,
 }
 
 /// What happens when no calls are left.
@@ -56,6 +58,7 @@ impl FaultyDisk {
             synced: content.clone(),
             unsynced: Vec::new(),
             seen: content,
+            bad: Vec::new(),
         })))
     }
 
@@ -69,6 +72,11 @@ impl FaultyDisk {
         state.trouble = trouble;
         state.calls_left = calls_left;
         state.random = Random(seed);
+    }
+
+    /// The sector in which this byte lies can't be read any more.
+    pub(super) fn break_sector(&self, offset: usize) {
+        self.state().bad.push(offset / SECTOR_BYTES);
     }
 
     pub(super) fn calls(&self) -> u64 {
@@ -131,6 +139,11 @@ impl Disk for FaultyDisk {
             return Err(io::Error::other("the power is off"));
         }
         let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let sectors = start / SECTOR_BYTES..(start + into.len()).div_ceil(SECTOR_BYTES);
+        if state.bad.iter().any(|bad| sectors.contains(bad)) {
+            // EIO, as Linux says it.
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let end = start.checked_add(into.len());
         let held = end.and_then(|end| state.seen.get(start..end));
         into.copy_from_slice(held.ok_or(io::ErrorKind::UnexpectedEof)?);

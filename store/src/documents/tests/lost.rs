@@ -1,5 +1,7 @@
 //! A tile is lost while the store is open: what comes for it waits, and comes back with its repair.
 
+use std::sync::Arc;
+
 use anabranch_core::persist::{DocumentRange, Fold, Repair, Retention, StoredDocument};
 use redb::ReadableTable as _;
 
@@ -56,6 +58,57 @@ fn filled() -> Documents {
     fold.receipts = (0..300).map(|number| receipt(number, number + 1)).collect();
     documents.fold(&fold, compact).unwrap();
     documents
+}
+
+/// The disk says that it can't read, instead of giving something else.
+#[test]
+fn a_sector_that_cannot_be_read_concerns_its_documents_alone() {
+    let disk = FaultyDisk::new(Vec::new());
+    let fold = folding((0..600).map(|number| (number, vec![noise(number, number)])));
+    open(&disk).fold(&fold, compact).unwrap();
+    let documents = open(&disk);
+    let stored = documents.view(|view| {
+        let table = view.open_table(TILES)?;
+        let (_, stored) = table.range::<&[u8]>(..)?.nth(40).unwrap()?;
+        Ok(stored.value().to_vec())
+    });
+    drop(documents);
+    let (stored, bytes) = (stored.unwrap(), disk.bytes());
+    let part = &stored[stored.len() / 2..stored.len() / 2 + 64];
+    // The file has older copies of it, too.
+    let places = bytes.windows(part.len()).enumerate();
+    let places = places.filter_map(|(at, bytes)| (bytes == part).then_some(at));
+    let mut documents = places.map(|at| {
+        let disk = FaultyDisk::new(bytes.clone());
+        // In tests, the engine reads everything when it is opened; so without a cache, and only then.
+        let (documents, _) = Documents::open(Arc::new(disk.clone()), 0).unwrap();
+        disk.break_sector(at);
+        documents
+    });
+    let is_whole = |documents: &Documents| (0..600).all(|n| documents.document(&id(n)).is_ok());
+    let documents = documents.find(|documents| !is_whole(documents));
+    let documents = documents.expect("one of them is the one that counts");
+    let lost = |documents: &Documents| -> Vec<u64> {
+        let is_lost = |number: &u64| match documents.document(&id(*number)) {
+            Ok(held) => {
+                assert!(held.is_some());
+                false
+            }
+            Err(Fault::Damaged { range, .. }) => {
+                assert!(range.is_some());
+                true
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        (0..600).filter(is_lost).collect()
+    };
+    let before = lost(&documents);
+    assert!(!before.is_empty() && before.len() < 100, "{before:?}");
+    assert!(tidied(&documents) > 0, "the scrub finds it, too");
+    let fold = folding((0..600).map(|number| (number, vec![change(1_000 + number, 5)])));
+    let folded = documents.fold(&fold, compact).unwrap();
+    assert_eq!(folded.quarantined.len(), before.len());
+    assert_eq!(lost(&documents), before);
 }
 
 #[test]
