@@ -175,3 +175,22 @@ fn standalone_id(data_dir: &Path) -> Result<ReplicaId, OpenError> {
         Err(error) => Err(failed(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_id_that_was_cut_short_is_made_again_and_a_damaged_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("replica-id");
+        std::fs::write(&path, b"").unwrap();
+        std::fs::write(dir.path().join("replica-id.new"), b"half").unwrap();
+        let made = standalone_id(dir.path()).unwrap();
+        assert_eq!(standalone_id(dir.path()).unwrap(), made);
+        std::fs::write(&path, b"three").unwrap();
+        let error = standalone_id(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::ReplicaId { .. }), "{error}");
+    }
+}
