@@ -25,7 +25,10 @@ mod message;
 mod notice;
 mod path;
 pub mod persist;
+mod record;
+mod repair_message;
 mod replica;
+mod summary;
 mod token;
 
 pub use batch::{Batch, DocumentWrite, Receipt};

@@ -37,6 +37,26 @@ impl Store {
                 let (documents, more) = self.documents.range(range, *bytes_max)?;
                 Fetched::Range { documents, more }
             }
+            Fetch::Sums { after, limit } => {
+                let (documents, more) = self.documents.sums(after.as_ref(), *limit)?;
+                Fetched::Sums { documents, more }
+            }
+            Fetch::Picked {
+                namespace,
+                places,
+                after,
+                limit,
+                bytes_max,
+            } => {
+                let (places, after) = (places.as_ref(), after.as_ref());
+                let (documents, more_after) = self
+                    .documents
+                    .picked(namespace, places, after, *limit, *bytes_max)?;
+                Fetched::Picked {
+                    documents,
+                    more_after,
+                }
+            }
             Fetch::Receipt(key) => Fetched::Receipt(self.documents.receipt(*key)?),
             Fetch::Log { from, bytes_max } => {
                 // Asked before the log is, which then holds at least as much.
