@@ -17,6 +17,7 @@
 //! * on opening it reports what it holds as a [`Recovery`].
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -243,8 +244,8 @@ pub enum Fetch {
     },
     /// Sums of documents by rising id, without their states where those are all there is and their sums are known.
     Sums {
-        /// Those after this one; none: from the beginning.
-        after: Option<DocumentId>,
+        /// Where to begin.
+        from: Bound<DocumentId>,
         /// Stop once so many documents have been looked at.
         limit: usize,
     },
@@ -263,6 +264,13 @@ pub enum Fetch {
     },
     /// The receipt under a key.
     Receipt(ReceiptKey),
+    /// Receipts in an order of the store's own.
+    Receipts {
+        /// As an answer gave it; empty: from the beginning.
+        from: Vec<u8>,
+        /// Stop once they add up to this many bytes.
+        bytes_max: usize,
+    },
     /// Log records from a position on, in order.
     Log {
         /// The first one wanted.
@@ -307,6 +315,13 @@ pub enum Fetched {
     },
     /// Absent when there is none.
     Receipt(Option<StoredReceipt>),
+    /// Some of what was asked for.
+    Receipts {
+        /// Each once.
+        receipts: Vec<StoredReceipt>,
+        /// Where to go on, if there may be more.
+        next: Option<Vec<u8>>,
+    },
     /// In rising order. None means that the log ends before the position. A gap means that the records there have
     /// been released (at the front) or can't be read.
     Log(Vec<LogRecord>),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record  = packet (see batch)  |  import  |  arrival
-//! import  = 2  namespace:text  documents:[given]
+//! import  = 2  namespace:text  documents:[given]  receipts:[key:16 time answer:bytes]
 //! given   = key:text  amount:8  pieces:[bytes]
 //! arrival = 3  namespace:text  entries:[origin seq head:u8]  whole:u8  keys:[text]
 //! ```
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::repair_message::GivenReceipt;
 use crate::{Batch, Key, Namespace, Origin, Seq, batch, limits};
 
 const IMPORT: u8 = 2;
@@ -31,6 +32,7 @@ pub(crate) enum Record {
 pub(crate) struct Import {
     pub(crate) namespace: Namespace,
     pub(crate) documents: Vec<Imported>,
+    pub(crate) receipts: Vec<GivenReceipt>,
 }
 
 /// What has come of one document.
@@ -63,9 +65,13 @@ impl Record {
                 let namespace = reader.namespace()?;
                 let count = reader.count("documents", limits::FRAME_BYTES_MAX)?;
                 let documents = (0..count).map(|_| Imported::decode(&mut reader));
+                let documents = documents.collect::<Result<_, _>>()?;
+                let count = reader.count("receipts", limits::FRAME_BYTES_MAX)?;
+                let receipts = (0..count).map(|_| GivenReceipt::decode(&mut reader));
                 Self::Import(Import {
                     namespace,
-                    documents: documents.collect::<Result<_, _>>()?,
+                    documents,
+                    receipts: receipts.collect::<Result<_, _>>()?,
                 })
             }
             Some(&ARRIVAL) => {
@@ -97,11 +103,12 @@ impl Import {
             writer.bytes(imported.key.as_str().as_bytes());
             writer.array(&imported.amount.to_le_bytes());
             writer.count(imported.pieces.len());
-            imported
-                .pieces
-                .iter()
-                .for_each(|piece| writer.bytes(piece));
+            imported.pieces.iter().for_each(|piece| writer.bytes(piece));
         }
+        writer.count(self.receipts.len());
+        self.receipts
+            .iter()
+            .for_each(|receipt| receipt.encode(&mut writer));
         writer.finish()
     }
 }
@@ -176,6 +183,7 @@ mod tests {
                 amount: u64::MAX,
                 pieces: vec![Bytes::from_static(b"one"), Bytes::new()],
             }],
+            receipts: Vec::new(),
         };
         let Record::Import(read) = Record::decode(&import.encode()).unwrap() else {
             panic!("an import was written");

@@ -1,16 +1,17 @@
 //! What replicas say to each other while they compare and repair a namespace.
 //!
 //! ```text
-//! compare   = number namespace:text positions documents expected whole:u8
+//! compare   = number namespace:text positions documents expected whole:u8 since
 //! cut       = number positions heads:[index] documents root:8 salt:8 leaf bits:u8 bits:u8 digests
 //! differ    = number positions:[rising] digests
 //! leaves    = number positions:[rising] nodes:[[place:5 sum:8]]
-//! documents = number part documents:[key:text sum:(0|1 8) pieces:[bytes]] unclear:[key:text] last:u8
+//! documents = number part documents:[key:text sum:(0|1 8) pieces:[bytes]] receipts:[key:16 time answer:bytes]
+//!             unclear:[key:text] last:u8
 //! taken     = number part
 //! heads     = number documents:[key:text heads:[8]]
 //! end       = number reason:u8
-//! root asked= number namespace:text positions root:8 documents
-//! root      = number 0|1 root:8 documents
+//! ask root  = number namespace:text positions (0 | 1 root:8 documents)
+//! root      = number (0 | 1 root:8 documents)
 //! behind    = entries:[namespace:text origin seq]
 //! positions = [origin seq]      digests = [4]
 //! ```
@@ -19,6 +20,7 @@
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::persist::ReceiptKey;
 use crate::summary::Digest;
 use crate::{Key, Namespace, Origin, Seq, limits};
 
@@ -42,6 +44,8 @@ pub(crate) enum RepairMessage {
         expected: u64,
         /// It has nothing: everything is to be sent.
         whole: bool,
+        /// It lacks receipts of writes that are not older, in milliseconds since 1970.
+        since_ms: u64,
     },
     /// The source says at which frontier it is compared, and begins.
     Cut {
@@ -73,6 +77,7 @@ pub(crate) enum RepairMessage {
         number: u64,
         part: u64,
         documents: Vec<GivenDocument>,
+        receipts: Vec<GivenReceipt>,
         /// Of these the source needs the heads.
         unclear: Vec<Key>,
         last: bool,
@@ -86,13 +91,13 @@ pub(crate) enum RepairMessage {
     },
     /// No more of this.
     End { number: u64, reason: Reason },
-    /// What is the other's root at this frontier? With the asker's own.
+    /// What is the other's root at this frontier? With the asker's own, and how many documents it has; without them the
+    /// question is only whether the other one holds these positions.
     AskRoot {
         number: u64,
         namespace: Namespace,
         positions: Vec<(Origin, Seq)>,
-        root: u64,
-        documents: u64,
+        root: Option<(u64, u64)>,
     },
     /// The root at that frontier, with the number of documents; none: it can't be told.
     Root {
@@ -124,6 +129,30 @@ pub(crate) struct GivenDocument {
     /// The sum that the document then has, if this is all that was missing of it.
     pub(crate) sum: Option<u64>,
     pub(crate) pieces: Vec<Bytes>,
+}
+
+/// What is remembered of a write that is not to be done again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct GivenReceipt {
+    pub(crate) key: ReceiptKey,
+    pub(crate) time_ms: u64,
+    pub(crate) answer: Bytes,
+}
+
+impl GivenReceipt {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.array(&self.key.0);
+        writer.number(self.time_ms);
+        writer.bytes(&self.answer);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key: ReceiptKey(reader.array("receipt key")?),
+            time_ms: reader.number("time")?,
+            answer: reader.bytes("receipt", limits::RECEIPT_BYTES_MAX)?,
+        })
+    }
 }
 
 /// Why a comparison ends early.
@@ -161,6 +190,7 @@ impl RepairMessage {
                 documents,
                 expected,
                 whole,
+                since_ms,
             } => {
                 writer.u8(7);
                 writer.number(*number);
@@ -169,6 +199,7 @@ impl RepairMessage {
                 writer.number(*documents);
                 writer.number(*expected);
                 writer.u8((*whole).into());
+                writer.number(*since_ms);
             }
             Self::Cut {
                 number,
@@ -251,23 +282,17 @@ impl RepairMessage {
                 namespace,
                 positions,
                 root,
-                documents,
             } => {
                 writer.u8(15);
                 writer.number(*number);
                 writer.bytes(namespace.as_str().as_bytes());
                 put_positions(writer, positions);
-                writer.array(&root.to_le_bytes());
-                writer.number(*documents);
+                put_root(writer, *root);
             }
             Self::Root { number, root } => {
                 writer.u8(16);
                 writer.number(*number);
-                writer.u8(root.is_some().into());
-                if let Some((root, documents)) = root {
-                    writer.array(&root.to_le_bytes());
-                    writer.number(*documents);
-                }
+                put_root(writer, *root);
             }
             Self::Behind(entries) => {
                 writer.u8(17);
@@ -286,6 +311,7 @@ impl RepairMessage {
             number,
             part,
             documents,
+            receipts,
             unclear,
             last,
         } = self
@@ -305,6 +331,8 @@ impl RepairMessage {
             writer.count(given.pieces.len());
             given.pieces.iter().for_each(|piece| writer.bytes(piece));
         }
+        writer.count(receipts.len());
+        receipts.iter().for_each(|receipt| receipt.encode(writer));
         writer.count(unclear.len());
         unclear
             .iter()
@@ -329,6 +357,7 @@ impl RepairMessage {
                 documents: reader.number("documents")?,
                 expected: reader.number("expected")?,
                 whole: flag(reader)?,
+                since_ms: reader.number("since")?,
             },
             8 => Self::Cut {
                 number,
@@ -387,15 +416,11 @@ impl RepairMessage {
                 number,
                 namespace: reader.namespace()?,
                 positions: positions(reader)?,
-                root: eight(reader)?,
-                documents: reader.number("documents")?,
+                root: root(reader)?,
             },
             16 => Self::Root {
                 number,
-                root: match flag(reader)? {
-                    true => Some((eight(reader)?, reader.number("documents")?)),
-                    false => None,
-                },
+                root: root(reader)?,
             },
             other => {
                 return Err(DecodeError::Unknown {
@@ -424,12 +449,16 @@ impl RepairMessage {
             })
         });
         let documents = documents.collect::<Result<_, DecodeError>>()?;
+        let count = reader.count("receipts", limits::FRAME_BYTES_MAX)?;
+        let receipts = (0..count).map(|_| GivenReceipt::decode(reader));
+        let receipts = receipts.collect::<Result<_, _>>()?;
         let count = reader.count("unclear", limits::UNCLEAR_MAX)?;
         let unclear = (0..count).map(|_| reader.key());
         Ok(Self::Documents {
             number,
             part,
             documents,
+            receipts,
             unclear: unclear.collect::<Result<_, _>>()?,
             last: flag(reader)?,
         })
@@ -513,6 +542,21 @@ fn nodes(reader: &mut Reader) -> Result<Vec<Vec<Leaf>>, DecodeError> {
     Ok(nodes)
 }
 
+fn put_root(writer: &mut Writer, root: Option<(u64, u64)>) {
+    writer.u8(root.is_some().into());
+    if let Some((root, documents)) = root {
+        writer.array(&root.to_le_bytes());
+        writer.number(documents);
+    }
+}
+
+fn root(reader: &mut Reader) -> Result<Option<(u64, u64)>, DecodeError> {
+    Ok(match flag(reader)? {
+        true => Some((eight(reader)?, reader.number("documents")?)),
+        false => None,
+    })
+}
+
 fn eight(reader: &mut Reader) -> Result<u64, DecodeError> {
     reader.array("number").map(u64::from_le_bytes)
 }
@@ -568,6 +612,7 @@ mod tests {
                 documents: 5,
                 expected: 1 << 40,
                 whole: true,
+                since_ms: 7,
             },
             RepairMessage::Cut {
                 number: 1,
@@ -607,6 +652,11 @@ mod tests {
                     sum: Some(3),
                     pieces: vec![Bytes::from_static(b"x"), Bytes::new()],
                 }],
+                receipts: vec![GivenReceipt {
+                    key: ReceiptKey([3; 16]),
+                    time_ms: 5,
+                    answer: Bytes::from_static(b"done"),
+                }],
                 unclear: vec![key.clone()],
                 last: true,
             },
@@ -618,9 +668,14 @@ mod tests {
             RepairMessage::AskRoot {
                 number: 1,
                 namespace: namespace.clone(),
+                positions: positions.clone(),
+                root: Some((3, 4)),
+            },
+            RepairMessage::AskRoot {
+                number: 1,
+                namespace: namespace.clone(),
                 positions,
-                root: 3,
-                documents: 4,
+                root: None,
             },
             RepairMessage::Root {
                 number: 1,

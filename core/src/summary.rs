@@ -18,7 +18,7 @@ mod descent;
 mod tests;
 mod trie;
 
-pub(crate) use descent::{Descent, Digest, Found, Node, STEP_BITS, digest, leaf_bits, start_bits};
+pub(crate) use descent::{Descent, Digest, Found, leaf_bits, start_bits};
 pub(crate) use trie::{Offsets, Summary, View};
 
 use sha2::{Digest as _, Sha256};

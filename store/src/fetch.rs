@@ -37,8 +37,8 @@ impl Store {
                 let (documents, more) = self.documents.range(range, *bytes_max)?;
                 Fetched::Range { documents, more }
             }
-            Fetch::Sums { after, limit } => {
-                let (documents, more) = self.documents.sums(after.as_ref(), *limit)?;
+            Fetch::Sums { from, limit } => {
+                let (documents, more) = self.documents.sums(from.as_ref(), *limit)?;
                 Fetched::Sums { documents, more }
             }
             Fetch::Picked {
@@ -56,6 +56,10 @@ impl Store {
                     documents,
                     more_after,
                 }
+            }
+            Fetch::Receipts { from, bytes_max } => {
+                let (receipts, next) = self.documents.receipts_from(from, *bytes_max)?;
+                Fetched::Receipts { receipts, next }
             }
             Fetch::Receipt(key) => Fetched::Receipt(self.documents.receipt(*key)?),
             Fetch::Log { from, bytes_max } => {

@@ -253,9 +253,8 @@ impl Engine for MemoryStore {
                     more,
                 }
             }
-            Fetch::Sums { after, limit } => {
-                let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut rest = state.documents.range((from.cloned(), Bound::Unbounded));
+            Fetch::Sums { from, limit } => {
+                let mut rest = state.documents.range((from.clone(), Bound::Unbounded));
                 let documents = rest.by_ref().take(*limit).map(|(id, stored)| {
                     let mut stored = stored.clone();
                     if stored.sum.is_some() && stored.changes.is_empty() {
@@ -299,6 +298,20 @@ impl Engine for MemoryStore {
                     documents,
                     more_after: passed.filter(|_| keys.peek().is_some()),
                 }
+            }
+            Fetch::Receipts { from, bytes_max } => {
+                let from = |key: &ReceiptKey| key.0[..] >= from[..];
+                let mut rest = state.receipts.iter().skip_while(|(key, _)| !from(key));
+                let (mut receipts, mut bytes, mut next) = (Vec::new(), 0, None);
+                for (key, receipt) in &mut rest {
+                    if bytes >= *bytes_max && !receipts.is_empty() {
+                        next = Some(key.0.to_vec());
+                        break;
+                    }
+                    bytes += receipt.bytes.len() + 40;
+                    receipts.push(receipt.clone());
+                }
+                Fetched::Receipts { receipts, next }
             }
             Fetch::Receipt(key) => Fetched::Receipt(state.receipts.get(key).cloned()),
             Fetch::Log { from, bytes_max } => Fetched::Log(state.records(*from, *bytes_max)),

@@ -31,9 +31,22 @@ impl Document {
         terms.into_iter().fold(0, u64::wrapping_add)
     }
 
-    fn terms(&mut self) -> Vec<u64> {
+    /// What each of its changes adds to its sum.
+    pub(crate) fn terms(&mut self) -> Vec<u64> {
         let changes = self.doc.get_changes_meta(&[]);
         changes.iter().map(|change| term(&change.hash.0)).collect()
+    }
+
+    /// Of some terms those of changes that it has.
+    pub(crate) fn terms_among(&mut self, some: &BTreeSet<u64>) -> Vec<u64> {
+        if some.is_empty() {
+            return Vec::new();
+        }
+        let terms = self.terms();
+        terms
+            .into_iter()
+            .filter(|term| some.contains(term))
+            .collect()
     }
 
     /// The starts of the hashes of its latest changes.

@@ -42,6 +42,7 @@ use serde_json::Value;
 
 use crate::persist::StoredDocument;
 use crate::{Conflict, EditError, Incarnation, Intent, Origin, ReplicaId};
+pub(crate) use exchange::{is_acceptable, is_whole, sum_of_piece};
 pub(crate) use intake::Refusal;
 pub(crate) use scalars::normalised;
 use standing::View;
@@ -228,6 +229,7 @@ impl Document {
     }
 
     /// The compacted form.
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn save(&mut self) -> Vec<u8> {
         self.doc.save()
     }

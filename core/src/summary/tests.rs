@@ -38,7 +38,7 @@ fn descend(
     expected: u64,
     salt: u64,
 ) -> (BTreeSet<Place>, usize, usize) {
-    let leaf = leaf_bits(seeker.documents_max().max(source.documents_max()));
+    let leaf = leaf_bits(seeker.summary.documents().max(source.summary.documents()));
     let (mut at_source, mut digests) = Descent::begin(source, salt, start_bits(leaf, expected));
     let mut at_seeker = Descent::join(salt, at_source.bits(), digests.len()).unwrap();
     let mut bytes = digests.len() * 4;

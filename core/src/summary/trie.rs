@@ -211,12 +211,6 @@ impl View<'_> {
         self.node(0, 0)
     }
 
-    /// A document's sum.
-    pub(crate) fn sum(&self, place: Place) -> u64 {
-        let offset = self.offsets.get(&place).copied().unwrap_or(0);
-        self.summary.sum(place).wrapping_add(offset)
-    }
-
     /// The documents below a node, with their sums, by rising place.
     pub(crate) fn leaves(&self, bits: u32, index: u64) -> Vec<(Place, u64)> {
         let (low, high) = span(bits, index);
@@ -227,10 +221,5 @@ impl View<'_> {
             *sum = sum.wrapping_add(*offset);
         }
         leaves.into_iter().filter(|(_, sum)| *sum != 0).collect()
-    }
-
-    /// Most documents that there can be.
-    pub(crate) fn documents_max(&self) -> u64 {
-        self.summary.documents + self.offsets.len() as u64
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod porting;
 mod session;
 mod status;
+mod verify;
 mod watch;
 mod writing;
 
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
     Status(status::Status),
+    /// Compare what all datacenters hold of a namespace, and repair what differs
+    Verify(verify::Verify),
 }
 
 /// What all of them take.
@@ -104,6 +107,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Restore(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Verify(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anabranch::{LinkReport, PeerStatus, Report};
+use anabranch::{Compared, LinkReport, PeerStatus, Report, VerifiedPeer};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, Uri};
 use serde_json::{Value, json};
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::{Service, answer};
 
@@ -20,6 +20,25 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Problem> {
     Query::parse(uri.query())?.end(&[])?;
     Ok(answer::json(&view(&service.node.status().await?)))
+}
+
+/// `POST /v1/cluster/verify?ns=`
+pub(super) async fn verify(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+) -> Result<Response<Body>, Problem> {
+    let mut query = Query::parse(uri.query())?;
+    let namespace = query.text("ns");
+    query.end(&["ns"])?;
+    let Some(namespace) = namespace else {
+        let detail = "which namespace? Say it by `?ns=NAMESPACE`";
+        return Err(Problem::new(Kind::BadQuery, detail).with("parameter", "ns"));
+    };
+    let verified = service.node.verify(&namespace).await?;
+    let equal = |peer: &VerifiedPeer| matches!(peer.compared, Compared::Equal { .. });
+    let mut body = json!(verified);
+    body["equal"] = verified.peers.iter().all(equal).into();
+    Ok(answer::json(&body))
 }
 
 /// What `/v1/cluster` says about a report.

@@ -1,6 +1,7 @@
 //! Pages: documents in the order of their keys, and what goes on beside.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -83,23 +84,34 @@ pub fn sums_are_listed_without_states(bed: &mut impl Bed) {
     for limit in [1, 2, 5, 100] {
         let mut seen = Vec::new();
         loop {
-            let after = seen
+            let last = seen
                 .last()
                 .map(|(id, _, _): &(DocumentId, _, _)| id.clone());
-            let fetch = Fetch::Sums { after, limit };
+            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let fetch = Fetch::Sums { from, limit };
             let Fetched::Sums { documents, more } = engine.fetch(&fetch).unwrap() else {
                 panic!("asked for sums");
             };
             assert!(documents.len() <= limit);
             for (id, stored) in documents {
                 let is_all = stored.changes.is_empty();
-                assert_eq!(stored.state.is_empty(), is_all, "with changes beside it, it is wanted");
+                assert_eq!(
+                    stored.state.is_empty(),
+                    is_all,
+                    "with changes beside it, it is wanted"
+                );
                 seen.push((id, stored.sum, stored.changes));
             }
             if !more {
                 break;
             }
         }
+        let from = Bound::Included(ids[3].clone());
+        let fetched = engine.fetch(&Fetch::Sums { from, limit: 1 }).unwrap();
+        let Fetched::Sums { documents, more } = fetched else {
+            panic!("asked for sums");
+        };
+        assert!(documents[0].0 == ids[3] && more);
         let seen: Vec<_> = seen
             .into_iter()
             .map(|(_, sum, changes)| (sum, changes))

@@ -109,21 +109,24 @@ impl Documents {
         })
     }
 
-    /// Sums of documents of any namespaces after one, or from the beginning, by rising id, and whether there may be more
-    /// after them.
+    /// Sums of documents of any namespaces from one on, by rising id, and whether there may be more after them.
     pub(crate) fn sums(
         &self,
-        after: Option<&DocumentId>,
+        from: Bound<&DocumentId>,
         limit: usize,
     ) -> Result<(Vec<(DocumentId, StoredDocument)>, bool), Fault> {
         let mut range = PageRange::of(&DocumentRange {
             from: None,
             before: None,
         });
-        if let Some(after) = after {
+        let row_key = |id: &DocumentId| {
             let mut row_key = Vec::new();
-            document_key(after, &mut row_key);
-            range.start = Bound::Excluded(row_key);
+            document_key(id, &mut row_key);
+            row_key
+        };
+        match from {
+            Bound::Unbounded => {}
+            from => range.start = from.map(row_key),
         }
         self.turn(Page {
             range,
