@@ -17,6 +17,8 @@ use crate::{DocumentId, Frontier, Key, Lsn, Namespace, Seq, limits};
 
 /// What has come and does not count yet is given up when nothing was added to it for this long.
 const ABANDON_MS: u64 = 600_000;
+/// If it is still being sought, it is looked again after this long.
+const ABANDON_AGAIN_MS: u64 = 10_000;
 /// While memory is short it is looked again after this long whether there is room.
 const RETRY_MS: u64 = 50;
 
@@ -349,7 +351,11 @@ impl Replica {
                 continue;
             };
             if !importing.staged.is_empty() {
-                let due = importing.touched_ms + ABANDON_MS;
+                // What came before a restart has its time from now on.
+                if importing.touched_ms == 0 {
+                    importing.touched_ms = now.mono_ms;
+                }
+                let due = (importing.touched_ms + ABANDON_MS).max(now.mono_ms + ABANDON_AGAIN_MS);
                 next = Some(next.map_or(due, |next: u64| next.min(due)));
             }
             let Some(pending) = &mut importing.pending else {
@@ -374,7 +380,8 @@ impl Replica {
 
     fn abandon_imports(&mut self, now: Now) {
         let old = |importing: &Importing| {
-            !importing.staged.is_empty() && now.mono_ms >= importing.touched_ms + ABANDON_MS
+            let since = importing.touched_ms;
+            !importing.staged.is_empty() && since > 0 && now.mono_ms >= since + ABANDON_MS
         };
         let namespaces = self.imports.by_namespace.iter();
         let gone: Vec<_> = namespaces
@@ -466,7 +473,7 @@ impl Replica {
         let parked = std::mem::take(&mut importing.parked);
         self.imports.tidy(namespace);
         // What came may have come by itself as well: what the documents are now is counted anew.
-        self.summaries.recount(self.history.durable_end);
+        self.count_anew(now);
         if lost > 0 {
             // The next comparison finds what they lack.
             let notice = Notice::BadRecord {
@@ -501,7 +508,7 @@ impl Replica {
         };
         match records.into_iter().find(|record| record.lsn == from) {
             Some(record) => self.put_in_place(&id.namespace, &record, Some(id)),
-            None => self.give_up_import(id, from),
+            None => self.give_up_import(now, id, from),
         }
         if self.imports.lacks(id) {
             self.fetch_imports_of(id);
@@ -511,7 +518,7 @@ impl Replica {
         }
     }
 
-    fn give_up_import(&mut self, id: &DocumentId, from: Lsn) {
+    fn give_up_import(&mut self, now: Now, id: &DocumentId, from: Lsn) {
         let importing = self.imports.by_namespace.get_mut(&id.namespace);
         let Some(pending) = importing.and_then(|importing| importing.pending.as_mut()) else {
             return;
@@ -523,7 +530,7 @@ impl Replica {
                 pending.places.remove(&place);
             }
         }
-        self.summaries.recount(self.history.durable_end);
+        self.count_anew(now);
     }
 
     /// The log can't be read: it is tried again, as far as anybody still asks.

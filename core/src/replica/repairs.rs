@@ -372,8 +372,9 @@ impl Replica {
                 };
                 self.outputs.push_back(Output::Notice(notice));
                 self.counters.documents_repaired += documents as u64;
-                self.summaries
-                    .recount_if_incomplete(self.history.durable_end);
+                if self.summaries.is_incomplete() {
+                    self.count_anew(now);
+                }
                 self.salvage.stir(now);
             } else {
                 let until_ms = now.mono_ms + RETRY_MS;

@@ -536,7 +536,8 @@ impl Shelf {
         let ids = dirty.map(|(id, _)| id).take_while(|id| range.contains(id));
         let entries = ids.filter_map(|id| Some((id, self.entries.get(id)?)));
         let changes = entries.map(|(id, entry)| {
-            let changes = entry.unfolded.iter();
+            // What has gone to the store stays a little longer where the store is being asked for it.
+            let changes = entry.unfolded[entry.folded_meanwhile..].iter();
             let changes = changes.take_while(|(lsn, _)| *lsn <= durable);
             (
                 id.clone(),

@@ -121,8 +121,7 @@ impl Summaries {
         }
     }
 
-    /// What was counted is not to be relied upon any more: it is built anew, once all of the log so far is folded.
-    pub(super) fn recount(&mut self, through: Lsn) {
+    fn recount(&mut self, through: Lsn) {
         self.by_namespace.clear();
         self.incomplete = false;
         self.recent = RecentTerms::default();
@@ -181,11 +180,9 @@ impl Summaries {
         self.is_ready() && !self.incomplete
     }
 
-    /// What could not be read is there again.
-    pub(super) fn recount_if_incomplete(&mut self, through: Lsn) {
-        if self.incomplete {
-            self.recount(through);
-        }
+    /// Whether something could not be read.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete
     }
 
     fn is_counting(&self) -> bool {
@@ -297,6 +294,13 @@ fn terms_of(batch: &Batch) -> Vec<Term> {
 }
 
 impl Replica {
+    /// What was counted is not to be relied upon any more: it is built anew, once all of the log so far is folded. Nothing
+    /// can be compared until then.
+    pub(super) fn count_anew(&mut self, now: Now) {
+        self.summaries.recount(self.history.durable_end);
+        self.end_all_comparisons(now);
+    }
+
     /// A batch is durable that was not held before.
     pub(super) fn summarise(&mut self, now: Now, batch: &Batch) {
         if !self.summaries.is_counting() {

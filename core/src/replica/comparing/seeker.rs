@@ -53,6 +53,9 @@ pub(super) struct Seeker {
     pub(super) disturbed: bool,
     /// The changes that are here of documents whose heads were told.
     terms: BTreeMap<Place, BTreeSet<u64>>,
+    /// Documents for which the source was told all that is here, in this comparison or one before it. What it gave of those is all
+    /// that it can give, however their sums compare.
+    settled: BTreeSet<Place>,
     /// Its arrival is on its way into the log.
     arriving: bool,
     /// Comparisons before this one, of the same repair.
@@ -157,6 +160,7 @@ impl Replica {
             said_all: false,
             disturbed: false,
             terms: BTreeMap::new(),
+            settled: BTreeSet::new(),
             arriving: false,
             round,
             learnt: 0,
@@ -451,6 +455,10 @@ impl Replica {
         let mut bytes = 0;
         for given in documents {
             bytes += given.pieces.iter().map(bytes::Bytes::len).sum::<usize>();
+            let place = Place::of(&Self::address(&namespace, &given.key));
+            if seeker.settled.contains(&place) && !seeker.terms.contains_key(&place) {
+                continue;
+            }
             match weigh(seeker, &namespace, given) {
                 Ok(document) => imported.push(document),
                 Err(why) => return self.distrust(now, peer, &namespace, &why),
@@ -496,9 +504,18 @@ impl Replica {
         let seeker = self.comparisons.seeking.get_mut(&namespace);
         if let Some(seeker) = seeker {
             seeker.all_given = unclear.is_empty();
-            seeker.heads_wanted = unclear.iter().cloned().collect();
+            let place = |key: &Key| Place::of(&Self::address(&namespace, key));
+            let open = unclear
+                .into_iter()
+                .filter(|key| !seeker.settled.contains(&place(key)));
+            seeker.heads_wanted = open.collect();
+            seeker.all_given |= seeker.heads_wanted.is_empty();
         }
-        for id in Self::ids(&namespace, &unclear) {
+        let open = self.comparisons.seeking.get(&namespace);
+        let open: Vec<Key> = open.map_or_else(Vec::new, |seeker| {
+            seeker.heads_wanted.iter().cloned().collect()
+        });
+        for id in Self::ids(&namespace, &open) {
             self.with_document(now, &id, Job::Heads(number));
         }
         self.conclude(now, &namespace);
@@ -526,6 +543,7 @@ impl Replica {
             seeker
                 .terms
                 .insert(Place::of(id), terms.into_iter().collect());
+            seeker.settled.insert(Place::of(id));
         }
         if seeker.heads_wanted.is_empty() {
             let documents = std::mem::take(&mut seeker.heads_known);
@@ -568,9 +586,11 @@ impl Replica {
             let (peer, round) = (seeker.peer, seeker.round + 1);
             let (status, since_ms) = (seeker.status, seeker.since_ms);
             let keys = std::mem::take(&mut seeker.keys);
+            let settled = std::mem::take(&mut seeker.settled);
             self.seek_from(now, namespace, peer, round, status, since_ms);
             if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
                 seeker.keys = keys;
+                seeker.settled = settled;
             }
             return;
         }
