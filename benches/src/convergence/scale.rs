@@ -34,13 +34,13 @@ impl Scale {
     /// As small as still shows something: for tests of the harness itself.
     pub(crate) fn quick() -> Self {
         Self {
-            time: Duration::from_secs(1),
-            silence: Duration::from_secs(1),
+            time: Duration::from_millis(700),
+            silence: Duration::from_millis(500),
             settling: Duration::from_millis(200),
             rate: 100,
             carts: 100,
             missed: 100,
-            cut: Duration::from_millis(500),
+            cut: Duration::from_millis(300),
             documents: 300,
         }
     }

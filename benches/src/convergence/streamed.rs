@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-        5\r\na\nbc\n\r\n1;x=y\r\nd\r\n00a\r\nef\n\n0123456\r\n1\r\n\n\r\n";
+        5\r\na\nbc\n\r\n1;x=y\r\nd\r\n00b\r\nef\n\n0123456\r\n1\r\n\n\r\n";
 
     fn lines(parts: &[&[u8]]) -> Vec<String> {
         let mut streamed = Streamed::default();

@@ -1,5 +1,7 @@
 //! What is written.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ pub(crate) const FEEDS: &str = "feeds";
 const POSTS: usize = 3;
 /// Feeds that are written to: a few popular ones, unlike carts.
 pub(crate) const FEED_COUNT: usize = 200;
+
+static ORDERS: AtomicU64 = AtomicU64::new(1_000_000);
 
 /// A kind of writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +66,12 @@ fn cart_op(cart: usize, random: &mut SmallRng) -> Value {
             json!({"op": "adjust", "path": format!("/items/{item}/reserved"), "by": by})
         }
         _ => {
-            let note = format!("leave it at door {}", random.random_range(1..200));
+            // Never the same twice: a write that changes nothing is none.
+            let order = ORDERS.fetch_add(1, Ordering::Relaxed);
+            let note = format!(
+                "order {order}: leave it at door {}",
+                random.random_range(1..200)
+            );
             json!({"op": "put", "path": "/note", "value": note})
         }
     }

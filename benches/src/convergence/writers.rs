@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use serde::Deserialize;
 
 use super::clock::now_ns;
 use super::place::{Place, Task};
@@ -145,7 +146,17 @@ impl Clients {
     }
 }
 
+/// What an answer says, as far as it matters here.
+#[derive(Deserialize)]
+struct Answer {
+    changed: bool,
+}
+
 async fn write(connection: &mut Connection, path: &str, body: &str) -> Outcome<u64> {
-    connection.post(path, body).await?;
+    let answer: Answer = serde_json::from_slice(connection.post(path, body).await?)?;
+    if !answer.changed {
+        // Its token is about what it saw.
+        return Err(format!("{path} was not changed by {body}").into());
+    }
     position::seq(connection.header(TOKEN)?)
 }
