@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
 /// Colours that the style sheet has; after them come dashes.
@@ -19,6 +19,8 @@ pub(crate) struct Axis {
     pub(crate) min: f64,
     pub(crate) max: f64,
     pub(crate) is_log: bool,
+    /// These, and no others, if there are any.
+    pub(crate) ticks: &'static [(f64, &'static str)],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,7 @@ impl Axis {
             min: 0.0,
             max: if max > 0.0 { max * 1.04 } else { 1.0 },
             is_log: false,
+            ticks: &[],
         }
     }
 
@@ -80,6 +83,7 @@ impl Axis {
             min,
             max: 10_f64.powf(max.log10().ceil()).max(min * 10.0),
             is_log: true,
+            ticks: &[],
         }
     }
 
@@ -89,6 +93,21 @@ impl Axis {
         match self.is_log {
             true => (value / self.min).ln() / (self.max / self.min).ln(),
             false => (value - self.min) / (self.max - self.min),
+        }
+    }
+
+    /// Where they stand, and what they say.
+    fn labels(&self) -> Vec<(f64, String)> {
+        match self.ticks {
+            [] => self
+                .ticks()
+                .into_iter()
+                .map(|tick| (tick, number(tick)))
+                .collect(),
+            fixed => fixed
+                .iter()
+                .map(|(tick, text)| (*tick, (*text).to_owned()))
+                .collect(),
         }
     }
 
@@ -207,7 +226,7 @@ impl Chart {
 
     fn grid(&self, svg: &mut String) {
         let (left, right, bottom) = (LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM);
-        for tick in self.y.ticks() {
+        for (tick, text) in self.y.labels() {
             let y = y_of(&self.y, tick);
             let _ = write!(
                 svg,
@@ -215,17 +234,17 @@ impl Chart {
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 6.0,
                 y + 4.0,
-                number(tick)
+                escaped(&text)
             );
         }
-        for tick in self.x.ticks() {
+        for (tick, text) in self.x.labels() {
             let x = x_of(&self.x, tick);
             let _ = write!(
                 svg,
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
                  <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 16.0,
-                number(tick)
+                escaped(&text)
             );
         }
         let middle = f64::midpoint(TOP, bottom);
