@@ -35,9 +35,20 @@ pub(crate) struct Plan {
     pub(crate) memory_mib: Option<usize>,
 }
 
+/// A child that is killed when dropped.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A running node. It is killed when dropped.
 pub(crate) struct Member {
-    child: Child,
+    child: Kept,
     pub(crate) place: Place,
     pub(crate) http: SocketAddr,
     pub(crate) gossip: SocketAddr,
@@ -76,43 +87,33 @@ impl Plan {
 
     /// Starts it and waits until it serves.
     pub(crate) async fn start(self, ca: &CertificateAuthority) -> Outcome<Member> {
-        let config = self.prepare(ca)?;
-        let place = self.place.clone();
-        let task = place.run(&format!("start {}", self.name), move || self.spawn(&config))?;
-        task.done().await
-    }
-
-    fn spawn(self, config: &Path) -> Outcome<Member> {
+        let (program, config) = (self.program.clone(), self.prepare(ca)?);
         let log = self.directory.join(LOG);
-        let mut child = Command::new(&self.program)
-            .args(["serve", "--log", "info", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
-            // A terminal's Ctrl-C is for this program, which then stops its nodes.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", self.program.display()))?;
-        let mut ready = String::new();
-        let read = match child.stdout.take() {
-            Some(stdout) => BufReader::new(stdout).read_line(&mut ready),
-            None => Ok(0),
-        };
+        let complaints = File::create(&log)?;
+        let spawn = self
+            .place
+            .run("spawn", move || spawn(&program, &config, complaints))?;
+        let mut child = spawn.done().await?;
+        let stdout = child.0.stdout.take().ok_or("a node without output")?;
+        // Ends with the child at the latest.
+        let read = Place::here().run("ready", move || {
+            let mut ready = String::new();
+            BufReader::new(stdout).read_line(&mut ready)?;
+            Ok(ready)
+        })?;
+        let ready = read.done().await?;
         let address = |name: &str| {
             let word = ready
                 .split_whitespace()
                 .find_map(|word| word.strip_prefix(name));
             word.and_then(|word| word.parse::<SocketAddr>().ok())
         };
-        let (Ok(_), Some(http), Some(gossip)) = (read, address("http="), address("gossip=")) else {
-            let _ = child.kill();
-            let _ = child.wait();
+        let (Some(http), Some(gossip)) = (address("http="), address("gossip=")) else {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             return Err(format!("node {} did not come up: {ready}{said}", self.name).into());
         };
         Ok(Member {
-            process: Process::Other(child.id()),
+            process: Process::Other(child.0.id()),
             child,
             place: self.place,
             http,
@@ -121,6 +122,20 @@ impl Plan {
             directory: self.directory,
         })
     }
+}
+
+fn spawn(program: &Path, config: &Path, complaints: File) -> Outcome<Kept> {
+    let child = Command::new(program)
+        .args(["serve", "--log", "info", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(complaints)
+        // A terminal's Ctrl-C is for this program, which then stops its nodes.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+    Ok(Kept(child))
 }
 
 impl Member {
@@ -163,7 +178,7 @@ impl Member {
 
     /// Whether it still runs, and what it had to complain of.
     pub(crate) fn complaints(&mut self) -> Outcome<Vec<String>> {
-        if let Some(status) = self.child.try_wait()? {
+        if let Some(status) = self.child.0.try_wait()? {
             return Err(format!(
                 "node {} has ended with {status}: {}",
                 self.name,
@@ -189,11 +204,13 @@ impl Member {
 
     /// As a service manager stops it.
     pub(crate) async fn stop(mut self) -> Outcome<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(self.child.0.id())
+            .ok()
+            .and_then(Pid::from_raw);
         kill_process(pid.ok_or("a process without a number")?, Signal::TERM)?;
         let begun = Instant::now();
         while begun.elapsed() < STOP {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.child.0.try_wait()? {
                 return match status.success() {
                     true => Ok(()),
                     false => {
@@ -207,13 +224,5 @@ impl Member {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err(format!("node {} does not stop: {}", self.name, self.tail()).into())
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

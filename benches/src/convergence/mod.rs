@@ -31,11 +31,17 @@ use clap::ValueEnum as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::bed::Bed;
+use self::member::Member;
 use self::phases::Kind;
-use self::results::{Machine, Results, TopologyResults};
+use self::results::{Goal, Machine, Phase, Results, TopologyResults};
 use self::scale::Scale;
 use self::topology::{Named, Topology};
 use crate::{Outcome, served};
+
+/// For how long nobody writes, at most, to see what passes all the same.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Before that: until what was written has been acknowledged.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// Options of `figures convergence`.
 #[derive(clap::Args)]
@@ -102,11 +108,14 @@ pub(crate) async fn measure(
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
-    tokio::select! {
+    let done = tokio::select! {
         done = all(&options, seconds, carts, memory_mib) => done,
         _ = interrupted.recv() => Err("interrupted: nodes and network have been taken down".into()),
         _ = terminated.recv() => Err("terminated: nodes and network have been taken down".into()),
-    }
+    };
+    // What has begun meanwhile is taken down, too.
+    place::ended().await?;
+    done
 }
 
 async fn all(
@@ -116,43 +125,10 @@ async fn all(
     memory_mib: Option<usize>,
 ) -> Outcome<()> {
     let program = served::program(options.program.clone())?;
-    let time = Duration::from_secs(seconds.max(1));
-    let scale = match options.quick {
-        true => Scale::quick(),
-        false => Scale {
-            time,
-            silence: Duration::from_secs(60).min(time * 6),
-            settling: Duration::from_secs(5),
-            rate: options.rate,
-            carts,
-            missed: options.missed,
-            cut: Duration::from_secs(options.cut_seconds),
-            documents: usize::try_from(options.documents)?,
-        },
-    };
+    let scale = scale(options, seconds, carts)?;
     std::fs::create_dir_all(&options.out)
         .map_err(|error| format!("cannot make {}: {error}", options.out.display()))?;
-    let mut results = Results {
-        made_at_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        machine: machine(),
-        network: match &options.wan {
-            Some(_) => {
-                "network namespaces, joined by a router that holds every packet back for the link's delay"
-            }
-            None => "relays that hold every datagram back for the link's delay, over loopback",
-        },
-        bytes_are: match &options.wan {
-            Some(_) => {
-                "those of IP packets that were delivered, headers and acknowledgements included"
-            }
-            None => {
-                "those of UDP payload that was delivered, acknowledgements included; IP and UDP headers, 28 bytes each, are not"
-            }
-        },
-        goals: Vec::new(),
-        topologies: Vec::new(),
-    };
+    let mut results = nothing_yet(options)?;
     let mut failures = Vec::new();
     for named in topologies(options) {
         let topology = Topology::new(named);
@@ -172,14 +148,7 @@ async fn all(
             failures.push(format!("{}: {why}", found.title));
         }
         let goals = goals::of(&found.name, &found.title, &found.phases);
-        for goal in &goals {
-            let (found, limit) = (chart::number(goal.found), chart::number(goal.limit));
-            let met = if goal.met { "met" } else { "NOT met" };
-            println!(
-                "  {:<24} {:<52} {found:>8} {:<2} (goal {limit}: {met})",
-                goal.phase, goal.what, goal.unit
-            );
-        }
+        goals.iter().for_each(say);
         results.goals.extend(goals);
         results.topologies.push(found);
         // After each, so that a long run that is stopped has something to show.
@@ -193,6 +162,55 @@ async fn all(
         true => Ok(()),
         false => Err(failures.join("; ").into()),
     }
+}
+
+fn scale(options: &Options, seconds: u64, carts: usize) -> Outcome<Scale> {
+    if options.quick {
+        return Ok(Scale::quick());
+    }
+    let time = Duration::from_secs(seconds.max(1));
+    Ok(Scale {
+        time,
+        silence: SILENCE_MAX.min(time * 6),
+        settling: SETTLING,
+        rate: options.rate,
+        carts,
+        missed: options.missed,
+        cut: Duration::from_secs(options.cut_seconds),
+        documents: usize::try_from(options.documents)?,
+    })
+}
+
+fn nothing_yet(options: &Options) -> Outcome<Results> {
+    let (network, bytes_are) = match &options.wan {
+        Some(_) => (
+            "network namespaces, joined by a router that holds every packet back for the link's delay",
+            "those of IP packets that were delivered, headers and acknowledgements included",
+        ),
+        None => (
+            "relays that hold every datagram back for the link's delay, over loopback",
+            "those of UDP payload that was delivered, acknowledgements included; IP and UDP headers, 28 bytes each, are \
+             not",
+        ),
+    };
+    Ok(Results {
+        made_at_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        machine: machine(),
+        network,
+        bytes_are,
+        goals: Vec::new(),
+        topologies: Vec::new(),
+    })
+}
+
+fn say(goal: &Goal) {
+    let (found, limit) = (chart::number(goal.found), chart::number(goal.limit));
+    let met = if goal.met { "met" } else { "NOT met" };
+    println!(
+        "  {:<24} {:<52} {found:>8} {:<2} (goal {limit}: {met})",
+        goal.phase, goal.what, goal.unit
+    );
 }
 
 fn topologies(options: &Options) -> Vec<Named> {
@@ -244,16 +262,11 @@ async fn one(
     };
     let result = async {
         let mut bed = Bed::start(topology, program, wan, memory_mib).await?;
-        let carts = match kinds.contains(&Kind::Join) {
-            true => scale.documents,
-            false => scale.carts,
-        };
-        bed.fill(carts).await?;
-        for kind in kinds {
-            println!("  {kind:?} ..");
-            found
-                .phases
-                .extend(phases::run(*kind, &mut bed, scale).await?);
+        if let Err(error) = through(&mut bed, kinds, scale, &mut found.phases).await {
+            // A node that has died says more than those who miss it.
+            let ends = bed.members.iter_mut().map(Member::complaints);
+            let ends = ends.filter_map(|complaints| Some(format!("; {}", complaints.err()?)));
+            return Err(format!("{error}{}", ends.collect::<String>()).into());
         }
         (found.links, found.complaints) = bed.links().await?;
         found.complaints.extend(bed.stop().await?);
@@ -263,6 +276,25 @@ async fn one(
         found.failed = Some(error.to_string());
     }
     found
+}
+
+/// Puts a cluster through all of it.
+async fn through(
+    bed: &mut Bed,
+    kinds: &[Kind],
+    scale: &Scale,
+    phases: &mut Vec<Phase>,
+) -> Outcome<()> {
+    let carts = match kinds.contains(&Kind::Join) {
+        true => scale.documents,
+        false => scale.carts,
+    };
+    bed.fill(carts).await?;
+    for kind in kinds {
+        println!("  {kind:?} ..");
+        phases.extend(phases::run(*kind, bed, scale).await?);
+    }
+    Ok(())
 }
 
 fn write(out: &Path, results: &Results) -> Outcome<()> {

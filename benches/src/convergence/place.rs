@@ -3,11 +3,48 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::oneshot;
 
 use crate::Outcome;
+
+/// How long threads may take to end once what they serve has gone.
+const END: Duration = Duration::from_secs(10);
+
+/// Threads that run now.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        THREADS.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits until every thread has ended: one that was about to hand over a child ends that when nobody takes it.
+pub(crate) async fn ended() -> Outcome<()> {
+    let begun = Instant::now();
+    while THREADS.load(Ordering::Acquire) > 0 {
+        if begun.elapsed() > END {
+            return Err(
+                "threads of the harness do not end; look whether node processes are left".into(),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
 
 /// A place to run something in.
 #[derive(Clone)]
@@ -36,13 +73,14 @@ impl Place {
         work: impl FnOnce() -> Outcome<T> + Send + 'static,
     ) -> Outcome<Task<T>> {
         let (sender, receiver) = oneshot::channel();
-        let place = self.clone();
+        let (place, counted) = (self.clone(), Counted::new());
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 let done = place.enter().and_then(|()| work());
                 // Nobody waits any more once the run has been given up.
                 let _ = sender.send(done);
+                drop(counted);
             })?;
         Ok(Task {
             name: name.to_owned(),
