@@ -299,7 +299,7 @@ async fn through(
 
 fn write(out: &Path, results: &Results) -> Outcome<()> {
     let files = [
-        ("convergence.json", serde_json::to_string_pretty(results)?),
+        ("convergence.json", serde_json::to_string(results)?),
         ("convergence.html", page::html(results)),
     ];
     for (name, text) in files {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Points of a curve, at most.
-const POINTS_MAX: usize = 240;
+const POINTS_MAX: usize = 160;
 
 /// A whole run.
 #[derive(Serialize)]
@@ -167,12 +167,17 @@ pub(crate) struct Quantiles {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
-    /// (value, share of all that are at most that)
+    /// (value, share of all that are at most that); left out where nobody draws it
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cdf: Vec<(f64, f64)>,
 }
 
 impl Quantiles {
+    /// Of milliseconds, to the microsecond: clocks are no better.
     pub(crate) fn of(mut numbers: Vec<f64>) -> Self {
+        for number in &mut numbers {
+            *number = rounded(*number, 1e3);
+        }
         numbers.sort_unstable_by(f64::total_cmp);
         let (Some(min), Some(max)) = (numbers.first(), numbers.last()) else {
             return Self::default();
@@ -192,10 +197,22 @@ impl Quantiles {
             p999: at(999),
             max: *max,
             cdf: ranks(all)
-                .map(|rank| (numbers[rank - 1], rank as f64 / all as f64))
+                .map(|rank| (numbers[rank - 1], rounded(rank as f64 / all as f64, 1e5)))
                 .collect(),
         }
     }
+
+    /// The same without its curve.
+    pub(crate) fn in_short(numbers: Vec<f64>) -> Self {
+        Self {
+            cdf: Vec::new(),
+            ..Self::of(numbers)
+        }
+    }
+}
+
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
 }
 
 /// Some ranks of so many, the first and last among them, closer to each other at the far end: that is where it matters.

@@ -162,8 +162,8 @@ impl Finished {
             writes_per_s: sent()
                 .map(|sent| sent.writes.len() as f64 / sent.took.as_secs_f64())
                 .collect(),
-            answer_ms: Quantiles::of(all().map(answer_ms).collect()),
-            late_ms: Quantiles::of(all().map(|write| write.late_ns as f64 / 1e6).collect()),
+            answer_ms: Quantiles::in_short(all().map(answer_ms).collect()),
+            late_ms: Quantiles::in_short(all().map(|write| write.late_ns as f64 / 1e6).collect()),
             over_one_way_ms,
             directions,
             bytes,
@@ -237,7 +237,7 @@ fn direction(
         from: region(from),
         to: region(to),
         one_way_ms: bed.topology.one_way_ms(from, to),
-        floor_ms: Quantiles::of(floor),
+        floor_ms: Quantiles::in_short(floor),
         lag_ms: Quantiles::of(lags),
         bytes,
     }
@@ -252,7 +252,7 @@ pub(crate) fn answer_ms(write: &Written) -> f64 {
 pub(crate) fn answers_between(sent: &[(usize, Load, Sent)], from_ns: u64, to_ns: u64) -> Quantiles {
     let writes = sent.iter().flat_map(|(_, _, sent)| &sent.writes);
     let within = writes.filter(|write| (from_ns..to_ns).contains(&write.sent_ns));
-    Quantiles::of(within.map(answer_ms).collect())
+    Quantiles::in_short(within.map(answer_ms).collect())
 }
 
 /// What a load of so many writes in a second is, for a time.
