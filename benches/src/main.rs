@@ -9,6 +9,7 @@
 //! target/release/figures pace --carts 100000 --memory-mib 1024 --seconds 90
 //! target/release/figures lag
 //! target/release/figures costs
+//! target/release/figures convergence --out found
 //! ```
 //!
 //! Data is kept below `TMPDIR`: the disk there is the disk that is measured.
@@ -16,6 +17,7 @@
 mod callers;
 mod carts;
 mod client;
+mod convergence;
 mod costs;
 mod disk;
 mod floor;
@@ -89,6 +91,9 @@ enum Figures {
     /// What a document costs in time and bytes, against raw automerge and other ways to give containers
     /// one identity.
     Costs,
+    /// How fast node processes converge over a wide-area network: lag, cuts, losses, new replicas. Writes a JSON
+    /// file and a page.
+    Convergence(convergence::Options),
     /// From the beginning of a write to its visibility in two other datacenters.
     Lag {
         /// Writes per second under load.
@@ -113,6 +118,9 @@ async fn measure(cli: Cli) -> Outcome<()> {
         Figures::Disk => disk::measure(carts, seconds, memory_mib).await,
         Figures::Pace { rate } => pace::measure(carts, rate, seconds, memory_mib).await,
         Figures::Costs => costs::measure(),
+        Figures::Convergence(options) => {
+            convergence::measure(options, seconds, carts, memory_mib).await
+        }
         Figures::Lag { rate } => lag::measure(rate, seconds).await,
     }
 }
