@@ -6,8 +6,8 @@ use std::hint::black_box;
 use anabranch_core::measure::Bare;
 use anabranch_core::persist::{Continuity, Fetched, Recovery};
 use anabranch_core::{
-    Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica, ReplicaId,
-    Request, RequestId, Session, Write,
+    Ack, Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica,
+    ReplicaId, Request, RequestId, Session, Write,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -89,6 +89,7 @@ impl Bed {
             namespace,
             writes: vec![write],
             idempotency: None,
+            ack: Ack::Local,
         });
     }
 }

@@ -7,6 +7,7 @@
 //! delta    = packet (see batch)
 //! want     = entries:[namespace:text  origin  after+1 | 0 for stop]
 //! ask      = number  from:bound  before:bound
+//! await    = sections:[namespace:text  entries:[origin seq]]
 //! given    = number  sections:[namespace:text  entries:[origin seq]]  0 | 1 documents:[document]
 //! bound    = 0 | 1 namespace:text key:text
 //! document = namespace:text key:text  state:bytes  changes:[bytes]  present:u8 (0 no, 1 yes, 2 unknown)
@@ -67,6 +68,8 @@ pub(crate) enum Message {
         range: DocumentRange,
     },
     Given(Given),
+    /// Somebody at the speaker's waits until the other holds this: it is to say so at once.
+    Await(Vec<Section>),
 }
 
 /// Answers [`Message::Ask`].
@@ -126,6 +129,13 @@ impl Message {
                 writer.u8(6);
                 given.encode(&mut writer);
             }
+            Self::Await(sections) => {
+                writer.u8(10);
+                writer.count(sections.len());
+                sections
+                    .iter()
+                    .for_each(|section| encode_section(&mut writer, section));
+            }
         }
         writer.finish()
     }
@@ -159,6 +169,11 @@ impl Message {
                 },
             },
             6 => Self::Given(Given::decode(&mut reader)?),
+            10 => {
+                let count = reader.count("sections", limits::AWAITED_MAX)?;
+                let sections = (0..count).map(|_| decode_section(&mut reader));
+                Self::Await(sections.collect::<Result<_, _>>()?)
+            }
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",
@@ -389,6 +404,10 @@ mod tests {
                     },
                 )]),
             }),
+            Message::Await(vec![(
+                Namespace::new("carts").unwrap(),
+                vec![(origin, Seq(7))],
+            )]),
             Message::Given(Given {
                 number: 4,
                 frontiers: Vec::new(),

@@ -455,6 +455,21 @@ fn log(notice: &Notice) {
             "a peer lacks batches that this node's log does not hold any more; start it with an empty data directory \
              next to a node that still has them, or restore it from a newer backup"
         ),
+        Notice::MemberSetAside {
+            peer,
+            name,
+            away_ms,
+            by_policy,
+        } => tracing::warn!(
+            %name, %peer, away_s = away_ms / 1_000, by_policy,
+            "a member is set aside: this node keeps nothing for it and waits for it no longer; it counts again once it is back and has \
+             caught up"
+        ),
+        Notice::MemberWelcomed {
+            peer,
+            name,
+            caught_up,
+        } => tracing::info!(%name, %peer, caught_up, "a member that was set aside counts again"),
         _ => tracing::warn!(?notice, "notice"),
     }
 }

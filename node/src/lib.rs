@@ -83,11 +83,11 @@ pub mod typed;
 mod visitor;
 
 pub use anabranch_core::{
-    Answer, Author, Claim, Conflict, Counters, DocumentId, Edit, EditError, Guard, IdempotencyKey,
-    Intent, Key, Listed, Lsn, Missing, NameError, Namespace, Origin, Page, PatchOperation, Path,
-    PathError, PeerStatus, ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Status,
-    Token, TokenError, Version, VersionError, VersionInfo, Versions, Visible, Write, Written,
-    limits,
+    Ack, AckError, Acknowledged, Answer, Author, Claim, Conflict, Counters, DocumentId, Edit,
+    EditError, Guard, IdempotencyKey, Intent, Key, Listed, Lsn, Missing, NameError, Namespace,
+    Origin, Page, PatchOperation, Path, PathError, PeerStatus, ReplicaId, Reply, Request,
+    RequestError, Seq, Session, Snapshot, Standing, Status, Token, TokenError, Version,
+    VersionError, VersionInfo, Versions, Visible, Write, Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;

@@ -6,8 +6,8 @@ mod bed;
 use std::time::Duration;
 
 use anabranch::{
-    Answer, Config, Edit, Error, IdempotencyKey, Intent, Key, Lsn, Namespace, Node, Path, Reply,
-    Request, RequestError, Session, Token, Write,
+    Ack, Answer, Config, Edit, Error, IdempotencyKey, Intent, Key, Lsn, Namespace, Node, Path,
+    Reply, Request, RequestError, Session, Token, Write,
 };
 use bed::cluster;
 use serde_json::json;
@@ -34,6 +34,7 @@ fn once(writes: Vec<Write>, key: &str) -> Request {
         namespace: Namespace::new("carts").unwrap(),
         writes,
         idempotency: Some(IdempotencyKey::new(key).unwrap()),
+        ack: Ack::Local,
     }
 }
 

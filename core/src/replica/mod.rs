@@ -4,6 +4,7 @@
 //! none, before the next input. Call it with [`Input::Tick`] at the time that [`Replica::wake_at`] names.
 //! While [`Replica::is_saturated`], give it only the answers to what it asked for.
 
+mod acknowledgement;
 mod asking;
 mod documents;
 mod extent;
@@ -23,6 +24,7 @@ mod salvage;
 mod sending;
 mod session;
 mod shelf;
+mod stability;
 mod starting;
 mod status;
 mod taking_back;
@@ -41,6 +43,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
+use acknowledgement::Acknowledgements;
 use asking::{Caller, Owed};
 use gathering::Gatherings;
 use history::{History, Offered};
@@ -51,6 +54,7 @@ pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
 use shelf::{Made, Shelf};
+pub use stability::Standing;
 pub use status::{Counters, PeerStatus, Status};
 use waiting::Waits;
 use writing::Writing;
@@ -134,6 +138,9 @@ pub struct Replica {
     peers: Peers,
     scans: Scans,
     waits: Waits,
+    acknowledgements: Acknowledgements,
+    decisions: members::Decisions,
+    stability: stability::Stability,
     gatherings: Gatherings,
     receipts: Receipts,
     repairs: repairs::Repairs,
@@ -189,6 +196,9 @@ impl Replica {
             peers,
             scans: Scans::default(),
             waits: Waits::default(),
+            acknowledgements: Acknowledgements::default(),
+            decisions: members::Decisions::default(),
+            stability: stability::Stability::default(),
             gatherings: Gatherings::default(),
             receipts: Receipts::default(),
             repairs: repairs::Repairs::default(),
@@ -245,12 +255,15 @@ impl Replica {
                 self.tick_peers(now);
                 self.tick_repairs(now);
                 self.tick_salvage(now);
+                self.tick_members(now);
                 self.tick_folding(now);
                 self.tick_waiting(now);
+                self.tick_acknowledgements(now);
             }
         }
         self.begin_gathering(now);
         self.serve_released(now);
+        self.say_what_is_awaited();
     }
 
     /// The next thing to do, in order; none when everything has been given out.
@@ -264,8 +277,11 @@ impl Replica {
         if self.failed.is_some() {
             return u64::MAX;
         }
-        let own = self.folding.wake_at().min(self.waits.wake_at());
-        let own = own.min(self.repairs.wake_at()).min(self.salvage.wake_at());
+        let folding = self.folding.wake_at(self.decisions.wake_at());
+        let waiting = self.waits.wake_at().min(self.acknowledgements.wake_at());
+        let mending = self.repairs.wake_at().min(self.salvage.wake_at());
+        let set_aside = self.peers.set_aside_at(self.config.room.set_aside_after_ms);
+        let own = folding.min(waiting).min(mending).min(set_aside);
         self.peers.wake_at().min(own)
     }
 
@@ -421,6 +437,7 @@ impl Replica {
             self.tick_folding(now);
         }
         self.pump_all(now);
+        self.send_urgent_acks(now);
     }
 
     /// True once the record at this position is known to be durable.
@@ -439,6 +456,8 @@ impl Replica {
             self.refuse_owed(owed, RequestError::Store(error.to_owned()));
         }
         self.stop_waiting(error);
+        self.stop_acknowledgements();
+        self.decisions_failed(error);
         self.stop_gathering(error);
         for awaited in std::mem::take(&mut self.fetches).into_values() {
             self.fetch_failed(now, awaited, StoreError::Failed(error.to_owned()));

@@ -43,8 +43,11 @@ pub struct Room {
     pub receipts_kept_ms: u64,
     /// Whether writes are made from a document's tip where that is enough. Off only to measure what it is worth.
     pub tips: bool,
-    /// How long a request may wait for what its session has seen, in milliseconds, whatever it asks.
+    /// How long a request may wait for what its session has seen and for acknowledgements, in milliseconds, whatever
+    /// it asks.
     pub session_wait_ms_max: u64,
+    /// A member that has been away for so many milliseconds is set aside; none: only when somebody asks for it.
+    pub set_aside_after_ms: Option<u64>,
 }
 
 impl Default for Room {
@@ -69,6 +72,7 @@ impl Default for Room {
             receipts_max: limits::RECEIPTS_MAX,
             receipts_kept_ms: limits::RECEIPTS_KEPT_MS,
             session_wait_ms_max: limits::SESSION_WAIT_MS_MAX,
+            set_aside_after_ms: None,
         }
     }
 }

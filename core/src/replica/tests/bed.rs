@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::effect::{
-    Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
+    Ack, Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
     RequestId, Session, Visible, Write, Written,
 };
 use crate::message::{Hello, Message, PROTOCOL};
@@ -375,6 +375,7 @@ impl Bed {
             namespace: Namespace::new(namespace).unwrap(),
             writes: vec![write("k", intent)],
             idempotency: None,
+            ack: Ack::Local,
         };
         let outcome = self.request(request, &Token::default());
         self.outputs.clear();
@@ -468,6 +469,7 @@ pub(super) fn writing(writes: Vec<Write>) -> Request {
         namespace: namespace(0),
         writes,
         idempotency: None,
+        ack: Ack::Local,
     }
 }
 
@@ -476,6 +478,7 @@ pub(super) fn writing_once(writes: Vec<Write>, key: &str) -> Request {
         namespace: namespace(0),
         writes,
         idempotency: Some(IdempotencyKey::new(key).unwrap()),
+        ack: Ack::Local,
     }
 }
 
@@ -494,6 +497,7 @@ pub(super) fn written(outcome: &Outcome) -> (&[Written], bool) {
                 Reply::Written {
                     documents,
                     repeated,
+                    ..
                 },
             ..
         }) => (documents, *repeated),
