@@ -7,6 +7,7 @@ mod error;
 mod feed;
 mod history;
 mod input;
+mod members;
 mod output;
 mod porting;
 mod session;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
     Status(status::Status),
+    /// List the cluster's other members, set one aside, or welcome it
+    Members(members::Members),
 }
 
 /// What all of them take.
@@ -104,6 +107,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Restore(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Members(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
