@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use anabranch_core::{
-    DocumentId, Frontier, IdempotencyKey, Input, Key, Lsn, Namespace, Request, RequestId, Session,
-    Version, Write,
+    Ack, DocumentId, Frontier, IdempotencyKey, Input, Key, Lsn, Namespace, Request, RequestId,
+    Session, Version, Write,
 };
 
 use crate::random::Random;
@@ -60,6 +60,8 @@ pub(crate) struct Pending {
     pub(crate) client: Option<usize>,
     pub(crate) asked: Asked,
     pub(crate) asked_us: u64,
+    /// How long it is willing to wait for others.
+    pub(crate) wait_ms: u64,
     /// What was durable there, and what the session had seen.
     pub(crate) low: Frontier,
     pub(crate) session: Option<Owed>,
@@ -232,13 +234,22 @@ impl World {
             poison,
         } = draft;
         let site = self.clients[index].site;
+        // Of others it is not known which batch they became.
+        let signed = parts.iter().any(crate::ledger::Part::is_sure);
+        let random = &mut self.clients[index].random;
+        let ack = match signed && random.chance(300) {
+            true => *random.pick(&acks()),
+            false => Ack::Local,
+        };
         let number = self.ledger.open(site, namespace.clone(), parts);
+        self.ledger.writes[number].ack = ack;
         let key = keyed.then(|| idempotency_key(number));
         self.tally.writes_of_several += u64::from(writes.len() > 1);
         let request = Request::Write {
             namespace: namespace.clone(),
             writes,
             idempotency: key,
+            ack,
         };
         self.clients[index].repeat = keyed.then(|| Repeat {
             number,
@@ -321,6 +332,7 @@ impl World {
             namespace: namespace.clone(),
             writes: draft.writes,
             idempotency: Some(idempotency_key(other)),
+            ack: Ack::Local,
         };
         let asked = Asked::Write {
             number,
@@ -377,13 +389,19 @@ impl World {
         let session = session.map(|seen| (seen.ask(&mut client.random), seen.clone()));
         let id = self.ask(site, Some(index), asked, &request);
         let asked = match session {
-            None => Session::default(),
+            None => Session {
+                wait_ms: *self.clients[index].random.pick(&[0, 20, 300, 2_000]),
+                ..Session::default()
+            },
             Some((session, seen)) => {
                 self.owe(id, &seen, session.wait_ms);
                 session
             }
         };
         self.clients[index].waiting = Some(id);
+        if let Some(pending) = self.requests.get_mut(&id) {
+            pending.wait_ms = asked.wait_ms;
+        }
         let session = asked;
         self.feed(
             site,
@@ -432,6 +450,7 @@ impl World {
             client,
             asked,
             asked_us: self.schedule.now_us,
+            wait_ms: 0,
             low: Frontier::default(),
             session: None,
         };
@@ -514,6 +533,17 @@ impl Asked {
     }
 }
 
+/// What writers ask for who don't trust one datacenter.
+fn acks() -> [Ack; 5] {
+    [
+        Ack::Datacenters(2),
+        Ack::Datacenters(2),
+        Ack::Datacenters(3),
+        Ack::Datacenters(6),
+        Ack::All,
+    ]
+}
+
 fn idempotency_key(number: usize) -> IdempotencyKey {
     IdempotencyKey::new(&format!("k{number}")).expect("a letter and a number make a valid key")
 }
@@ -549,8 +579,12 @@ impl std::fmt::Display for Shown<'_> {
                 namespace,
                 writes,
                 idempotency,
+                ack,
             } => {
                 write!(f, "write {namespace}")?;
+                if !ack.is_local() {
+                    write!(f, " for {ack}")?;
+                }
                 if let Some(key) = idempotency {
                     write!(f, " as {}", key.as_str())?;
                 }
@@ -578,6 +612,7 @@ impl std::fmt::Display for Shown<'_> {
                 )
             }
             Request::Changes { after } => write!(f, "changes after {}", after.0),
+            Request::SetAside { member, aside } => write!(f, "set {member} aside: {aside}"),
         }
     }
 }

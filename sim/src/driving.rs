@@ -256,7 +256,13 @@ impl World {
         // What an earlier incarnation wrote counts as written here, too, and may come back from peers.
         let fresh = change.origin == process.replica.origin();
         let taken = process.live.take(change, &mut self.provenance, fresh);
-        if fresh {
+        let position = (change.origin, change.seq);
+        let issued = self.ledger.issued(&change.namespace, &position);
+        let write = issued.and_then(|issued| self.ledger.writes.get(issued.number?));
+        if fresh && write.is_some_and(|write| !write.ack.is_local()) {
+            let name = (change.namespace.clone(), position);
+            process.awaiting.insert(name, change.documents.clone());
+        } else if fresh {
             let announced = (change.documents.clone(), change.origin, change.seq);
             process.announced.push_back(announced);
         }
@@ -280,6 +286,10 @@ impl World {
                 self.tally.ranges_damaged += 1;
             }
             Notice::DocumentsRepaired { .. } => self.tally.ranges_repaired += 1,
+            Notice::MemberSetAside { .. } if self.plan.room.set_aside_after_ms.is_some() => {
+                self.tally.members_set_aside += 1;
+            }
+            Notice::MemberWelcomed { .. } => self.tally.members_welcomed += 1,
             Notice::LogTooShort { .. } if self.released_unmet => {}
             Notice::LogTooShort {
                 peer,

@@ -11,12 +11,13 @@
 //! * `workload`, `anything`, `clients`: what is asked, by whom, and what is asked again.
 //! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
 //! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
-//!   seen), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
+//!   seen), `acknowledgements` (who is said to hold a write holds it), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
 //!   same), `finale` (all become equal, everything is answered), and at the seam itself `replies` and `driving`
 //!   (nothing acknowledged or shown before it is durable, or twice, or in part) and `process` (what was durable
 //!   survives; nothing is sent before it is durable).
 
 mod accounts;
+mod acknowledgements;
 mod anything;
 mod chaos;
 mod clients;

@@ -104,6 +104,7 @@ impl Decisions {
         self.due_ms = self.due_ms.max(until_ms);
     }
 
+    /// One more, to be written down by then.
     fn make(&mut self, due_ms: u64) -> u64 {
         self.due_ms = match self.made > self.durable {
             true => self.due_ms.min(due_ms),
@@ -205,10 +206,9 @@ impl Replica {
         Some(first)
     }
 
-    /// The list of members has changed, and is to be written down soon.
-    pub(super) fn members_changed(&mut self, now: Now) {
-        let soon = now.mono_ms + self.config.room.fold_idle_ms;
-        self.decisions.make(soon);
+    /// The list of members has changed, and is to be written down by then.
+    pub(super) fn members_changed(&mut self, now: Now, due_ms: u64) {
+        self.decisions.make(due_ms.max(now.mono_ms));
     }
 
     /// Sets a member aside because somebody asks for it, or counts it again.

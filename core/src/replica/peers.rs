@@ -100,7 +100,7 @@ impl Replica {
         if !met {
             // One more that holds nothing takes nothing back.
             self.advance_stability();
-            self.members_changed(now);
+            self.members_changed(now, now.mono_ms + self.config.room.fold_idle_ms);
         }
         let entry = self.peers.by_id.entry(peer).or_default();
         entry.away.get_or_insert(Away::since(now));
@@ -249,7 +249,7 @@ impl Replica {
         };
         // Said for the first time, it needs no answer: both ends begin by saying everything.
         let mut repeated = false;
-        let renamed = entry.datacenter != hello.datacenter;
+        let renamed = entry.name != hello.name || entry.datacenter != hello.datacenter;
         entry.name = hello.name;
         entry.datacenter = hello.datacenter;
         entry.incarnation = Some(hello.incarnation);
@@ -261,6 +261,8 @@ impl Replica {
             self.state_everything(now, peer);
         }
         if renamed {
+            // Whoever was met counts for `all`, also after a crash.
+            self.members_changed(now, now.mono_ms);
             self.count_acknowledgements();
         }
     }
@@ -317,7 +319,7 @@ impl Replica {
             if !covers(&said, &entry.holds) {
                 // That does not take back what was stable until now, and is not forgotten at a crash.
                 self.advance_stability();
-                self.members_changed(now);
+                self.members_changed(now, now.mono_ms);
             }
             let Some(entry) = self.peers.by_id.get_mut(&peer) else {
                 return;
