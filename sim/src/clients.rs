@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::schedule::Event;
 use crate::sessions::{Owed, Seen};
 use crate::trace::Topic;
+use crate::wording::{Shown, Whose};
 use crate::workload::{self, Draft, Drafting};
 use crate::world::{Phase, World};
 
@@ -546,73 +547,4 @@ fn acks() -> [Ack; 5] {
 
 fn idempotency_key(number: usize) -> IdempotencyKey {
     IdempotencyKey::new(&format!("k{number}")).expect("a letter and a number make a valid key")
-}
-
-/// Who asks, and which write it is.
-struct Whose<'a>(Option<usize>, &'a Asked);
-
-impl std::fmt::Display for Whose<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(client) = self.0 {
-            write!(f, "client {client}: ")?;
-        }
-        match self.1 {
-            Asked::Write { number, .. } => write!(f, "w{number}, "),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A request in short form.
-struct Shown<'a>(&'a Request);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Request::Read { document, at, .. } => {
-                write!(f, "read {document}")?;
-                at.as_ref().map_or(Ok(()), |at| write!(f, " at {at}"))
-            }
-            Request::Versions { document, .. } => write!(f, "versions of {document}"),
-            Request::Diff { document, .. } => write!(f, "compare {document}"),
-            Request::Write {
-                namespace,
-                writes,
-                idempotency,
-                ack,
-            } => {
-                write!(f, "write {namespace}")?;
-                if !ack.is_local() {
-                    write!(f, " for {ack}")?;
-                }
-                if let Some(key) = idempotency {
-                    write!(f, " as {}", key.as_str())?;
-                }
-                for write in writes {
-                    write!(f, "; {} {:?}", write.key, write.intent)?;
-                    if let Some(guard) = &write.guard {
-                        write!(f, " if {guard:?}")?;
-                    }
-                    if let Some(base) = &write.base {
-                        write!(f, " on {base}")?;
-                    }
-                }
-                Ok(())
-            }
-            Request::Scan {
-                namespace,
-                prefix,
-                after,
-                limit,
-                values,
-            } => {
-                write!(
-                    f,
-                    "list {namespace}/{prefix}* after {after:?}, {limit}, values: {values}"
-                )
-            }
-            Request::Changes { after } => write!(f, "changes after {}", after.0),
-            Request::SetAside { member, aside } => write!(f, "set {member} aside: {aside}"),
-        }
-    }
 }

@@ -29,9 +29,9 @@ pub(crate) struct Members {
 
 #[derive(clap::Subcommand)]
 enum Decision {
-    /// Keep nothing for a member any more, and wait for it no longer
+    /// Keep nothing for a member any more, and wait for it no longer, at every node that --url names
     SetAside(Named),
-    /// Count a member again that was set aside
+    /// Count a member again that was set aside, at every node that --url names
     Welcome(Named),
 }
 
