@@ -106,8 +106,8 @@ impl Writer {
             .extend_from_slice(&origin.incarnation.0.to_be_bytes());
     }
 
-    /// Bytes that go on to the end.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+    /// Bytes up to the end, which says how many they are.
+    pub(crate) fn rest(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
@@ -264,8 +264,8 @@ impl Reader {
     }
 
     /// All that is left.
-    pub(crate) fn rest(self) -> Bytes {
-        self.0
+    pub(crate) fn rest(&mut self) -> Bytes {
+        self.0.split_off(0)
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {

@@ -130,7 +130,7 @@ impl Message {
                 given.encode(&mut writer);
             }
             Self::Await(sections) => {
-                writer.u8(10);
+                writer.u8(26);
                 writer.count(sections.len());
                 sections
                     .iter()
@@ -169,7 +169,7 @@ impl Message {
                 },
             },
             6 => Self::Given(Given::decode(&mut reader)?),
-            10 => {
+            26 => {
                 let count = reader.count("sections", limits::AWAITED_MAX)?;
                 let sections = (0..count).map(|_| decode_section(&mut reader));
                 Self::Await(sections.collect::<Result<_, _>>()?)

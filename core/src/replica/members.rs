@@ -372,6 +372,6 @@ impl Replica {
             }
         };
         let away = peer.away.map(|away| away.ms(now));
-        (self.standing(peer), away, held)
+        (self.standing_of(peer), away, held)
     }
 }

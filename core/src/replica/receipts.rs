@@ -121,7 +121,7 @@ fn encode_placed((origin, seq): (Origin, Seq), answer: &Bytes) -> Bytes {
     writer.u8(FORMAT_PLACED);
     writer.origin(&origin);
     writer.number(seq.0);
-    writer.raw(answer);
+    writer.rest(answer);
     writer.finish()
 }
 

@@ -100,7 +100,7 @@ impl Replica {
     }
 
     /// How a member counts.
-    pub(super) fn standing(&self, peer: &Peer) -> Standing {
+    pub(super) fn standing_of(&self, peer: &Peer) -> Standing {
         if peer.set_aside {
             return Standing::SetAside;
         }
