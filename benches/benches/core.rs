@@ -6,7 +6,7 @@ use std::hint::black_box;
 use anabranch_core::measure::Bare;
 use anabranch_core::persist::{Continuity, Fetched, Recovery, Ticket};
 use anabranch_core::{
-    Config, DocumentId, Edit, Incarnation, Input, Intent, LinkId, Now, Output, Path, Replica,
+    Ack, Config, DocumentId, Edit, Incarnation, Input, Intent, LinkId, Now, Output, Path, Replica,
     ReplicaId, Request, RequestId, Session, Write,
 };
 use bytes::Bytes;
@@ -99,6 +99,7 @@ fn write(edit: Edit) -> Request {
         namespace,
         writes: vec![write],
         idempotency: None,
+        ack: Ack::Local,
     }
 }
 

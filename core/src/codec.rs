@@ -106,6 +106,11 @@ impl Writer {
             .extend_from_slice(&origin.incarnation.0.to_be_bytes());
     }
 
+    /// Bytes up to the end, which says how many they are.
+    pub(crate) fn rest(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     pub(crate) fn finish(self) -> Bytes {
         self.0.into()
     }
@@ -143,6 +148,19 @@ impl Reader {
                 let value = other.into();
                 Err(DecodeError::Unknown { what, value })
             }
+        }
+    }
+
+    /// The number of a format, of which all up to the newest are known.
+    pub(crate) fn format_up_to(
+        &mut self,
+        what: &'static str,
+        known: u8,
+    ) -> Result<u8, DecodeError> {
+        match self.u8(what)? {
+            found if found > known => Err(DecodeError::Newer { what, found, known }),
+            0 => Err(DecodeError::Unknown { what, value: 0 }),
+            found => Ok(found),
         }
     }
 
@@ -243,6 +261,11 @@ impl Reader {
             value @ (0 | u64::MAX) => Err(DecodeError::Unknown { what: "seq", value }),
             value => Ok(Seq(value)),
         }
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        self.0.split_off(0)
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use crate::ack::{Ack, Acknowledged};
 pub use crate::notice::{Missing, Notice, RequestError};
 use crate::persist::{Commit, DocumentRange, Fetch, Fetched, Fold, FoldId, StoreError, Ticket};
 use crate::{
@@ -157,7 +158,8 @@ pub struct Session {
     /// What must be visible here before the request is carried out; of it, the namespace that the request
     /// is about.
     pub token: Token,
-    /// How long to wait for that, in milliseconds. Then the answer is [`RequestError::Behind`].
+    /// How long to wait for other datacenters, in milliseconds from the request's arrival: for that, and then the
+    /// answer is [`RequestError::Behind`]; and for the acknowledgements that a write asks for.
     pub wait_ms: u64,
 }
 
@@ -181,6 +183,8 @@ pub enum Request {
         writes: Vec<Write>,
         /// Lets the write be repeated without being done again.
         idempotency: Option<IdempotencyKey>,
+        /// How many datacenters are to hold it before it is answered, if they come to in time.
+        ack: Ack,
     },
     /// List documents in key order (bytewise).
     Scan {
@@ -222,6 +226,14 @@ pub enum Request {
     Verify {
         /// Which.
         namespace: Namespace,
+    },
+    /// Sets a member aside, so that nothing is kept and nobody waits for it any more, or counts it again. Answered
+    /// once that outlives a crash.
+    SetAside {
+        /// Which.
+        member: ReplicaId,
+        /// Whether it is to be set aside.
+        aside: bool,
     },
 }
 
@@ -289,6 +301,8 @@ pub enum Reply {
         documents: Vec<Written>,
         /// True if this is the answer to an earlier request with the same idempotency key.
         repeated: bool,
+        /// Who holds it, if the caller waited for others than this replica.
+        acknowledged: Option<Acknowledged>,
     },
     /// To a scan.
     Page(Page),
@@ -305,6 +319,11 @@ pub enum Reply {
         visible: Vec<Visible>,
         /// From where to go on.
         next: Lsn,
+    },
+    /// To a member's being set aside, or counted again.
+    SetAside {
+        /// False if it was so already.
+        changed: bool,
     },
 }
 

@@ -5,12 +5,14 @@
 //! * [`persist`]: the storage seam, as values.
 //! * [`Intent`], [`Edit`], [`PatchOperation`]: what a caller wants done to a document; [`EditError`]: why not.
 //! * [`Token`], [`Session`]: what a caller has seen, wherever it goes.
+//! * [`Ack`], [`Acknowledged`]: how many datacenters a writer waits for, and who they are.
 //! * [`Batch`], [`Frontier`], [`Origin`]: what replicas exchange, and how they say what they hold.
 //! * [`limits`]: every bound, in one place.
 //!
 //! Inside: `document` lays the meaning that carts and feeds need over automerge, whose types stay there;
 //! `replica` holds documents, history and peer sessions together; `message` is what replicas say.
 
+mod ack;
 mod batch;
 mod codec;
 mod document;
@@ -31,6 +33,7 @@ mod replica;
 mod summary;
 mod token;
 
+pub use ack::{Ack, AckError, Acknowledged};
 pub use batch::{Batch, DocumentWrite, Receipt};
 pub use codec::DecodeError;
 pub use document::{Version, VersionError, compact};
@@ -48,6 +51,6 @@ pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
 pub use replica::{
-    Config, Counters, NamespaceStatus, PeerStatus, RepairStatus, Replica, Room, Status,
+    Config, Counters, NamespaceStatus, PeerStatus, RepairStatus, Replica, Room, Standing, Status,
 };
 pub use token::{Token, TokenError};

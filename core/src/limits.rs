@@ -77,8 +77,14 @@ pub const RECEIPTS_MAX: u64 = 100_000;
 pub const RECEIPTS_KEPT_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Most receipts that one fold forgets.
 pub const RECEIPTS_FORGOTTEN_PER_FOLD_MAX: usize = 8_192;
-/// Longest time that a request waits for what its session has seen, in milliseconds.
+/// Longest time that a request waits for what its session has seen and for acknowledgements, in milliseconds.
 pub const SESSION_WAIT_MS_MAX: u64 = 60_000;
+/// Most writes that wait for other datacenters' acknowledgements. One too many is answered with what is known by then,
+/// so that a datacenter that is cut off does not take the room of all other requests.
+pub const ACKNOWLEDGEMENTS_WAITING_MAX: usize = 8_192;
+/// Most origins of which one peer is told each step at once, since somebody there waits; of others it hears a little
+/// later.
+pub const AWAITED_MAX: usize = 1_024;
 /// Most branches of a document's history that a write on top of an old version leaves open.
 pub const HEADS_MAX: usize = 16;
 /// Most nodes of a summary that are looked into at once; what else differs is found by the next comparison.

@@ -8,6 +8,7 @@
 //! want     = entries:[namespace:text  origin  after+1 | 0 for stop]
 //! ask      = number  from:bound  before:bound
 //! 7 to 17  = see repair_message
+//! await    = sections:[namespace:text  entries:[origin seq]]
 //! given    = number  sections:[namespace:text  entries:[origin seq]]  0 | 1 documents:[document]
 //! bound    = 0 | 1 namespace:text key:text
 //! document = namespace:text key:text  state:bytes  changes:[bytes]  present:u8 (0 no, 1 yes, 2 unknown)
@@ -70,6 +71,8 @@ pub(crate) enum Message {
     },
     Given(Given),
     Repair(RepairMessage),
+    /// Somebody at the speaker's waits until the other holds this: it is to say so at once.
+    Await(Vec<Section>),
 }
 
 /// Answers [`Message::Ask`].
@@ -130,6 +133,13 @@ impl Message {
                 given.encode(&mut writer);
             }
             Self::Repair(message) => message.encode(&mut writer),
+            Self::Await(sections) => {
+                writer.u8(26);
+                writer.count(sections.len());
+                sections
+                    .iter()
+                    .for_each(|section| encode_section(&mut writer, section));
+            }
         }
         writer.finish()
     }
@@ -165,6 +175,11 @@ impl Message {
             6 => Self::Given(Given::decode(&mut reader)?),
             kind if repair_message::KINDS.contains(&kind) => {
                 Self::Repair(RepairMessage::decode(kind, &mut reader)?)
+            }
+            26 => {
+                let count = reader.count("sections", limits::AWAITED_MAX)?;
+                let sections = (0..count).map(|_| decode_section(&mut reader));
+                Self::Await(sections.collect::<Result<_, _>>()?)
             }
             other => {
                 return Err(DecodeError::Unknown {
@@ -398,6 +413,10 @@ mod tests {
                     },
                 )]),
             }),
+            Message::Await(vec![(
+                Namespace::new("carts").unwrap(),
+                vec![(origin, Seq(7))],
+            )]),
             Message::Given(Given {
                 number: 4,
                 frontiers: Vec::new(),

@@ -118,6 +118,26 @@ pub enum Notice {
         /// The first that it lacks.
         seq: Seq,
     },
+    /// A member was set aside: nothing is kept and nobody waits for it any more.
+    MemberSetAside {
+        /// Who.
+        peer: ReplicaId,
+        /// Its name; empty if it never said so.
+        name: String,
+        /// How long it has been away, in milliseconds.
+        away_ms: u64,
+        /// By the policy; otherwise somebody asked for it.
+        by_policy: bool,
+    },
+    /// A member that was set aside counts again.
+    MemberWelcomed {
+        /// Who.
+        peer: ReplicaId,
+        /// Its name; empty if it never said so.
+        name: String,
+        /// Because it has come back and holds what it lacked; otherwise somebody asked for it.
+        caught_up: bool,
+    },
 }
 
 /// Why a request was not carried out.
@@ -209,6 +229,24 @@ pub enum RequestError {
         bytes: usize,
         /// Allowed.
         max: usize,
+    },
+    /// Somebody is to be set aside who was never met, or this replica itself.
+    #[error(
+        "{member} is no other member of this cluster, as far as this replica knows: it has met {met} others"
+    )]
+    NoMember {
+        /// Who.
+        member: ReplicaId,
+        /// Whom it knows.
+        met: usize,
+    },
+    /// It was done, and a crash may undo it.
+    #[error(
+        "it is done, but could not be written down ({why}): after a restart of this node, look whether it still is"
+    )]
+    NotWrittenDown {
+        /// What the store said.
+        why: String,
     },
     /// A listing asks for more than a page holds.
     #[error("limit: {asked} is not between 1 and {max}")]

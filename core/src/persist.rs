@@ -124,8 +124,11 @@ pub struct ReceiptKey(pub [u8; 16]);
 pub struct Retention {
     /// At most so many, the newest by position in the log.
     pub count_max: u64,
-    /// Of those at the old end of the log, none written before this (milliseconds since 1970).
+    /// Of those at the old end of the log, none written before this (milliseconds since 1970),
     pub not_before_ms: u64,
+    /// unless they are at this position of the log or after it: somebody who may ask for the same write has not heard
+    /// of it yet.
+    pub stable_before: Lsn,
 }
 
 /// What is written behind the log, as one.

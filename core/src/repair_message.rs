@@ -136,6 +136,7 @@ pub(crate) struct GivenDocument {
 pub(crate) struct GivenReceipt {
     pub(crate) key: ReceiptKey,
     pub(crate) time_ms: u64,
+    /// With the position of the write, as it is stored.
     pub(crate) answer: Bytes,
 }
 

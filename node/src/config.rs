@@ -35,8 +35,11 @@ pub struct Config {
     pub receipts_max: u64,
     /// How long they are remembered. Default 24 hours.
     pub receipts_kept: Duration,
-    /// How long a request may wait for what its session has seen, whatever it asks. Default 60 s.
+    /// How long a request may wait for what its session has seen and for acknowledgements, whatever it asks. Default
+    /// 60 s.
     pub session_wait_max: Duration,
+    /// A member that has been away for so long is set aside. Default: never, only by [`Node::set_aside`](crate::Node::set_aside).
+    pub set_aside_after: Option<Duration>,
     /// How it meets other nodes. Default: not at all.
     pub gossip: Option<Gossip>,
 }
@@ -57,6 +60,7 @@ impl Config {
             receipts_max: limits::RECEIPTS_MAX,
             receipts_kept: Duration::from_millis(limits::RECEIPTS_KEPT_MS),
             session_wait_max: Duration::from_millis(limits::SESSION_WAIT_MS_MAX),
+            set_aside_after: None,
             gossip: None,
         }
     }

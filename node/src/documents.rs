@@ -1,11 +1,14 @@
 //! Reading and writing documents at a node, outside of any session.
 
+use std::time::Duration;
+
 use anabranch_core::{
-    Conflict, DocumentId, Edit, Guard, Intent, Namespace, Page, PatchOperation, Reply, Request,
-    Session, Snapshot, Version, Versions, Write, Written,
+    Ack, Acknowledged, Conflict, DocumentId, Edit, Guard, Intent, Namespace, Page, PatchOperation,
+    Reply, Request, Session, Snapshot, Version, Versions, Write, Written,
 };
 use serde_json::Value;
 
+use crate::driver::milliseconds;
 use crate::{Error, Node, Scan, questions};
 
 impl Node {
@@ -156,6 +159,31 @@ impl Node {
         }
         let request = questions::batch(namespace, writes);
         questions::all_written(self.reply(request).await?)
+    }
+
+    /// The same, and waits until as many datacenters hold it durably as are asked for, but no longer than `wait` from
+    /// now on. Who holds it is told in any case: if they have not become as many in time, the write stands all the same
+    /// and goes on its way. None for [`Ack::Local`], which waits for nobody.
+    ///
+    /// # Errors
+    /// As for [`Node::batch`].
+    pub async fn batch_acknowledged(
+        &self,
+        namespace: &str,
+        writes: impl IntoIterator<Item = Write>,
+        ack: Ack,
+        wait: Duration,
+    ) -> Result<(Vec<Written>, Option<Acknowledged>), Error> {
+        let request = questions::batch_for(
+            ack,
+            Namespace::new(namespace)?,
+            writes.into_iter().collect(),
+        );
+        let session = Session {
+            wait_ms: milliseconds(wait),
+            ..Session::default()
+        };
+        questions::all_acknowledged(self.ask(request, session).await?.reply)
     }
 
     /// Lists documents in key order, a page at a time.

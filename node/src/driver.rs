@@ -475,6 +475,21 @@ fn log(notice: &Notice) {
             %peer, %namespace, %why,
             "what a peer offered for a repair can't be true, and was not let in; the peer is not asked again for a while"
         ),
+        Notice::MemberSetAside {
+            peer,
+            name,
+            away_ms,
+            by_policy,
+        } => tracing::warn!(
+            %name, %peer, away_s = away_ms / 1_000, by_policy,
+            "a member is set aside: this node keeps nothing for it and waits for it no longer; it counts again once it is back and has \
+             caught up"
+        ),
+        Notice::MemberWelcomed {
+            peer,
+            name,
+            caught_up,
+        } => tracing::info!(%name, %peer, caught_up, "a member that was set aside counts again"),
         _ => tracing::warn!(?notice, "notice"),
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{
-    Answer, Lsn, Namespace, Request, RequestError, Session, Token, Verified, Visible,
+    Answer, Lsn, Namespace, ReplicaId, Request, RequestError, Session, Token, Verified, Visible,
 };
 use anabranch_net::Net;
 use anabranch_store::Engine;
@@ -14,7 +14,7 @@ use crate::backup::Source;
 use crate::driver::{self, Command, Driver, Uplink, Wires};
 use crate::report::Report;
 use crate::start::{Started, start};
-use crate::{Changes, Config, Error, OpenError, Scan, Visitor};
+use crate::{Changes, Config, Error, OpenError, Scan, Visitor, questions};
 
 /// A running node. Clones share it; it stops when the last one is dropped, or by [`Node::shutdown`].
 #[derive(Clone)]
@@ -155,6 +155,31 @@ impl Node {
         status.await.map_err(|_| Error::Closed)
     }
 
+    /// Sets a member aside: nothing is kept for it here and nobody waits for it any more, until it comes back and has
+    /// caught up. Durable when it returns; this node's own decision, of which no other hears. False if it was so
+    /// already.
+    ///
+    /// # Errors
+    /// [`RequestError::NoMember`] for somebody who was never met or is this node, [`RequestError::NotWrittenDown`] when
+    /// it is done and may not outlive a restart, and [`Error::Closed`].
+    pub async fn set_aside(&self, member: ReplicaId) -> Result<bool, Error> {
+        self.decide(member, true).await
+    }
+
+    /// Counts a member again that was set aside, whether it is back or not. False if it counted already.
+    ///
+    /// # Errors
+    /// As for [`Node::set_aside`].
+    pub async fn welcome(&self, member: ReplicaId) -> Result<bool, Error> {
+        self.decide(member, false).await
+    }
+
+    async fn decide(&self, member: ReplicaId, aside: bool) -> Result<bool, Error> {
+        let request = Request::SetAside { member, aside };
+        let answer = self.ask(request, Session::default()).await?;
+        questions::is_set_aside(&answer.reply)
+    }
+
     /// A BLAKE3 hash over every document of a namespace: keys, versions and content. Equal on two nodes
     /// exactly if all of that is equal. Reads everything.
     ///
@@ -194,7 +219,7 @@ impl Node {
         let namespace = Namespace::new(namespace)?;
         let request = Request::Verify { namespace };
         let answer = self.ask(request, Session::default()).await?;
-        crate::questions::verified(answer.reply)
+        questions::verified(answer.reply)
     }
 
     pub(crate) fn source(&self) -> &Source {

@@ -1,8 +1,8 @@
 //! Questions to the replica, and what to make of the answers.
 
 use anabranch_core::{
-    Conflict, DocumentId, Guard, Intent, Key, Namespace, Page, PatchOperation, Reply, Request,
-    RequestError, Snapshot, Verified, Versions, Write, Written,
+    Ack, Acknowledged, Conflict, DocumentId, Guard, Intent, Key, Namespace, Page, PatchOperation,
+    Reply, Request, RequestError, Snapshot, Verified, Versions, Write, Written,
 };
 
 use crate::{Error, Scan};
@@ -27,11 +27,7 @@ pub(crate) fn write(document: DocumentId, intent: Intent, guard: Option<Guard>) 
 }
 
 pub(crate) fn batch(namespace: Namespace, writes: Vec<Write>) -> Request {
-    Request::Write {
-        namespace,
-        writes,
-        idempotency: None,
-    }
+    batch_for(Ack::Local, namespace, writes)
 }
 
 pub(crate) fn scan(namespace: &str, scan: Scan) -> Result<Request, Error> {
@@ -56,6 +52,37 @@ pub(crate) fn document(reply: Reply) -> Result<(Option<Snapshot>, Vec<Conflict>)
             snapshot,
             conflicts,
         } => Ok((snapshot, conflicts)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// A write of several that waits for other datacenters.
+pub(crate) fn batch_for(ack: Ack, namespace: Namespace, writes: Vec<Write>) -> Request {
+    Request::Write {
+        namespace,
+        writes,
+        idempotency: None,
+        ack,
+    }
+}
+
+/// What became of it, and who holds it; none: nobody was waited for.
+pub(crate) fn all_acknowledged(
+    reply: Reply,
+) -> Result<(Vec<Written>, Option<Acknowledged>), Error> {
+    match reply {
+        Reply::Written {
+            documents,
+            acknowledged,
+            ..
+        } => Ok((documents, acknowledged)),
+        _ => Err(unexpected()),
+    }
+}
+
+pub(crate) fn is_set_aside(reply: &Reply) -> Result<bool, Error> {
+    match reply {
+        Reply::SetAside { changed } => Ok(*changed),
         _ => Err(unexpected()),
     }
 }

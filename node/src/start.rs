@@ -99,6 +99,7 @@ fn room(config: &Config) -> Room {
         receipts_max: config.receipts_max,
         receipts_kept_ms: milliseconds(config.receipts_kept),
         session_wait_ms_max: milliseconds(config.session_wait_max),
+        set_aside_after_ms: config.set_aside_after.map(milliseconds),
         loaded_bytes_max: budget(config, 6, 16),
         unfolded_bytes_max: budget(config, 4, 16),
         recent_log_bytes_max: budget(config, 1, 16),

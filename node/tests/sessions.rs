@@ -6,8 +6,8 @@ mod bed;
 use std::time::Duration;
 
 use anabranch::{
-    Answer, Config, Edit, Error, IdempotencyKey, Intent, Key, Lsn, Namespace, Node, Path, Reply,
-    Request, RequestError, Session, Token, Write,
+    Ack, Answer, Config, Edit, Error, IdempotencyKey, Intent, Key, Lsn, Namespace, Node, Path,
+    Reply, Request, RequestError, Session, Token, Write,
 };
 use bed::cluster;
 use serde_json::json;
@@ -34,6 +34,7 @@ fn once(writes: Vec<Write>, key: &str) -> Request {
         namespace: Namespace::new("carts").unwrap(),
         writes,
         idempotency: Some(IdempotencyKey::new(key).unwrap()),
+        ack: Ack::Local,
     }
 }
 
@@ -208,4 +209,41 @@ async fn a_feed_gives_a_batch_as_one_and_resumes_after_it() {
         assert_eq!(resumed.position(), Lsn(lsn));
     }
     node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_waits_until_all_datacenters_hold_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = cluster(dir.path()).await;
+    let long = Duration::from_secs(60);
+    // Until it knows of them, they are not waited for.
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        let (written, acknowledged) = nodes[0]
+            .batch_acknowledged("carts", [increment("a", 1)], Ack::All, long)
+            .await
+            .unwrap();
+        assert!(written[0].changed);
+        let acknowledged = acknowledged.unwrap();
+        assert!(acknowledged.reached, "{acknowledged}");
+        held = acknowledged.held_by;
+        for (node, name) in nodes.iter().zip(["eu", "us", "ap"]) {
+            let there = n(node, "a").await;
+            let here = n(&nodes[0], "a").await;
+            assert!(
+                !held.iter().any(|by| by == name) || there == here,
+                "{name}: {there:?}"
+            );
+        }
+    }
+    assert_eq!(held, ["eu", "ap", "us"]);
+    let local = [increment("a", 1)];
+    let (_, nobody) = nodes[0]
+        .batch_acknowledged("carts", local, Ack::Local, long)
+        .await
+        .unwrap();
+    assert_eq!(nobody, None);
+    for node in nodes {
+        node.shutdown().await.unwrap();
+    }
 }

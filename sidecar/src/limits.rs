@@ -12,7 +12,7 @@ pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest request head, in bytes, and so what a connection buffers.
 pub(crate) const HEAD_BYTES_MAX: usize = 32 << 10;
-/// How long a request waits for what its session has seen, unless it says so itself.
+/// How long a request waits for what its session has seen, and for acknowledgements, unless it says so itself.
 pub(crate) const SESSION_WAIT: Duration = Duration::from_secs(1);
 /// How long it may ask to wait, unless the configuration says otherwise.
 pub(crate) const SESSION_WAIT_MAX: Duration = Duration::from_secs(20);

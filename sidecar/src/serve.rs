@@ -175,6 +175,7 @@ fn node_config(settings: &Settings) -> Result<Config, SettingsError> {
         config.log_max_bytes = bytes as u64;
     }
     config.session_wait_max = settings.session_wait_max;
+    config.set_aside_after = settings.set_aside_after;
     if let Some(keys) = settings.idempotency_keys_max {
         config.receipts_max = keys;
     }

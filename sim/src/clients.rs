@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 
 use anabranch_core::{
-    DocumentId, Frontier, IdempotencyKey, Input, Key, Lsn, Namespace, Request, RequestId, Session,
-    Version, Write,
+    Ack, DocumentId, Frontier, IdempotencyKey, Input, Key, Lsn, Namespace, Request, RequestId,
+    Session, Version, Write,
 };
 
 use crate::random::Random;
 use crate::schedule::Event;
 use crate::sessions::{Owed, Seen};
 use crate::trace::Topic;
+use crate::wording::{Shown, Whose};
 use crate::workload::{self, Draft, Drafting};
 use crate::world::{Phase, World};
 
@@ -60,6 +61,8 @@ pub(crate) struct Pending {
     pub(crate) client: Option<usize>,
     pub(crate) asked: Asked,
     pub(crate) asked_us: u64,
+    /// How long it is willing to wait for others.
+    pub(crate) wait_ms: u64,
     /// What was durable there, and what the session had seen.
     pub(crate) low: Frontier,
     pub(crate) session: Option<Owed>,
@@ -232,13 +235,22 @@ impl World {
             poison,
         } = draft;
         let site = self.clients[index].site;
+        // Of others it is not known which batch they became.
+        let signed = parts.iter().any(crate::ledger::Part::is_sure);
+        let random = &mut self.clients[index].random;
+        let ack = match signed && random.chance(300) {
+            true => *random.pick(&acks()),
+            false => Ack::Local,
+        };
         let number = self.ledger.open(site, namespace.clone(), parts);
+        self.ledger.writes[number].ack = ack;
         let key = keyed.then(|| idempotency_key(number));
         self.tally.writes_of_several += u64::from(writes.len() > 1);
         let request = Request::Write {
             namespace: namespace.clone(),
             writes,
             idempotency: key,
+            ack,
         };
         self.clients[index].repeat = keyed.then(|| Repeat {
             number,
@@ -321,6 +333,7 @@ impl World {
             namespace: namespace.clone(),
             writes: draft.writes,
             idempotency: Some(idempotency_key(other)),
+            ack: Ack::Local,
         };
         let asked = Asked::Write {
             number,
@@ -377,13 +390,19 @@ impl World {
         let session = session.map(|seen| (seen.ask(&mut client.random), seen.clone()));
         let id = self.ask(site, Some(index), asked, &request);
         let asked = match session {
-            None => Session::default(),
+            None => Session {
+                wait_ms: *self.clients[index].random.pick(&[0, 20, 300, 2_000]),
+                ..Session::default()
+            },
             Some((session, seen)) => {
                 self.owe(id, &seen, session.wait_ms);
                 session
             }
         };
         self.clients[index].waiting = Some(id);
+        if let Some(pending) = self.requests.get_mut(&id) {
+            pending.wait_ms = asked.wait_ms;
+        }
         let session = asked;
         self.feed(
             site,
@@ -432,6 +451,7 @@ impl World {
             client,
             asked,
             asked_us: self.schedule.now_us,
+            wait_ms: 0,
             low: Frontier::default(),
             session: None,
         };
@@ -515,71 +535,17 @@ impl Asked {
     }
 }
 
+/// What writers ask for who don't trust one datacenter.
+fn acks() -> [Ack; 5] {
+    [
+        Ack::Datacenters(2),
+        Ack::Datacenters(2),
+        Ack::Datacenters(3),
+        Ack::Datacenters(6),
+        Ack::All,
+    ]
+}
+
 fn idempotency_key(number: usize) -> IdempotencyKey {
     IdempotencyKey::new(&format!("k{number}")).expect("a letter and a number make a valid key")
-}
-
-/// Who asks, and which write it is.
-struct Whose<'a>(Option<usize>, &'a Asked);
-
-impl std::fmt::Display for Whose<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(client) = self.0 {
-            write!(f, "client {client}: ")?;
-        }
-        match self.1 {
-            Asked::Write { number, .. } => write!(f, "w{number}, "),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A request in short form.
-struct Shown<'a>(&'a Request);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Request::Read { document, at, .. } => {
-                write!(f, "read {document}")?;
-                at.as_ref().map_or(Ok(()), |at| write!(f, " at {at}"))
-            }
-            Request::Versions { document, .. } => write!(f, "versions of {document}"),
-            Request::Diff { document, .. } => write!(f, "compare {document}"),
-            Request::Write {
-                namespace,
-                writes,
-                idempotency,
-            } => {
-                write!(f, "write {namespace}")?;
-                if let Some(key) = idempotency {
-                    write!(f, " as {}", key.as_str())?;
-                }
-                for write in writes {
-                    write!(f, "; {} {:?}", write.key, write.intent)?;
-                    if let Some(guard) = &write.guard {
-                        write!(f, " if {guard:?}")?;
-                    }
-                    if let Some(base) = &write.base {
-                        write!(f, " on {base}")?;
-                    }
-                }
-                Ok(())
-            }
-            Request::Scan {
-                namespace,
-                prefix,
-                after,
-                limit,
-                values,
-            } => {
-                write!(
-                    f,
-                    "list {namespace}/{prefix}* after {after:?}, {limit}, values: {values}"
-                )
-            }
-            Request::Changes { after } => write!(f, "changes after {}", after.0),
-            Request::Verify { namespace } => write!(f, "verify {namespace}"),
-        }
-    }
 }

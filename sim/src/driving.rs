@@ -267,7 +267,13 @@ impl World {
         // What an earlier incarnation wrote counts as written here, too, and may come back from peers.
         let fresh = change.origin == process.replica.origin() && change.repaired.is_none();
         let taken = process.live.take(change, &mut self.provenance, fresh);
-        if fresh {
+        let position = (change.origin, change.seq);
+        let issued = self.ledger.issued(&change.namespace, &position);
+        let write = issued.and_then(|issued| self.ledger.writes.get(issued.number?));
+        if fresh && write.is_some_and(|write| !write.ack.is_local()) {
+            let name = (change.namespace.clone(), position);
+            process.awaiting.insert(name, change.documents.clone());
+        } else if fresh {
             let announced = (change.documents.clone(), change.origin, change.seq);
             process.announced.push_back(announced);
         }
@@ -307,6 +313,10 @@ impl World {
                     self.fail("equal sets have equal roots", found);
                 }
             }
+            Notice::MemberSetAside { .. } if self.plan.room.set_aside_after_ms.is_some() => {
+                self.tally.members_set_aside += 1;
+            }
+            Notice::MemberWelcomed { .. } => self.tally.members_welcomed += 1,
             Notice::LogTooShort {
                 peer,
                 namespace,

@@ -1,7 +1,7 @@
 //! Everything is mended; from then on all replicas have to become equal, and what was promised is looked up.
 
 use anabranch_core::persist::{Fetch, Fetched};
-use anabranch_core::{DocumentId, Namespace, compact};
+use anabranch_core::{DocumentId, Namespace, Standing, compact};
 
 use crate::machine::holdings;
 use crate::plan::Quality;
@@ -102,6 +102,11 @@ impl World {
                         && status.damaged.is_empty()
                         && status.unpersisted_bytes == 0
                         && status.requests_open == 0
+                        && status
+                            .peers
+                            .iter()
+                            .all(|peer| peer.standing == Standing::Counted)
+                        && status.namespaces.iter().all(|of| of.stable == of.batches)
                         && process.held.is_empty()
                         && process.queue.is_empty()
                         && !process.replica.is_saturated()

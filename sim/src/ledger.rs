@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_core::{DocumentId, Frontier, Namespace, Origin, Seq, Written};
+use anabranch_core::{Ack, DocumentId, Frontier, Namespace, Origin, Seq, Written};
 
 use crate::machine::{Holdings, held};
 use crate::marks::{Place, Sum};
@@ -66,6 +66,8 @@ pub(crate) struct Write {
     pub(crate) site: usize,
     pub(crate) namespace: Namespace,
     pub(crate) parts: Vec<Part>,
+    /// How many datacenters its callers wait for.
+    pub(crate) ack: Ack,
     pub(crate) fate: Fate,
     /// More than one if replicas that did not know of each other were asked for it.
     pub(crate) positions: Vec<Position>,
@@ -117,6 +119,7 @@ impl Ledger {
             site,
             namespace,
             parts,
+            ack: Ack::Local,
             fate: Fate::Pending,
             positions: Vec::new(),
             answers: Vec::new(),

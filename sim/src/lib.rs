@@ -8,15 +8,16 @@
 //! * `machine`, `process`, `driving`: a replica's machine, its starts and ends, inputs and outputs.
 //! * `commits`, `upkeep`: what the store's threads do.
 //! * `medium`, `wires`, `chaos`: what fails.
-//! * `workload`, `anything`, `clients`: what is asked, by whom, and what is asked again.
+//! * `workload`, `anything`, `clients`, `wording`: what is asked, by whom, and what is asked again.
 //! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
 //! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
-//!   seen), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
+//!   seen), `acknowledgements` (who is said to hold a write holds it), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
 //!   same), `finale` (all become equal, everything is answered), and at the seam itself `replies` and `driving`
 //!   (nothing acknowledged or shown before it is durable, or twice, or in part) and `process` (what was durable
 //!   survives; nothing is sent before it is durable).
 
 mod accounts;
+mod acknowledgements;
 mod anything;
 mod chaos;
 mod clients;
@@ -40,6 +41,7 @@ mod tally;
 mod trace;
 mod upkeep;
 mod wires;
+mod wording;
 mod workload;
 mod world;
 

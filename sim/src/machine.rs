@@ -54,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) tick_at_us: u64,
     /// Own changes that became visible and whose writers have not been answered.
     pub(crate) announced: VecDeque<(Vec<DocumentId>, Origin, Seq)>,
+    /// The same of those whose writers wait for other datacenters, in whatever order they are answered.
+    pub(crate) awaiting: BTreeMap<(Namespace, Position), Vec<DocumentId>>,
     pub(crate) live: Feed,
     /// Fetches that have not been answered.
     pub(crate) fetching: BTreeSet<FetchId>,
@@ -83,6 +85,7 @@ impl Process {
             last_persisted_us: 0,
             tick_at_us: u64::MAX,
             announced: VecDeque::new(),
+            awaiting: BTreeMap::new(),
             fetching: BTreeSet::new(),
             accepted,
         }
@@ -106,6 +109,8 @@ pub(crate) struct Machine {
     pub(crate) folds_failed: u32,
     /// The disk was replaced since the last start.
     pub(crate) replaced: bool,
+    /// The disk was replaced at any time.
+    pub(crate) ever_replaced: bool,
     /// A subscriber that comes back after restarts.
     pub(crate) subscriber: Feed,
 }

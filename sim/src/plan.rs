@@ -54,6 +54,8 @@ pub(crate) struct Quality {
 
 pub(crate) struct Plan {
     pub(crate) replicas: usize,
+    /// Where there are fewer, replicas share one.
+    pub(crate) datacenters: usize,
     pub(crate) clients_per_replica: usize,
     pub(crate) think_us_max: u64,
     pub(crate) chaos_us: u64,
@@ -103,13 +105,18 @@ impl Plan {
             room.fold_idle_ms = *random.pick(&[5, 30]);
             room.recent_log_bytes_max = *random.pick(&[0, 2_000]);
         }
+        if releases && random.chance(400) {
+            room.set_aside_after_ms = Some(*random.pick(&[200, 600, 2_000]));
+        }
+        let replicas = *random.pick(&[3, 3, 3, 4, 5]);
         // What a disk spoils after the log has been let go is nowhere else, perhaps.
         let victim = (!releases && !truncates && random.chance(350)).then(|| random.index(3));
         Self {
             victim,
             // What lies in the cache is not read from the disk.
             cache_bytes: if victim.is_some() { 16 << 10 } else { 1 << 20 },
-            replicas: *random.pick(&[3, 3, 3, 4, 5]),
+            replicas,
+            datacenters: replicas - usize::from(random.chance(300)),
             clients_per_replica: *random.pick(&[1, 2, 3]),
             think_us_max: random.between(60_000, 250_000),
             chaos_us,

@@ -1,7 +1,9 @@
 //! Starting and ending processes.
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, StoreError};
-use anabranch_core::{Config, DecodeError, Incarnation, Input, Lsn, Now, Output, Replica, compact};
+use anabranch_core::{
+    Config, DecodeError, Incarnation, Input, Lsn, Now, Output, Replica, Standing, compact,
+};
 use anabranch_store::{OpenError, Opening, Store};
 
 use crate::clients::Pending;
@@ -124,7 +126,7 @@ impl World {
         let config = Config {
             replica: machine.id,
             name: site_name(site).to_string(),
-            datacenter: String::new(),
+            datacenter: self.datacenter(site),
             spare_incarnation: spare,
             room: self.plan.room,
             summary_key: [7; 32],
@@ -138,6 +140,18 @@ impl World {
         self.replay(site, &mut replica, &store, from)?;
         replica.begin(log_end);
         Ok((Process::new(replica, store), continuity))
+    }
+
+    /// How many members the log is kept for.
+    pub(crate) fn counted(&self, replica: &Replica, now: Now) -> usize {
+        let peers = replica.status(now).peers.into_iter();
+        peers
+            .filter(|peer| peer.standing != Standing::SetAside)
+            .count()
+    }
+
+    pub(crate) fn datacenter(&self, site: usize) -> String {
+        format!("datacenter {}", site % self.plan.datacenters)
     }
 
     /// Takes in the log as a node does when it starts.
@@ -171,7 +185,8 @@ impl World {
             };
             next = last.lsn.next();
             replica.replay(records).map_err(unreadable)?;
-            fold_in_between(replica, store, now).map_err(failed)?;
+            let released = fold_in_between(replica, store, now).map_err(failed)?;
+            self.released_unmet |= released && self.counted(replica, now) + 1 < self.plan.replicas;
         }
     }
 
@@ -339,6 +354,7 @@ impl World {
         let machine = &mut self.machines[site];
         machine.identity = identity;
         machine.replaced = true;
+        machine.ever_replaced = true;
         let image = machine.image.as_ref().filter(|_| restore);
         machine.known = image
             .map(|image| image.holdings.clone())

@@ -71,9 +71,11 @@ impl World {
                 Reply::Written {
                     documents,
                     repeated,
+                    acknowledged,
                 },
             ) => {
                 let (number, key) = (*number, *key);
+                self.check_acknowledged(pending, number, acknowledged.as_ref());
                 wrote = self.written(
                     site,
                     pending,
@@ -252,8 +254,19 @@ impl World {
             self.ledger.acknowledge(*number, None);
             return None;
         }
+        let write = &self.ledger.writes[*number];
+        let awaited = !write.ack.is_local();
+        let names = write.positions.iter();
+        let names: Vec<_> = names.map(|at| (write.namespace.clone(), *at)).collect();
         let process = self.machines[site].process.as_mut();
-        let announced = process.and_then(|process| process.announced.pop_front());
+        let announced = process.and_then(|process| match awaited {
+            false => process.announced.pop_front(),
+            true => names.into_iter().find_map(|name| {
+                let documents = process.awaiting.remove(&name)?;
+                let (origin, seq) = name.1;
+                Some((documents, origin, seq))
+            }),
+        });
         match announced {
             Some((documents, origin, seq)) if documents == changed => {
                 self.ledger.acknowledge(*number, Some((origin, seq)));
@@ -555,11 +568,15 @@ impl std::fmt::Display for Outcome<'_> {
             Ok(Reply::Written {
                 documents,
                 repeated,
+                acknowledged,
             }) => {
                 let changed: Vec<_> = documents.iter().map(|written| written.changed).collect();
                 let again = if *repeated { "before, " } else { "" };
-                write!(f, "written, {again}changed: {changed:?}")
+                write!(f, "written, {again}changed: {changed:?}")?;
+                let acknowledged = acknowledged.as_ref();
+                acknowledged.map_or(Ok(()), |acknowledged| write!(f, ", {acknowledged}"))
             }
+            Ok(Reply::SetAside { changed }) => write!(f, "set aside, changed: {changed}"),
             Ok(Reply::Document { snapshot, .. }) => {
                 write!(f, "document, there: {}", snapshot.is_some())
             }

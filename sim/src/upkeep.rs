@@ -19,11 +19,14 @@ const FOLDS_FAILED_MAX: u32 = 3;
 impl World {
     pub(crate) fn fold_later(&mut self, life: Life, fold: Fold) {
         let now = self.machines[life.site].now(self.schedule.now_us);
+        let Some(process) = &self.machines[life.site].process else {
+            return;
+        };
+        let counted = self.counted(&process.replica, now);
+        self.released_unmet |= fold.release_before.is_some() && counted + 1 < self.plan.replicas;
         let Some(process) = &mut self.machines[life.site].process else {
             return;
         };
-        let met = process.replica.status(now).peers.len();
-        self.released_unmet |= fold.release_before.is_some() && met + 1 < self.plan.replicas;
         if process.fold.replace(fold).is_some() {
             return self.fail("one fold at a time", "there are two".to_owned());
         }

@@ -157,6 +157,7 @@ impl World {
             origin: None,
             folds_failed: 0,
             replaced: false,
+            ever_replaced: false,
             subscriber: Feed::default(),
         }
     }

@@ -1,4 +1,4 @@
-//! Each of twelve deliberate bugs is found, and only because it is there.
+//! Each of thirteen deliberate bugs is found, and only because it is there.
 #![cfg(feature = "planted")]
 
 use anabranch_core::Planted as Core;
@@ -80,6 +80,11 @@ fn a_fold_of_what_is_not_durable_is_found() {
 #[test]
 fn a_release_of_log_that_a_member_needs_is_found() {
     is_found(Planted::Core(Core::ReleaseNeeded));
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_not_durable_is_found() {
+    is_found(Planted::Core(Core::AcknowledgeUnsynced));
 }
 
 #[test]

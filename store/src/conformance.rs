@@ -145,6 +145,7 @@ macro_rules! conformance {
             a_receipt_is_found_and_no_other
             the_oldest_receipts_are_forgotten_by_number
             the_oldest_receipts_are_forgotten_by_age
+            receipts_of_what_is_not_stable_are_not_forgotten_by_age
             a_receipt_that_takes_anothers_place_is_as_young_as_its_own_record
             one_fold_forgets_a_bounded_number_of_receipts
             an_incarnation_goes_on_only_on_the_same_medium

@@ -359,10 +359,9 @@ impl State {
             let Some((lsn, key)) = self.receipt_order.first().copied() else {
                 return;
             };
-            let old = self
-                .receipts
-                .get(&key)
-                .is_none_or(|receipt| receipt.time_ms < retention.not_before_ms);
+            let receipt = self.receipts.get(&key);
+            let young = receipt.is_some_and(|receipt| receipt.time_ms >= retention.not_before_ms);
+            let old = !young && lsn < retention.stable_before;
             if count(&self.receipts) <= retention.count_max && !old {
                 return;
             }

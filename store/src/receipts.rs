@@ -200,10 +200,12 @@ fn take_oldest(
         let parts = parts.and_then(|(lsn, key)| Some((lsn, key.try_into().ok()?)));
         if let (Some(time), Some((lsn, key))) = (time.and_then(|time| time.try_into().ok()), parts)
         {
-            if surplus == 0 && u64::from_le_bytes(time) >= retention.not_before_ms {
+            let lsn = Lsn(u64::from_be_bytes(*lsn));
+            let young = u64::from_le_bytes(time) >= retention.not_before_ms;
+            if surplus == 0 && (young || lsn >= retention.stable_before) {
                 break;
             }
-            old.insert(ReceiptKey(key), Lsn(u64::from_be_bytes(*lsn)));
+            old.insert(ReceiptKey(key), lsn);
         }
         surplus = surplus.saturating_sub(1);
         row_keys.push(row_key.to_vec());

@@ -105,6 +105,7 @@ impl Workload {
             fold.retain_receipts = Some(Retention {
                 count_max: RECEIPTS_KEPT,
                 not_before_ms: 0,
+                stable_before: Lsn(u64::MAX),
             });
             fold.checkpoint = Some(Checkpoint {
                 replay_from: Lsn(self.end + 1),

@@ -89,6 +89,7 @@ fn fold(after: u64, until: u64) -> Fold {
         retain_receipts: Some(Retention {
             count_max: RECEIPTS_KEPT,
             not_before_ms: 0,
+            stable_before: Lsn(u64::MAX),
         }),
         checkpoint: (until <= CHECKPOINT).then(|| Checkpoint {
             replay_from: Lsn(until + 1),

@@ -5,12 +5,13 @@
 //! caller had seen, and what this answer shows.
 
 use super::Replica;
+use super::acknowledgement::Wish;
 use super::documents::Job;
 use super::listing::Scan;
 use super::writing::Writing;
 use crate::effect::{Answer, Now, Output, Reply, Request, RequestError, RequestId, Session};
 use crate::persist::Ticket;
-use crate::{DocumentId, Namespace, Seq, Token, limits};
+use crate::{DocumentId, Namespace, Origin, Seq, Token, limits};
 
 /// Who asked, and what they have seen.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Caller {
     /// What the request is about; none for the change feed, which has a position of its own.
     pub(super) namespace: Option<Namespace>,
     pub(super) token: Token,
+    /// What else the answer to a write is to wait for.
+    pub(super) wish: Option<Wish>,
 }
 
 /// What an answer shows of its namespace.
@@ -27,14 +30,26 @@ pub(super) enum Shows {
     /// Something, of all that is durable.
     Durable,
     /// A batch of our own, and with it all that it came after.
-    Own(Seq),
+    Own(Origin, Seq),
+    /// What was done before, in this batch.
+    Repeated(Origin, Seq),
 }
 
 /// An answer that waits to be given.
 pub(super) struct Owed {
     caller: Caller,
-    reply: Result<Reply, RequestError>,
+    pub(super) reply: Result<Reply, RequestError>,
     pub(super) shows: Shows,
+}
+
+impl Owed {
+    pub(super) fn wish(&self) -> Option<Wish> {
+        self.caller.wish
+    }
+
+    pub(super) fn namespace(&self) -> Option<&Namespace> {
+        self.caller.namespace.as_ref()
+    }
 }
 
 impl Request {
@@ -46,7 +61,7 @@ impl Request {
             Self::Write { namespace, .. }
             | Self::Scan { namespace, .. }
             | Self::Verify { namespace } => Some(namespace),
-            Self::Changes { .. } => None,
+            Self::Changes { .. } | Self::SetAside { .. } => None,
         }
     }
 
@@ -72,9 +87,11 @@ impl Request {
                     max: limits::WRITES_MAX,
                 }),
             },
-            Self::Read { .. } | Self::Diff { .. } | Self::Changes { .. } | Self::Verify { .. } => {
-                Ok(())
-            }
+            Self::Read { .. }
+            | Self::Diff { .. }
+            | Self::Changes { .. }
+            | Self::Verify { .. }
+            | Self::SetAside { .. } => Ok(()),
         }
     }
 }
@@ -95,13 +112,24 @@ impl Replica {
             return self.outputs.push_back(Output::Reply { id, reply });
         }
         self.requests_open += 1;
+        // One deadline for all that it waits for.
+        let wait_ms = session.wait_ms.min(self.config.room.session_wait_ms_max);
+        let deadline_ms = now.mono_ms.saturating_add(wait_ms);
+        let wish = match &request {
+            Request::Write { ack, .. } if !ack.is_local() => Some(Wish {
+                ack: *ack,
+                deadline_ms,
+            }),
+            _ => None,
+        };
         let caller = Caller {
             id,
             namespace,
             token: session.token,
+            wish,
         };
         if let Some(first) = self.first_unseen(&caller) {
-            return self.wait_for_session(now, caller, request, session.wait_ms, first);
+            return self.wait_for_session(now, caller, request, wait_ms, first);
         }
         self.carry_out(now, caller, request);
     }
@@ -140,6 +168,7 @@ impl Replica {
                 namespace,
                 writes,
                 idempotency,
+                ack: _,
             } => {
                 let max = limits::TOKEN_BYTES_MAX;
                 let bytes = caller.token.text_bytes_with_one(&namespace);
@@ -171,6 +200,7 @@ impl Replica {
             }),
             Request::Changes { after } => self.read_changes(caller, after),
             Request::Verify { namespace } => self.verify(now, caller, &namespace),
+            Request::SetAside { member, aside } => self.decide(now, caller, member, aside),
         }
     }
 
@@ -203,7 +233,14 @@ impl Replica {
         }
     }
 
+    /// Gives an answer of which all is durable, unless it is to wait for others.
     pub(super) fn give_out(&mut self, owed: Owed) {
+        if let Some(owed) = self.unless_acknowledgements_lack(owed) {
+            self.give_away(owed);
+        }
+    }
+
+    pub(super) fn give_away(&mut self, owed: Owed) {
         let Owed {
             caller,
             reply,
@@ -221,7 +258,7 @@ impl Replica {
     /// The store failed before the answer was safe to give.
     pub(super) fn refuse_owed(&mut self, owed: Owed, error: RequestError) {
         let reply = Err(error);
-        self.give_out(Owed { reply, ..owed });
+        self.give_away(Owed { reply, ..owed });
     }
 
     /// What the caller has seen of the namespace before is durable here, or it would not have been served;
@@ -236,12 +273,12 @@ impl Replica {
             return Ok(token);
         };
         match shows {
-            Shows::Own(seq) => {
-                let tag = self.history.tag_of(&self.origin);
+            Shows::Own(origin, seq) => {
+                let tag = self.history.tag_of(&origin);
                 token.set(&namespace, [(tag, seq)]);
                 Ok(token)
             }
-            Shows::Durable => {
+            Shows::Durable | Shows::Repeated(..) => {
                 let space = self.history.space(&namespace);
                 let heads = space
                     .into_iter()

@@ -53,6 +53,13 @@ impl Extent {
         self.bytes - self.marks.front().map_or(self.bytes, |(_, at)| *at)
     }
 
+    /// About how many bytes it holds from a record on, and not fewer.
+    pub(super) fn bytes_from(&self, lsn: Lsn) -> u64 {
+        let after = self.marks.partition_point(|(at, _)| *at <= lsn);
+        let mark = after.checked_sub(1).and_then(|at| self.marks.get(at));
+        mark.map_or(self.bytes(), |(_, at)| self.bytes - at)
+    }
+
     /// Where it would begin if it held about this many bytes and not more.
     pub(super) fn last_bytes(&self, bytes: u64) -> Lsn {
         if bytes == 0 {
@@ -115,6 +122,9 @@ mod tests {
         assert_eq!(extent.bytes(), 100 << 20);
         assert_eq!(extent.last_bytes(1 << 40), Lsn(1));
         assert_eq!(extent.last_bytes(10 << 20), Lsn(91));
+        assert_eq!(extent.bytes_from(Lsn(91)), 10 << 20);
+        assert_eq!(extent.bytes_from(Lsn(1)), 100 << 20);
+        assert_eq!(extent.bytes_from(Lsn(500)), 1 << 20);
         extent.release_before(Lsn(91));
         assert_eq!((extent.first, extent.bytes()), (Lsn(91), 10 << 20));
         extent.release_before(Lsn(5));

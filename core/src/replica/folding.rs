@@ -49,7 +49,8 @@ pub(super) struct Folding {
 struct UnderWay {
     id: FoldId,
     since_ms: u64,
-    checkpoint: Option<Lsn>,
+    /// Of the checkpoint that goes with it, and how many decisions about members are in that.
+    checkpoint: Option<(Lsn, u64)>,
     hurried: bool,
 }
 
@@ -57,8 +58,9 @@ struct UnderWay {
 struct Sweep {
     /// Of records up to this one.
     through: Lsn,
-    /// What the replica knew there.
+    /// What the replica knew there, and how many decisions about members were in that.
     state: Bytes,
+    decisions: u64,
     /// The last document that was folded.
     cursor: Option<DocumentId>,
     hurried: bool,
@@ -73,10 +75,13 @@ impl Folding {
         }
     }
 
-    pub(super) fn wake_at(&self) -> u64 {
-        match (&self.under_way, self.due) {
-            (None, Some(due)) => due,
-            _ => u64::MAX,
+    /// `decided`: when decisions about members are to be written down.
+    pub(super) fn wake_at(&self, decided: u64) -> u64 {
+        let due = self.due.unwrap_or(u64::MAX);
+        match (&self.under_way, &self.sweep) {
+            (Some(_), _) => u64::MAX,
+            (None, Some(_)) => due,
+            (None, None) => due.min(decided),
         }
     }
 
@@ -115,11 +120,13 @@ impl Replica {
         // What a repair has brought is put in place as fast as it goes.
         let short = self.is_short_of_memory() || self.imports.has_pending();
         let short = short && self.folding.failing.is_none();
-        if self.folding.due.is_none_or(|due| due > now.mono_ms) && !short {
+        let decided = self.decisions.is_due(now);
+        let begins = decided && self.folding.sweep.is_none();
+        if self.folding.due.is_none_or(|due| due > now.mono_ms) && !short && !begins {
             return;
         }
         if let Some(sweep) = &mut self.folding.sweep {
-            sweep.hurried |= short;
+            sweep.hurried |= short || decided;
         } else if self.begin_sweep(now, short) {
             self.repairs_need_all_so_far();
         } else {
@@ -134,16 +141,19 @@ impl Replica {
         if !self.repair_in(now, &mut fold) {
             return false;
         }
-        self.hand_out(now, fold, true);
+        self.hand_out(now, fold, true, 0);
         true
     }
 
-    fn hand_out(&mut self, now: Now, fold: Fold, hurried: bool) {
+    fn hand_out(&mut self, now: Now, fold: Fold, hurried: bool, decisions: u64) {
         self.folding.issued = fold.id;
         self.folding.under_way = Some(UnderWay {
             id: fold.id,
             since_ms: now.mono_ms,
-            checkpoint: fold.checkpoint.as_ref().map(|to| to.replay_from),
+            checkpoint: fold
+                .checkpoint
+                .as_ref()
+                .map(|to| (to.replay_from, decisions)),
             hurried,
         });
         self.counters.folds += fold.documents.len() as u64;
@@ -154,6 +164,11 @@ impl Replica {
     fn begin_sweep(&mut self, now: Now, short: bool) -> bool {
         let room = &self.config.room;
         let (age, idle) = (room.fold_after_ms, room.fold_idle_ms);
+        let decided = self.decisions.is_due(now);
+        if decided && self.salvage.is_under_way(self.durable) {
+            self.decisions.put_off(now.mono_ms + RETRY_MS);
+        }
+        let decided = self.decisions.is_due(now);
         let through = self.foldable_end();
         let oldest = self.shelf.oldest_unfolded();
         let oldest = oldest
@@ -164,23 +179,26 @@ impl Replica {
             // What left no change behind still moves the log on.
             let far = through.0 >= self.folding.checkpoint.0 + room.checkpoint_records;
             let waits = self.must_keep_log();
-            let far = (far || self.folding.owed) && !waits;
+            let far = (far || self.folding.owed || decided) && !waits;
             self.folding.due = waits.then_some(now.mono_ms + RETRY_MS);
+            if waits {
+                self.decisions.put_off(now.mono_ms + RETRY_MS);
+            }
             if far {
-                self.folding.sweep = Some(self.sweep(through, false));
+                self.folding.sweep = Some(self.sweep(now, through, decided));
             }
             return far;
         };
         let old = now.mono_ms >= self.folding.oldest_ms + age;
         let quiet = now.mono_ms >= self.folding.written_ms + idle;
-        if oldest > through || !(old || quiet || short) {
+        if !decided && (oldest > through || !(old || quiet || short)) {
             let soonest = (self.folding.written_ms + idle).min(self.folding.oldest_ms + age);
             self.folding.due = Some(soonest.max(now.mono_ms + idle.div_ceil(4).max(1)));
             return false;
         }
         // What is written from now on counts for the next sweep.
         self.folding.oldest_ms = now.mono_ms;
-        self.folding.sweep = Some(self.sweep(through, short));
+        self.folding.sweep = Some(self.sweep(now, through, short || decided));
         true
     }
 
@@ -193,10 +211,11 @@ impl Replica {
         }
     }
 
-    fn sweep(&self, through: Lsn, hurried: bool) -> Sweep {
+    fn sweep(&self, now: Now, through: Lsn, hurried: bool) -> Sweep {
         Sweep {
             through,
-            state: self.encode_checkpoint(),
+            state: self.encode_checkpoint(now),
+            decisions: self.decisions.made(),
             cursor: None,
             hurried,
         }
@@ -223,7 +242,7 @@ impl Replica {
         let receipts = self
             .receipts
             .begin_fold(id, sweep.through, RECEIPTS_PER_FOLD, now.wall_ms);
-        let (through, hurried) = (sweep.through, sweep.hurried);
+        let (through, hurried, decisions) = (sweep.through, sweep.hurried, sweep.decisions);
         let mut fold = Fold {
             compact: !hurried,
             receipts,
@@ -233,6 +252,7 @@ impl Replica {
         let last =
             self.shelf.is_folded_through(through) && self.receipts.is_folded_through(through);
         if last && let Some(sweep) = self.folding.sweep.take() {
+            self.advance_stability();
             fold.retain_receipts = self.forget_old(now);
             self.folding.owed = self.must_keep_log();
             if !self.folding.owed {
@@ -249,7 +269,7 @@ impl Replica {
             return;
         }
         self.folding.stuck = false;
-        self.hand_out(now, fold, hurried);
+        self.hand_out(now, fold, hurried, decisions);
     }
 
     /// Whether replay must begin where it does, whatever has been folded.
@@ -275,8 +295,9 @@ impl Replica {
         let took = now.mono_ms - under_way.since_ms;
         match result {
             Ok(()) => {
-                if let Some(checkpoint) = under_way.checkpoint {
+                if let Some((checkpoint, decisions)) = under_way.checkpoint {
                     self.folding.checkpoint = checkpoint;
+                    self.decisions_durable(decisions);
                 }
                 self.folding.failing = None;
                 let rest = if under_way.hurried {
@@ -290,6 +311,8 @@ impl Replica {
                 self.folding.sweep = None;
                 self.folding.due = Some(now.mono_ms + RETRY_MS);
                 let why = error.to_string();
+                self.decisions.put_off(now.mono_ms + RETRY_MS);
+                self.decisions_failed(&why);
                 if self.folding.failing.replace(error).is_none() {
                     let notice = Notice::FoldFailed { why };
                     self.outputs.push_back(Output::Notice(notice));
@@ -302,10 +325,10 @@ impl Replica {
         self.tick_folding(now);
     }
 
-    fn encode_checkpoint(&self) -> Bytes {
+    fn encode_checkpoint(&self, now: Now) -> Bytes {
         let mut writer = Writer::default();
         self.history.encode(&mut writer);
-        self.peers.encode_members(&mut writer);
+        self.peers.encode_members(now, &mut writer);
         writer.finish()
     }
 

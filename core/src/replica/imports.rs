@@ -291,7 +291,7 @@ impl Replica {
             let name = (namespace.clone(), *origin);
             for peer in self.peers.linked() {
                 if let Some(session) = self.peers.session(peer) {
-                    session.acknowledge(name.clone(), true, now.mono_ms);
+                    session.acknowledge(name.clone(), *seq, true, now.mono_ms);
                 }
             }
             self.wake_waiting(now, namespace, origin, *seq);

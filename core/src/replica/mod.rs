@@ -4,6 +4,7 @@
 //! none, before the next input. Call it with [`Input::Tick`] at the time that [`Replica::wake_at`] names.
 //! While [`Replica::is_saturated`], give it only the answers to what it asked for.
 
+mod acknowledgement;
 mod asking;
 mod comparing;
 mod documents;
@@ -25,6 +26,7 @@ mod salvage;
 mod sending;
 mod session;
 mod shelf;
+mod stability;
 mod starting;
 mod status;
 mod summaries;
@@ -45,6 +47,7 @@ use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
 use crate::record::{Arrival, Import};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Namespace, Origin, ReplicaId};
+use acknowledgement::Acknowledgements;
 use asking::{Caller, Owed};
 pub use comparing::RepairStatus;
 use comparing::{Comparisons, Picking};
@@ -58,6 +61,7 @@ pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
 use shelf::{Made, Shelf};
+pub use stability::Standing;
 pub use status::{Counters, NamespaceStatus, PeerStatus, Status};
 use summaries::Summaries;
 use waiting::Waits;
@@ -176,6 +180,9 @@ pub struct Replica {
     peers: Peers,
     scans: Scans,
     waits: Waits,
+    acknowledgements: Acknowledgements,
+    decisions: members::Decisions,
+    stability: stability::Stability,
     gatherings: Gatherings,
     receipts: Receipts,
     repairs: repairs::Repairs,
@@ -237,6 +244,9 @@ impl Replica {
             peers,
             scans: Scans::default(),
             waits: Waits::default(),
+            acknowledgements: Acknowledgements::default(),
+            decisions: members::Decisions::default(),
+            stability: stability::Stability::default(),
             gatherings: Gatherings::default(),
             receipts: Receipts::default(),
             repairs: repairs::Repairs::default(),
@@ -294,14 +304,17 @@ impl Replica {
                 self.tick_repairs(now);
                 self.tick_salvage(now);
                 self.tick_imports(now);
+                self.tick_members(now);
                 self.tick_folding(now);
                 self.tick_summaries(now);
                 self.tick_comparisons(now);
                 self.tick_waiting(now);
+                self.tick_acknowledgements(now);
             }
         }
         self.begin_gathering(now);
         self.serve_released(now);
+        self.say_what_is_awaited();
     }
 
     /// What is counted for one document.
@@ -326,10 +339,12 @@ impl Replica {
         // No fold begins while the store is asked for sums.
         let folding = match self.summaries.is_asking() {
             true => u64::MAX,
-            false => self.folding.wake_at(),
+            false => self.folding.wake_at(self.decisions.wake_at()),
         };
-        let own = folding.min(self.waits.wake_at());
-        let own = own.min(self.repairs.wake_at()).min(self.salvage.wake_at());
+        let waiting = self.waits.wake_at().min(self.acknowledgements.wake_at());
+        let mending = self.repairs.wake_at().min(self.salvage.wake_at());
+        let set_aside = self.peers.set_aside_at(self.config.room.set_aside_after_ms);
+        let own = folding.min(waiting).min(mending).min(set_aside);
         let own = own
             .min(self.imports.wake_at())
             .min(self.summaries.wake_at());
@@ -538,6 +553,7 @@ impl Replica {
             self.tick_folding(now);
         }
         self.pump_all(now);
+        self.send_urgent_acks(now);
     }
 
     /// True once the record at this position is known to be durable.
@@ -556,6 +572,8 @@ impl Replica {
             self.refuse_owed(owed, RequestError::Store(error.to_owned()));
         }
         self.stop_waiting(error);
+        self.stop_acknowledgements();
+        self.decisions_failed(error);
         self.stop_gathering(error);
         self.stop_verifying(error);
         for scan in self.imports.take_parked() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Replica;
+use super::members::{Away, Homecoming};
 use super::pursuit::Wanted;
 use super::session::{HELLO_MS, STATEMENT_MS, Session, Stream};
 use crate::effect::{LinkId, Notice, Now, Output};
@@ -25,6 +26,11 @@ pub(super) struct Peer {
     pub(super) session: Option<Session>,
     /// From its writing to durable here, by both wall clocks, for its latest batch.
     pub(super) delay_ms: Option<u64>,
+    /// None while it is linked and has said what it holds.
+    pub(super) away: Option<Away>,
+    pub(super) set_aside: bool,
+    /// While it is set aside and has come back.
+    pub(super) homecoming: Option<Homecoming>,
 }
 
 impl Peer {
@@ -94,7 +100,15 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
+        let met = self.peers.by_id.contains_key(&peer);
+        if !met {
+            // One more that holds nothing takes nothing back.
+            self.advance_stability();
+            self.members_changed(now, now.mono_ms + self.config.room.fold_idle_ms);
+        }
         let entry = self.peers.by_id.entry(peer).or_default();
+        entry.away.get_or_insert(Away::since(now));
+        entry.homecoming = None;
         if let Some(old) = entry.session.replace(Session::new(link, now.mono_ms)) {
             self.peers.links.remove(&old.link);
         }
@@ -115,6 +129,8 @@ impl Replica {
                 .is_some_and(|session| session.link == link)
         {
             entry.session = None;
+            entry.homecoming = None;
+            entry.away.get_or_insert(Away::since(now));
         }
         for wanted in self
             .peers
@@ -219,6 +235,7 @@ impl Replica {
             }
             Ok(Message::Given(given)) => self.documents_given(now, peer, given),
             Ok(Message::Repair(message)) => self.repair_message(now, peer, link, message),
+            Ok(Message::Await(sections)) => self.awaited(now, peer, sections),
             Err(error) => self.refuse(now, peer, link, &error.to_string()),
         }
     }
@@ -242,6 +259,7 @@ impl Replica {
         };
         // Said for the first time, it needs no answer: both ends begin by saying everything.
         let mut repeated = false;
+        let renamed = entry.name != hello.name || entry.datacenter != hello.datacenter;
         entry.name = hello.name;
         entry.datacenter = hello.datacenter;
         entry.incarnation = Some(hello.incarnation);
@@ -251,6 +269,11 @@ impl Replica {
         if !hello.heard && repeated {
             self.say_hello(peer);
             self.state_everything(now, peer);
+        }
+        if renamed {
+            // Whoever was met counts for `all`, also after a crash.
+            self.members_changed(now, now.mono_ms);
+            self.count_acknowledgements();
         }
     }
 
@@ -263,6 +286,8 @@ impl Replica {
         sections: Vec<Section>,
     ) {
         let mut ahead = false;
+        let mut raised = Vec::new();
+        let waited_for = !self.acknowledgements.is_empty();
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -275,15 +300,22 @@ impl Replica {
             for (origin, seq) in entries {
                 statement.raise(origin, seq);
                 let name = (namespace.clone(), origin);
-                if holds.raise(origin, seq)
-                    && let Some(stream) = session.streams.get_mut(&name)
-                {
-                    stream.progressed(now.mono_ms);
-                    if stream.next <= seq {
-                        // It has come there by another way.
-                        stream.rewind(seq.next());
-                        session.starved.remove(&name);
-                        session.ready.insert(name);
+                let before = holds.of(&origin);
+                if holds.raise(origin, seq) {
+                    if let Some(stream) = session.streams.get_mut(&name) {
+                        stream.progressed(now.mono_ms);
+                        if stream.next <= seq {
+                            // It has come there by another way.
+                            stream.rewind(seq.next());
+                            session.starved.remove(&name);
+                            session.ready.insert(name.clone());
+                        }
+                    }
+                    if let Some(homecoming) = &mut entry.homecoming {
+                        homecoming.holds(&namespace, &origin, seq);
+                    }
+                    if waited_for {
+                        raised.push((namespace.clone(), origin, before, seq));
                     }
                 }
                 let accepted = self.history.accepted(&namespace, &origin);
@@ -299,12 +331,28 @@ impl Replica {
         }
         if whole {
             // What the peer said on an earlier connection no longer counts: it may have lost its disk.
-            entry.holds = std::mem::take(&mut session.statement);
+            let said = std::mem::take(&mut session.statement);
+            if !covers(&said, &entry.holds) {
+                // That does not take back what was stable until now, and is not forgotten at a crash.
+                self.advance_stability();
+                self.members_changed(now, now.mono_ms);
+            }
+            let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+                return;
+            };
+            entry.holds = said;
+            let Some(session) = &mut entry.session else {
+                return;
+            };
             let first = !std::mem::replace(&mut session.stated, true);
             if first {
                 self.open_streams(now, peer);
+                self.came_back(now, peer);
+                self.say_again_what_is_awaited();
             }
         }
+        self.welcome_home(now, peer);
+        self.acknowledged_by_peer(&raised);
         if ahead {
             self.renew_incarnation(peer);
         }
@@ -386,7 +434,8 @@ impl Replica {
                 session.ready.insert(name.clone());
             }
             if !own {
-                session.acknowledge(name.clone(), peer == batch.origin.replica, now.mono_ms);
+                let by_peer = peer == batch.origin.replica;
+                session.acknowledge(name.clone(), batch.seq, by_peer, now.mono_ms);
             }
         }
         if !own && let Some(peer) = self.peers.by_id.get_mut(&batch.origin.replica) {
@@ -426,6 +475,19 @@ impl Replica {
         }
     }
 
+    /// What is to be acknowledged at once does not wait for the next tick.
+    pub(super) fn send_urgent_acks(&mut self, now: Now) {
+        if self.failed.is_some() {
+            return;
+        }
+        for peer in self.peers.linked() {
+            let session = self.peers.session(peer);
+            if session.is_some_and(|session| session.acks_due <= now.mono_ms) {
+                self.send_acks(now, peer);
+            }
+        }
+    }
+
     fn send_acks(&mut self, now: Now, peer: ReplicaId) {
         let Some(session) = self.peers.session(peer) else {
             return;
@@ -436,7 +498,7 @@ impl Replica {
         session.acks_sent = now.mono_ms;
         let mut sections: BTreeMap<Namespace, Vec<(Origin, Seq)>> = BTreeMap::new();
         for (namespace, origin) in acks {
-            let seq = self.history.durable(&namespace, &origin);
+            let seq = self.planted_stated(&namespace, &origin);
             sections.entry(namespace).or_default().push((origin, seq));
         }
         self.say(
@@ -448,4 +510,13 @@ impl Replica {
             },
         );
     }
+}
+
+/// Whether one statement says all that another did.
+fn covers(said: &BTreeMap<Namespace, Frontier>, before: &BTreeMap<Namespace, Frontier>) -> bool {
+    let mut spaces = before.iter();
+    spaces.all(|(namespace, frontier)| {
+        let said = said.get(namespace);
+        frontier.is_empty() || said.is_some_and(|said| said.covers(frontier))
+    })
 }

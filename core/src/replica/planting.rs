@@ -1,6 +1,7 @@
 //! Deliberate bugs, and where they are asked for.
 
 use super::Replica;
+use crate::{Namespace, Origin, Seq};
 
 /// Deliberate bugs, to prove that the simulator finds them.
 #[cfg(feature = "planted")]
@@ -28,6 +29,8 @@ pub enum Planted {
     FoldBeforeSync,
     /// Lets go of log that a member still needs.
     ReleaseNeeded,
+    /// Tells peers that it holds what is not durable yet.
+    AcknowledgeUnsynced,
 }
 
 impl Replica {
@@ -59,6 +62,20 @@ impl Replica {
     #[cfg(not(feature = "planted"))]
     pub(super) fn planted_release_needed(&self) -> bool {
         false
+    }
+
+    /// Up to where a peer is told that we hold an origin durably.
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_stated(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        match self.config.planted {
+            Some(Planted::AcknowledgeUnsynced) => self.history.accepted(namespace, origin),
+            _ => self.history.durable(namespace, origin),
+        }
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_stated(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        self.history.durable(namespace, origin)
     }
 
     #[cfg(feature = "planted")]

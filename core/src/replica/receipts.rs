@@ -4,9 +4,12 @@
 //! answered. It is stored with the batch's record wherever the batch arrives.
 //!
 //! ```text
-//! answer  = format:u8  fingerprint:16  written:[written]
+//! answer  = 1  fingerprint:16  written:[written]
 //! written = flags:u8 (1 changed, 2 created, 4 present)  heads:[32 bytes]
+//! stored  = answer | 2 origin:24 seq answer
 //! ```
+//! In the batch, the answer stands alone; in the store, it comes with the batch's position, so that a repeat can wait
+//! until others hold that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -20,9 +23,11 @@ use crate::document::normalised;
 use crate::effect::{IdempotencyKey, Now, Reply, RequestError, Write, Written};
 use crate::persist::{Fetch, FoldId, ReceiptKey, Retention, StoredReceipt, Ticket};
 use crate::repair_message::GivenReceipt;
-use crate::{Batch, EditError, Lsn, Namespace, limits};
+use crate::{Batch, EditError, Lsn, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
+/// Of an answer with its position.
+const FORMAT_PLACED: u8 = 2;
 /// Old receipts are forgotten when this much time has passed since.
 const FORGET_EVERY_MS: u64 = 1_000;
 
@@ -111,10 +116,31 @@ fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> 
     Ok((fingerprint, written))
 }
 
+/// The position of a batch with a receipt, and the receipt's answer.
+fn encode_placed((origin, seq): (Origin, Seq), answer: &Bytes) -> Bytes {
+    let mut writer = Writer::with_capacity(answer.len() + 40);
+    writer.u8(FORMAT_PLACED);
+    writer.origin(&origin);
+    writer.number(seq.0);
+    writer.rest(answer);
+    writer.finish()
+}
+
+/// Those that were stored by an earlier version have no position.
+fn decode_placed(bytes: &Bytes) -> Result<(Option<(Origin, Seq)>, Bytes), DecodeError> {
+    if bytes.first() != Some(&FORMAT_PLACED) {
+        return Ok((None, bytes.clone()));
+    }
+    let mut reader = Reader::new(bytes.slice(1..));
+    let position = (reader.origin()?, reader.seq()?);
+    Ok((Some(position), reader.rest()))
+}
+
 /// A receipt that a fetch may not find, because it was not in the store when the fetch was issued.
 struct Fresh {
     ticket: Ticket,
     lsn: Lsn,
+    position: (Origin, Seq),
     time_ms: u64,
     answer: Bytes,
     /// The fold that carries it to the store.
@@ -155,6 +181,7 @@ impl Receipts {
         let fresh = Fresh {
             ticket,
             lsn,
+            position: (batch.origin, batch.seq),
             time_ms: batch.time_ms,
             answer: receipt.answer.clone(),
             folding: None,
@@ -177,6 +204,10 @@ impl Receipts {
             time_ms,
             answer,
         } = receipt;
+        // One without a position is of a version that gave none; nobody could wait for its write.
+        let Ok((Some(position), answer)) = decode_placed(&answer) else {
+            return;
+        };
         if self.fresh.contains_key(&key) {
             return;
         }
@@ -184,6 +215,7 @@ impl Receipts {
             ticket: Ticket(0),
             lsn,
             time_ms,
+            position,
             answer,
             folding: None,
             folded: false,
@@ -205,7 +237,7 @@ impl Receipts {
             .map(|(key, fresh)| GivenReceipt {
                 key: *key,
                 time_ms: fresh.time_ms,
-                answer: fresh.answer.clone(),
+                answer: encode_placed(fresh.position, &fresh.answer),
             })
             .collect()
     }
@@ -247,7 +279,7 @@ impl Receipts {
                 lsn: *lsn,
                 // A writer whose clock is ahead must not keep it, and those after it, beyond their time.
                 time_ms: fresh.time_ms.min(wall_ms),
-                bytes: fresh.answer.clone(),
+                bytes: encode_placed(fresh.position, &fresh.answer),
             });
         }
         receipts
@@ -344,15 +376,19 @@ impl Replica {
         writing: Writing,
         stored: Option<StoredReceipt>,
     ) {
-        match stored {
-            Some(stored) if !self.is_expired(now, stored.time_ms) => {
-                // The store may show a batch before it says that it is durable: then the answer waits, and
-                // with it goes a token that covers the batch.
-                if let Some(writing) = self.unless_repeated(now, writing) {
-                    self.repeat(writing, Ticket(0), stored.bytes);
-                }
-            }
-            _ => self.write(now, writing),
+        let Some(stored) = stored else {
+            return self.write(now, writing);
+        };
+        let decoded = decode_placed(&stored.bytes);
+        let position = decoded.as_ref().ok().and_then(|(position, _)| *position);
+        if self.is_expired(now, &writing.namespace, stored.time_ms, position) {
+            return self.write(now, writing);
+        }
+        // The store may show a batch before it says that it is durable: then the answer waits, and with it goes a
+        // token that covers the batch.
+        if let Some(writing) = self.unless_repeated(now, writing) {
+            let decoded = decoded.and_then(|(_, answer)| decode_answer(answer));
+            self.repeat(writing, Ticket(0), position, decoded);
         }
     }
 
@@ -361,25 +397,38 @@ impl Replica {
         let fresh = writing
             .promise
             .and_then(|promise| self.receipts.fresh.get(&promise.key))
-            .filter(|fresh| !self.is_expired(now, fresh.time_ms));
+            .filter(|fresh| {
+                let position = Some(fresh.position);
+                !self.is_expired(now, &writing.namespace, fresh.time_ms, position)
+            });
         let Some(fresh) = fresh else {
             return Some(writing);
         };
-        let (ticket, answer) = (fresh.ticket, fresh.answer.clone());
-        self.repeat(writing, ticket, answer);
+        let (ticket, position) = (fresh.ticket, fresh.position);
+        let decoded = decode_answer(fresh.answer.clone());
+        self.repeat(writing, ticket, Some(position), decoded);
         None
     }
 
     /// Answers as the first write was answered.
-    fn repeat(&mut self, writing: Writing, after: Ticket, answer: Bytes) {
+    fn repeat(
+        &mut self,
+        writing: Writing,
+        after: Ticket,
+        position: Option<(Origin, Seq)>,
+        decoded: Result<([u8; 16], Vec<Written>), DecodeError>,
+    ) {
         let asked = writing.promise.map(|promise| promise.fingerprint);
-        let result = match decode_answer(answer) {
+        let result = match decoded {
             Ok((fingerprint, documents)) if asked == Some(fingerprint) => {
                 let reply = Reply::Written {
                     documents,
                     repeated: true,
+                    acknowledged: None,
                 };
-                Ok((reply, Shows::Durable))
+                let shows =
+                    position.map_or(Shows::Durable, |(origin, seq)| Shows::Repeated(origin, seq));
+                Ok((reply, shows))
             }
             Ok(_) => Err(RequestError::KeyReused),
             Err(error) => Err(RequestError::Store(format!(
@@ -389,8 +438,16 @@ impl Replica {
         self.written(writing, after, result);
     }
 
-    fn is_expired(&self, now: Now, time_ms: u64) -> bool {
+    /// Whether a receipt counts as forgotten: it is old, and wherever the same write may be asked for it is known.
+    fn is_expired(
+        &self,
+        now: Now,
+        namespace: &Namespace,
+        time_ms: u64,
+        position: Option<(Origin, Seq)>,
+    ) -> bool {
         time_ms.saturating_add(self.config.room.receipts_kept_ms) <= now.wall_ms
+            && position.is_none_or(|(origin, seq)| self.is_stable(namespace, &origin, seq))
     }
 
     /// Those who waited for another write with their key have their turn, one at a time.
@@ -419,6 +476,7 @@ impl Replica {
             self.config.room.receipts_max,
             self.config.room.receipts_kept_ms,
         );
+        let (stable_before, log_end) = (self.needed_by_members(), self.history.durable_end);
         let rounds = count_max / limits::RECEIPTS_FORGOTTEN_PER_FOLD_MAX as u64 + 2;
         let forgetting = self.receipts.forgetting.get_or_insert(Forgetting {
             due_ms: now.mono_ms,
@@ -433,12 +491,14 @@ impl Replica {
             return None;
         }
         forgetting.due_ms = now.mono_ms + FORGET_EVERY_MS;
-        if newest_ms.saturating_add(kept_ms) < now.wall_ms {
+        // What somebody may still ask for does not go by age, however old it is.
+        if newest_ms.saturating_add(kept_ms) < now.wall_ms && stable_before > log_end {
             forgetting.rounds_left -= 1;
         }
         Some(Retention {
             count_max,
             not_before_ms: now.wall_ms.saturating_sub(kept_ms),
+            stable_before,
         })
     }
 }

@@ -45,8 +45,11 @@ pub struct Room {
     pub tips: bool,
     /// Documents that the store goes through in one go to sum them up or to look for some.
     pub looked_at_documents: usize,
-    /// How long a request may wait for what its session has seen, in milliseconds, whatever it asks.
+    /// How long a request may wait for what its session has seen and for acknowledgements, in milliseconds, whatever
+    /// it asks.
     pub session_wait_ms_max: u64,
+    /// A member that has been away for so many milliseconds is set aside; none: only when somebody asks for it.
+    pub set_aside_after_ms: Option<u64>,
 }
 
 impl Default for Room {
@@ -72,6 +75,7 @@ impl Default for Room {
             receipts_kept_ms: limits::RECEIPTS_KEPT_MS,
             looked_at_documents: limits::DOCUMENTS_LOOKED_AT,
             session_wait_ms_max: limits::SESSION_WAIT_MS_MAX,
+            set_aside_after_ms: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::effect::LinkId;
-use crate::{Frontier, Lsn, Namespace, Origin, Seq};
+use crate::{Frontier, Lsn, Namespace, Origin, Seq, limits};
 
 /// Until the peer has said what it holds, a hello is said again this often.
 pub(super) const HELLO_MS: u64 = 1_000;
@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub(super) acks: BTreeSet<(Namespace, Origin)>,
     pub(super) acks_due: u64,
     pub(super) acks_sent: u64,
+    /// What somebody waits for at the peer's, up to where: it is told of each step at once.
+    pub(super) awaited: BTreeMap<(Namespace, Origin), Seq>,
     pub(super) hello_due: u64,
     pub(super) statement_due: u64,
     /// When a gap was last asked about.
@@ -91,6 +93,7 @@ impl Session {
             acks: BTreeSet::new(),
             acks_due: u64::MAX,
             acks_sent: 0,
+            awaited: BTreeMap::new(),
             hello_due: now_ms + HELLO_MS,
             statement_due: now_ms + STATEMENT_MS,
             gaps: BTreeMap::new(),
@@ -115,8 +118,21 @@ impl Session {
             .min(waiting)
     }
 
-    /// Something became durable that the peer should know of: soon if it is the peer's own.
-    pub(super) fn acknowledge(&mut self, name: (Namespace, Origin), own: bool, now_ms: u64) {
+    /// Something became durable that the peer should know of: soon if it is the peer's own, at once if somebody waits
+    /// for it there.
+    pub(super) fn acknowledge(
+        &mut self,
+        name: (Namespace, Origin),
+        seq: Seq,
+        own: bool,
+        now_ms: u64,
+    ) {
+        if let Some(until) = self.awaited.get(&name) {
+            if *until <= seq {
+                self.awaited.remove(&name);
+            }
+            self.acks_due = now_ms;
+        }
         self.acks.insert(name);
         let pause = if own { ACK_MS } else { ACK_LAZY_MS };
         let due = if own {
@@ -125,5 +141,21 @@ impl Session {
             now_ms + pause
         };
         self.acks_due = self.acks_due.min(due);
+    }
+    /// Somebody waits at the peer's until this is durable here.
+    pub(super) fn is_awaited(
+        &mut self,
+        name: (Namespace, Origin),
+        until: Seq,
+        durable: Seq,
+        now_ms: u64,
+    ) {
+        if durable >= until {
+            self.acks.insert(name);
+            self.acks_due = now_ms;
+        } else if self.awaited.len() < limits::AWAITED_MAX || self.awaited.contains_key(&name) {
+            let awaited = self.awaited.entry(name).or_insert(until);
+            *awaited = (*awaited).max(until);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::stability::Standing;
 use super::{RepairStatus, Replica};
 use crate::effect::{LinkId, Now};
 use crate::{Lsn, Namespace, Origin, ReplicaId, Seq};
@@ -90,6 +91,8 @@ pub struct Status {
     pub requests_open: usize,
     /// Of those, requests that wait for what their session has seen elsewhere.
     pub sessions_waiting: usize,
+    /// Of those, writes that wait for other datacenters' acknowledgements.
+    pub acknowledgements_waiting: usize,
     /// Counts since the start.
     pub counters: Counters,
     /// Why it stopped, if it did.
@@ -111,6 +114,8 @@ pub struct NamespaceStatus {
     pub root_age_ms: Option<u64>,
     /// The last repair.
     pub last_repair: Option<RepairStatus>,
+    /// Of those, batches that every member holds that is not set aside.
+    pub stable: u64,
     /// Origins that have written to it.
     pub origins: usize,
 }
@@ -134,6 +139,14 @@ pub struct PeerStatus {
     pub ahead_batches: u64,
     /// From its writing to durable here, for its latest batch, by both wall clocks.
     pub delay_ms: Option<u64>,
+    /// How it counts.
+    pub standing: Standing,
+    /// How long it has been away, in milliseconds; none while it is linked and says what it holds. Counted while this
+    /// replica runs.
+    pub away_ms: Option<u64>,
+    /// Bytes of log from the first batch on that it lacks, about: they are kept for it, if they are not kept in any
+    /// case. None for one that is set aside.
+    pub log_held_bytes: u64,
 }
 
 impl Replica {
@@ -146,6 +159,11 @@ impl Replica {
             .map(|(namespace, space)| NamespaceStatus {
                 namespace: namespace.clone(),
                 batches: space.durable.iter().map(|(_, seq)| seq.0).sum(),
+                stable: self
+                    .stable_frontier(namespace)
+                    .iter()
+                    .map(|(_, seq)| seq.0)
+                    .sum(),
                 origins: space.durable.len(),
                 documents: self
                     .summaries
@@ -189,6 +207,7 @@ impl Replica {
             held_back_bytes: self.history.held_back_bytes(),
             requests_open: self.requests_open,
             sessions_waiting: self.waits.len(),
+            acknowledgements_waiting: self.acknowledgements.len(),
             counters: self.counters,
             failed: self.failed.clone(),
         }
@@ -237,7 +256,11 @@ impl Replica {
                     .saturating_sub(self.history.accepted(namespace, origin).0)
             })
         });
+        let (standing, away_ms, log_held_bytes) = self.member(now, peer);
         PeerStatus {
+            standing,
+            away_ms,
+            log_held_bytes,
             replica: id,
             name: peer.name.clone(),
             datacenter: peer.datacenter.clone(),

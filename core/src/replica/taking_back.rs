@@ -88,10 +88,10 @@ impl Replica {
         for owed in held.into_values().flatten() {
             // A reading that showed what is gone can be asked for again.
             let error = match owed.shows {
-                Shows::Own(_) => RequestError::Full {
+                Shows::Own(..) => RequestError::Full {
                     why: why.to_owned(),
                 },
-                Shows::Durable => RequestError::Busy,
+                Shows::Durable | Shows::Repeated(..) => RequestError::Busy,
             };
             self.refuse_owed(owed, error);
         }

@@ -3,11 +3,14 @@
 
 use serde_json::json;
 
+mod acknowledgement;
 mod batches;
 mod bed;
 mod causes;
+mod company;
 mod disturbed;
 mod folding;
+mod members;
 mod pairs;
 mod receipts;
 mod repairs;

@@ -94,7 +94,6 @@ impl Replica {
         wait_ms: u64,
         position: (OriginTag, Seq),
     ) {
-        let wait_ms = wait_ms.min(self.config.room.session_wait_ms_max);
         let namespace = caller.namespace.clone();
         let (Some(namespace), 1..) = (namespace, wait_ms) else {
             return self.is_behind(caller);

@@ -394,6 +394,7 @@ impl Replica {
         let reply = Reply::Written {
             documents: draft.written,
             repeated: false,
+            acknowledged: None,
         };
         if draft.documents.is_empty() && draft.receipt.is_none() {
             return (Ticket(0), Ok((reply, Shows::Durable)));
@@ -413,9 +414,9 @@ impl Replica {
         };
         #[cfg(feature = "planted")]
         let batch = self.planted_split(now, batch, &mut draft.made);
-        let seq = batch.seq;
+        let (origin, seq) = (batch.origin, batch.seq);
         let ticket = self.admit(now, &Arc::new(batch), &draft.made);
-        (ticket, Ok((reply, Shows::Own(seq))))
+        (ticket, Ok((reply, Shows::Own(origin, seq))))
     }
 
     /// Hands all but the last document out on their own.

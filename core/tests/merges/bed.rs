@@ -8,9 +8,9 @@ use anabranch_core::persist::{
     StoredReceipt,
 };
 use anabranch_core::{
-    Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Lsn, Namespace, Notice,
-    Now, Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room, Session,
-    Version, Visible, Write, Written,
+    Ack, Answer, Config, DocumentId, Incarnation, Input, Intent, Key, LinkId, Lsn, Namespace,
+    Notice, Now, Output, Replica, ReplicaId, Reply, Request, RequestError, RequestId, Room,
+    Session, Version, Visible, Write, Written,
 };
 use bytes::Bytes;
 
@@ -277,6 +277,7 @@ impl Bed {
             namespace,
             writes: vec![write],
             idempotency: None,
+            ack: Ack::Local,
         };
         let Reply::Written { mut documents, .. } = self.ask(site, request)? else {
             panic!("a write was answered by something else");

@@ -43,6 +43,8 @@ pub(super) struct Answer {
     pub(super) token: Option<String>,
     /// Whether it is the answer to an earlier request.
     pub(super) repeated: bool,
+    /// Whether a write stands of which fewer datacenters know than were asked for.
+    pub(super) unacknowledged: bool,
     body: Vec<u8>,
 }
 
@@ -309,6 +311,7 @@ fn read(response: Response<Body>, bytes_max: u64) -> Result<Reply, ureq::Error> 
         etag,
         token,
         repeated,
+        unacknowledged: status == StatusCode::ACCEPTED,
         body,
     };
     Ok(Reply { status, answer })

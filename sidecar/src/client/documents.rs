@@ -10,6 +10,7 @@ use super::output::Output;
 use super::session::{Session, Visit};
 use super::writing::Options;
 use super::{Common, history, input};
+use crate::http::acknowledgement::ACK;
 use crate::http::address;
 
 /// What `ls` asks for at once.
@@ -163,10 +164,15 @@ impl Rm {
         let target = (&*self.document, "");
         let (id, answer, mut output) = self.options.send(Method::DELETE, target, None)?;
         if output.is_json() {
-            output.value(&answer.tagged(json!({"deleted": true})))
+            let mut deleted = json!({"deleted": true});
+            if answer.unacknowledged {
+                deleted[ACK] = answer.json()?[ACK].take();
+            }
+            output.value(&answer.tagged(deleted))?;
         } else {
-            output.line(&format!("{id} deleted{}", answer.repetition()))
+            output.line(&format!("{id} deleted{}", answer.repetition()))?;
         }
+        answer.acknowledged()
     }
 }
 

@@ -81,6 +81,9 @@ pub(super) enum ClientError {
         /// Of which write of several.
         index: Option<usize>,
     },
+    /// Written, and too few datacenters have said so.
+    #[error("{detail}")]
+    Unacknowledged { detail: String },
     /// Not the node, but what stands before it.
     #[error(
         "something before the node answered {status}: is the node running, and are --url and what stands between right?"
@@ -211,13 +214,14 @@ impl ClientError {
             | Self::SeveralVersions { .. } => 2,
             Self::NoVersion { .. } => 3,
             Self::Problem { kind, .. } => match &**kind {
-                "document-not-found" | "unknown-version" => 3,
+                "document-not-found" | "unknown-version" | "member-not-found" => 3,
                 "precondition-failed" => 4,
                 "replica-behind" => 5,
                 _ => 1,
             },
             Self::BadLine { .. } | Self::LeftOut { .. } => 6,
-            Self::Unequal { .. } => 7,
+            Self::Unacknowledged { .. } => 7,
+            Self::Unequal { .. } => 8,
             Self::Stopped { source, .. } => source.exit_code(),
             Self::SessionFile { .. }
             | Self::OutputFile { .. }

@@ -7,6 +7,7 @@ mod error;
 mod feed;
 mod history;
 mod input;
+mod members;
 mod output;
 mod porting;
 mod session;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Status(status::Status),
     /// Compare what all datacenters hold of a namespace, and repair what differs
     Verify(verify::Verify),
+    /// List the cluster's other members, set one aside, or welcome it
+    Members(members::Members),
 }
 
 /// What all of them take.
@@ -108,6 +111,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Members(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,7 +22,8 @@ pub(super) struct Visit {
     /// Go on with the session of this token, as an answer gave it (`--output json` prints them)
     #[arg(long, value_name = "TOKEN")]
     token: Option<Token>,
-    /// How long the node may wait for what the session has seen elsewhere, such as 2s or 500ms
+    /// How long the node may wait for other datacenters (for what the session has seen there, and for their
+    /// acknowledgements), such as 2s or 500ms
     #[arg(long, value_name = "TIME", value_parser = session::parse_wait)]
     wait: Option<Duration>,
 }

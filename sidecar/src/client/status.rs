@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Common;
 use super::connection::Call;
 use super::error::ClientError;
+use super::members::away;
 use super::output::{self, table};
 
 /// `anabranch status`
@@ -27,10 +28,11 @@ impl Status {
     }
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "MEMBER",
     "DATACENTER",
     "LINK",
+    "AWAY",
     "RTT",
     "UNSEEN",
     "LAG",
@@ -80,7 +82,7 @@ fn text(cluster: &Value) -> Vec<String> {
     lines
 }
 
-fn row(member: &Value) -> [String; 9] {
+fn row(member: &Value) -> [String; 10] {
     let milliseconds = |value: &Value, digits: usize| match value.as_f64() {
         Some(ms) => format!("{ms:.digits$} ms"),
         None => "-".to_owned(),
@@ -89,6 +91,10 @@ fn row(member: &Value) -> [String; 9] {
         string(&member["name"]),
         string(&member["datacenter"]),
         string(&member["link"]),
+        match member["standing"].as_str() {
+            Some("set_aside") => format!("{}, set aside", away(member)),
+            _ => away(member),
+        },
         milliseconds(&member["rtt_ms"], 2),
         member["behind_batches"].to_string(),
         milliseconds(&member["behind_ms"], 0),
@@ -122,9 +128,9 @@ mod tests {
                      "disk_full": "no room", "damaged": ["documents near carts/a"],
                      "fold_failing": "damaged: a page"},
             "members": [
-                {"name": "us-1", "datacenter": "us", "link": "up", "rtt_ms": 0.512, "behind_batches": 0,
+                {"name": "us-1", "datacenter": "us", "link": "up", "away_ms": null, "standing": "counted", "rtt_ms": 0.512, "behind_batches": 0,
                  "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12},
-                {"name": "", "datacenter": "", "link": "down", "rtt_ms": null, "behind_batches": 12,
+                {"name": "", "datacenter": "", "link": "down", "away_ms": 7_200_000, "standing": "set_aside", "rtt_ms": null, "behind_batches": 12,
                  "behind_ms": 340, "ahead_batches": 0, "bytes_sent": null, "bytes_received": null},
             ],
             "seeds": [{"address": "b:1", "state": "waiting", "last_error": "no"}],
@@ -137,9 +143,9 @@ mod tests {
                 "DISK FULL, writes are refused: no room",
                 "DAMAGED, asked for at other members: documents near carts/a",
                 "FOLDING FAILS, writes stay in the log: damaged: a page",
-                "MEMBER  DATACENTER  LINK  RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
-                "us-1    us          up    0.51 ms  0       0 ms    3        1.2 kB  12 B",
-                "-       -           down  -        12      340 ms  0        -       -",
+                "MEMBER  DATACENTER  LINK  AWAY            RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
+                "us-1    us          up    -               0.51 ms  0       0 ms    3        1.2 kB  12 B",
+                "-       -           down  2 h, set aside  -        12      340 ms  0        -       -",
                 "seed b:1 (waiting): no",
             ]
         );

@@ -1,6 +1,6 @@
 //! What all writes have in common: their conditions, that they are done once, and what is said of them.
 
-use anabranch::DocumentId;
+use anabranch::{Ack, DocumentId};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -11,6 +11,7 @@ use super::history;
 use super::input;
 use super::output::Output;
 use super::session::{Session, Visit};
+use crate::http::acknowledgement::ACK;
 use crate::http::{address, writing};
 use crate::limits;
 
@@ -81,6 +82,22 @@ impl Once {
     }
 }
 
+/// How many datacenters are to hold the write.
+#[derive(clap::Args)]
+pub(super) struct Spread {
+    /// Wait until so many datacenters hold the write durably (a number, this one counted, or `all`), as long as --wait says
+    #[arg(long, value_name = "N|all|local")]
+    ack: Option<Ack>,
+}
+
+impl Spread {
+    /// What goes behind the path.
+    fn query(&self) -> String {
+        let ack = self.ack.map(|ack| format!("?{ACK}={ack}"));
+        ack.unwrap_or_default()
+    }
+}
+
 /// Options of every write to one document.
 #[derive(clap::Args)]
 pub(super) struct Options {
@@ -88,6 +105,8 @@ pub(super) struct Options {
     ground: Ground,
     #[command(flatten)]
     once: Once,
+    #[command(flatten)]
+    spread: Spread,
     #[command(flatten)]
     visit: Visit,
     #[command(flatten)]
@@ -109,7 +128,11 @@ impl Options {
         let body = body.map(|(media_type, body)| (media_type, body.to_string()));
         let answer = session.call(Call {
             method,
-            target: format!("{}{suffix}", address::of_document(&id)),
+            target: format!(
+                "{}{suffix}{}",
+                address::of_document(&id),
+                self.spread.query()
+            ),
             headers,
             body: body
                 .as_ref()
@@ -129,13 +152,15 @@ impl Options {
         let (id, answer, mut output) = self.send(method, target, Some(body))?;
         let written = answer.json()?;
         if output.is_json() {
-            return output.value(&answer.tagged(written));
+            output.value(&answer.tagged(written))?;
+        } else {
+            output.line(&format!(
+                "{id} {}{}",
+                outcome(&written),
+                answer.repetition()
+            ))?;
         }
-        output.line(&format!(
-            "{id} {}{}",
-            outcome(&written),
-            answer.repetition()
-        ))
+        answer.acknowledged()
     }
 }
 
@@ -160,6 +185,16 @@ impl Answer {
             true => " (written before, under the same idempotency key)",
             false => "",
         }
+    }
+
+    /// A write that stands is an error all the same if fewer datacenters hold it than were asked for.
+    pub(super) fn acknowledged(&self) -> Result<(), ClientError> {
+        if !self.unacknowledged {
+            return Ok(());
+        }
+        let detail = self.json()?[ACK]["detail"].as_str().map(str::to_owned);
+        let detail = detail.ok_or(ClientError::NotAnabranch)?;
+        Err(ClientError::Unacknowledged { detail })
     }
 
     /// With what only the head of the answer says.
@@ -190,6 +225,8 @@ pub(crate) struct Batch {
     #[command(flatten)]
     once: Once,
     #[command(flatten)]
+    spread: Spread,
+    #[command(flatten)]
     visit: Visit,
     #[command(flatten)]
     common: Common,
@@ -205,10 +242,12 @@ impl Batch {
         let (mut session, mut output) = self.visit.open(&self.common)?;
         let headers = self.once.header().into_iter().collect();
         let body = body.to_string();
-        let answer = session.call(Call::post(BATCH.to_owned(), headers, body.as_bytes()))?;
+        let target = format!("{BATCH}{}", self.spread.query());
+        let answer = session.call(Call::post(target, headers, body.as_bytes()))?;
         let written = answer.json()?;
         if output.is_json() {
-            return output.value(&answer.tagged(written));
+            output.value(&answer.tagged(written))?;
+            return answer.acknowledged();
         }
         let writes = written["writes"]
             .as_array()
@@ -222,6 +261,6 @@ impl Batch {
                 answer.repetition()
             ))?;
         }
-        Ok(())
+        answer.acknowledged()
     }
 }

@@ -35,6 +35,7 @@ keys! {
     TLS_CERT: "tls.cert", "ANABRANCH_TLS_CERT", "--tls-cert";
     TLS_KEY: "tls.key", "ANABRANCH_TLS_KEY", "--tls-key";
     SESSION_WAIT_MAX: "session.wait_max_ms", "ANABRANCH_SESSION_WAIT_MAX_MS", "--session-wait-max-ms";
+    CLUSTER_SET_ASIDE_AFTER: "cluster.set_aside_after", "ANABRANCH_CLUSTER_SET_ASIDE_AFTER", "--cluster-set-aside-after";
     IDEMPOTENCY_KEYS_MAX: "idempotency.keys_max", "ANABRANCH_IDEMPOTENCY_KEYS_MAX", "--idempotency-keys-max";
     IDEMPOTENCY_KEPT: "idempotency.kept_s", "ANABRANCH_IDEMPOTENCY_KEPT_S", "--idempotency-kept-s";
     STORE_MEMORY: "store.memory_bytes", "ANABRANCH_STORE_MEMORY_BYTES", "--store-memory-bytes";
@@ -43,7 +44,8 @@ keys! {
 }
 
 /// The sections of the file.
-pub(super) const SECTIONS: [&str; 7] = [
+pub(super) const SECTIONS: [&str; 8] = [
+    "cluster",
     "gossip",
     "http",
     "idempotency",

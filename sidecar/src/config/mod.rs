@@ -68,6 +68,9 @@ pub(crate) struct Flags {
     /// The longest that a request may wait for what its session has seen [env: ANABRANCH_SESSION_WAIT_MAX_MS] [default: 20000]
     #[arg(long, value_name = "MS")]
     pub(crate) session_wait_max_ms: Option<String>,
+    /// A member that has been away for so long is set aside [env: ANABRANCH_CLUSTER_SET_ASIDE_AFTER] [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) cluster_set_aside_after: Option<String>,
     /// How many idempotency keys are remembered [env: ANABRANCH_IDEMPOTENCY_KEYS_MAX] [default: 100000]
     #[arg(long, value_name = "N")]
     pub(crate) idempotency_keys_max: Option<String>,
@@ -103,6 +106,7 @@ impl Flags {
             "--tls-cert" => &self.tls_cert,
             "--tls-key" => &self.tls_key,
             "--session-wait-max-ms" => &self.session_wait_max_ms,
+            "--cluster-set-aside-after" => &self.cluster_set_aside_after,
             "--idempotency-keys-max" => &self.idempotency_keys_max,
             "--idempotency-kept-s" => &self.idempotency_kept_s,
             "--store-memory-bytes" => &self.store_memory_bytes,
@@ -122,6 +126,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     pub(crate) http_listen: SocketAddr,
     pub(crate) session_wait_max: Duration,
+    /// When a member that is away is set aside; none: only by command.
+    pub(crate) set_aside_after: Option<Duration>,
     /// How many idempotency keys are remembered, and for how long.
     pub(crate) idempotency_keys_max: Option<u64>,
     pub(crate) idempotency_kept: Option<Duration>,
@@ -215,6 +221,7 @@ impl Layers {
             session_wait_max: self
                 .get(&keys::SESSION_WAIT_MAX, Found::milliseconds)?
                 .unwrap_or(limits::SESSION_WAIT_MAX),
+            set_aside_after: self.get(&keys::CLUSTER_SET_ASIDE_AFTER, Found::time)?,
             idempotency_keys_max: self.get(&keys::IDEMPOTENCY_KEYS_MAX, Found::count)?,
             idempotency_kept: self.get(&keys::IDEMPOTENCY_KEPT, Found::seconds)?,
             store_memory_bytes: self.get(&keys::STORE_MEMORY, Found::bytes)?,

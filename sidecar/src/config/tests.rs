@@ -28,6 +28,9 @@ key = "/secret/eu-1.key"
 [session]
 wait_max_ms = 5_000
 
+[cluster]
+set_aside_after = "7d"
+
 [idempotency]
 keys_max = 1_000
 kept_s = 3_600
@@ -56,6 +59,8 @@ fn the_whole_contract_is_read() {
     assert_eq!(settings.name, "eu-1");
     assert_eq!(settings.http_listen.port(), 8181);
     assert_eq!(settings.session_wait_max, Duration::from_secs(5));
+    let week = Duration::from_secs(7 * 86_400);
+    assert_eq!(settings.set_aside_after, Some(week));
     assert_eq!(settings.idempotency_keys_max, Some(1_000));
     assert_eq!(settings.idempotency_kept, Some(Duration::from_secs(3_600)));
     let gossip = settings.gossip.unwrap();
@@ -218,5 +223,32 @@ fn every_key_is_documented() {
             documented.contains(&row),
             "docs/configuration.md lacks {row}"
         );
+    }
+}
+
+#[test]
+fn times_have_units() {
+    let after = |value: &str| {
+        let text = format!("[cluster]\nset_aside_after = {value}\n");
+        layered(&text, &[], &Flags::default()).map(|settings| settings.set_aside_after)
+    };
+    for (value, seconds) in [("1s", 1), ("90m", 5_400), ("36h", 129_600), ("7d", 604_800)] {
+        let time = after(&format!("\"{value}\"")).unwrap();
+        assert_eq!(time, Some(Duration::from_secs(seconds)), "{value}");
+    }
+    for bad in [
+        "7",
+        "\"7\"",
+        "\"\"",
+        "\"0s\"",
+        "\"d\"",
+        "\"1w\"",
+        "\"-1d\"",
+        "\"1.5h\"",
+        "\"99999999999999999999d\"",
+        "\"9000d\"",
+    ] {
+        let error = after(bad).unwrap_err().to_string();
+        assert!(error.contains("such as \"7d\""), "{bad}: {error}");
     }
 }

@@ -116,6 +116,18 @@ impl Found {
             .ok_or_else(|| self.wrong("seconds, 1 to 31536000 (a year)"))
     }
 
+    /// With its unit, such as `7d`.
+    pub(super) fn time(&self) -> Result<Duration, SettingsError> {
+        let text = match &self.raw {
+            Raw::Text(text) => parse_time(text),
+            Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => None,
+        };
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
+        text.filter(|time| bounds.contains(time)).ok_or_else(|| {
+            self.wrong("a time of 1 s to 10 years in s, m, h or d, such as \"7d\" or \"90m\"")
+        })
+    }
+
     pub(super) fn count(&self) -> Result<u64, SettingsError> {
         let number = self
             .number()
@@ -137,6 +149,20 @@ impl Found {
             Raw::Text(_) | Raw::List(_) | Raw::Other(_) => None,
         }
     }
+}
+
+fn parse_time(text: &str) -> Option<Duration> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(at);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
 }
 
 /// As certificates have them: what is shown of a node is what it proves to be.

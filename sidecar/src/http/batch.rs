@@ -45,7 +45,8 @@ pub(super) async fn write(
             outcome
         });
     let writes: Vec<_> = writes.collect();
-    Ok(done.answer(answer::json(&json!({ "writes": writes }))))
+    let body = done.tell(json!({ "writes": writes }));
+    Ok(done.answer(answer::json(&body)))
 }
 
 /// The writes in `{"writes":[..]}`, and where.

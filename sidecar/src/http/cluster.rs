@@ -64,6 +64,7 @@ fn view(report: &Report) -> Value {
             "failed": replica.failed,
             "requests_open": replica.requests_open,
             "sessions_waiting": replica.sessions_waiting,
+            "acknowledgements_waiting": replica.acknowledgements_waiting,
             "documents_loaded": replica.documents_loaded,
             "loaded_bytes": replica.loaded_bytes,
             "unfolded_bytes": replica.unfolded_bytes,
@@ -102,7 +103,7 @@ pub(super) fn peer_name<'a>(peer: &'a PeerStatus, link: Option<&'a LinkReport>) 
     }
 }
 
-fn member(peer: &PeerStatus, link: Option<&LinkReport>) -> Value {
+pub(super) fn member(peer: &PeerStatus, link: Option<&LinkReport>) -> Value {
     json!({
         "replica": peer.replica,
         "name": peer_name(peer, link),
@@ -117,5 +118,8 @@ fn member(peer: &PeerStatus, link: Option<&LinkReport>) -> Value {
         "behind_ms": peer.behind_ms,
         "ahead_batches": peer.ahead_batches,
         "delay_ms": peer.delay_ms,
+        "standing": peer.standing,
+        "away_ms": peer.away_ms,
+        "log_held_bytes": peer.log_held_bytes,
     })
 }

@@ -16,7 +16,7 @@ use super::guard::{self, Reading};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::reading::Question;
-use super::writing::{self, outcome};
+use super::writing::{self, Done, outcome};
 use super::{Service, address, answer, body, edits, header, session};
 
 /// A document at a version never changes: for a day nobody needs to ask again.
@@ -128,14 +128,14 @@ pub(super) async fn put(
     body::media_type(request.headers(), &[body::JSON])?;
     let replace = |bytes: &[u8]| Ok(Intent::Replace(body::json(bytes)?));
     let (written, done) = writing::one(&service, &id, request, replace).await?;
-    let mut response = done.answer(changed(&written));
+    let mut response = changed(&written, &done);
     if written.created {
         *response.status_mut() = StatusCode::CREATED;
         let location = HeaderValue::from_str(&address::of_document(&id))
             .expect("an escaped path is plain ASCII");
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(response)
+    Ok(done.answer(response))
 }
 
 /// `PATCH /v1/docs/{ns}/{key}`
@@ -153,7 +153,7 @@ pub(super) async fn patch(
         })
     };
     let (written, done) = writing::one(&service, &id, request, patch).await?;
-    Ok(done.answer(changed(&written)))
+    Ok(done.answer(changed(&written, &done)))
 }
 
 /// `POST /v1/docs/{ns}/{key}/ops`
@@ -175,7 +175,7 @@ pub(super) async fn ops(
     body::media_type(request.headers(), &[body::JSON])?;
     let edits = |bytes: &[u8]| Ok(Intent::Edits(edits::ops(body::json(bytes)?)?));
     let (written, done) = writing::one(&service, &id, request, edits).await?;
-    Ok(done.answer(changed(&written)))
+    Ok(done.answer(changed(&written, &done)))
 }
 
 /// `DELETE /v1/docs/{ns}/{key}`
@@ -185,10 +185,13 @@ pub(super) async fn delete(
 ) -> Result<Response<Body>, Problem> {
     let id = address::document(request.uri().path())?;
     let (written, done) = writing::one(&service, &id, request, |_| Ok(Intent::Delete)).await?;
-    Ok(done.answer(match written.changed {
-        true => Ok(answer::empty(StatusCode::NO_CONTENT)),
-        false => Err(not_found(&id, &Question::Now)),
-    }))
+    Ok(
+        done.answer(match (written.changed, done.is_acknowledged()) {
+            (true, true) => Ok(answer::empty(StatusCode::NO_CONTENT)),
+            (true, false) => Ok(changed(&written, &done)),
+            (false, _) => Err(done.tell_problem(not_found(&id, &Question::Now))),
+        }),
+    )
 }
 
 /// `GET /v1/docs/{ns}`
@@ -216,8 +219,8 @@ pub(super) async fn list(
     }
 }
 
-fn changed(written: &Written) -> Response<Body> {
-    let mut response = answer::json(&outcome(written));
+fn changed(written: &Written, done: &Done) -> Response<Body> {
+    let mut response = answer::json(&done.tell(outcome(written)));
     response
         .headers_mut()
         .insert(ETAG, guard::etag(&written.version));

@@ -80,6 +80,8 @@ impl From<RequestError> for Problem {
             RequestError::Limit { .. } => {
                 Self::new(Kind::BadQuery, detail).with("parameter", "limit")
             }
+            RequestError::NoMember { .. } => Self::new(Kind::MemberNotFound, detail),
+            RequestError::NotWrittenDown { .. } => Self::new(Kind::StoreFailed, detail),
             _ => Self::new(Kind::Internal, detail),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anabranch::{Counters, Report, StoreReport};
+use anabranch::{Counters, Report, Standing, StoreReport};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Response, StatusCode};
@@ -98,6 +98,7 @@ pub(super) struct Metrics {
     latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
     repeated: Counter,
     behind: Counter,
+    unacknowledged: Counter,
 }
 
 impl Metrics {
@@ -117,7 +118,7 @@ impl Metrics {
             Unit::Seconds,
             latency.clone(),
         );
-        let (repeated, behind) = (Counter::default(), Counter::default());
+        let [repeated, behind, unacknowledged] = std::array::from_fn(|_| Counter::default());
         registry.register(
             "writes_repeated",
             "Writes that were asked for again with their idempotency key, and not done again",
@@ -129,12 +130,19 @@ impl Metrics {
              links are slow or down, or that clients wait too briefly",
             behind.clone(),
         );
+        registry.register(
+            "writes_unacknowledged",
+            "Writes answered before as many datacenters held them as their callers asked for; a rise means that links are \
+             slow or down, or that clients wait too briefly",
+            unacknowledged.clone(),
+        );
         Self {
             registry,
             requests,
             latency,
             repeated,
             behind,
+            unacknowledged,
         }
     }
 
@@ -146,6 +154,11 @@ impl Metrics {
     /// Counts a request whose session had seen more than this node.
     pub(super) fn was_behind(&self) {
         self.behind.inc();
+    }
+
+    /// Counts a write of which too few datacenters knew in time.
+    pub(super) fn was_not_acknowledged(&self) {
+        self.unacknowledged.inc();
     }
 
     /// Counts a request that was answered.
@@ -223,6 +236,18 @@ fn of_node(report: &Report, feeds: usize) -> Registry {
         "sessions_waiting",
         "Of those, requests that wait for what their session has seen elsewhere; a rise means that links are slow or down",
         replica.sessions_waiting,
+    );
+    gauge(
+        "acknowledgements_waiting",
+        "Of those, writes that wait for other datacenters' acknowledgements; a rise means that links are slow or down",
+        replica.acknowledgements_waiting,
+    );
+    let unstable = replica.namespaces.iter();
+    let unstable = unstable.map(|of| of.batches.saturating_sub(of.stable));
+    gauge(
+        "unstable_batches",
+        "Batches here that some member lacks which is not set aside; grows while one is away",
+        usize::try_from(unstable.sum::<u64>()).unwrap_or(usize::MAX),
     );
     gauge(
         "documents_loaded",
@@ -368,6 +393,7 @@ type PeerGauge = Family<PeerLabels, Gauge<f64, AtomicU64>>;
 fn of_peers(report: &Report) -> Registry {
     let mut registry = Registry::with_prefix("anabranch");
     let [up, rtt, lag, lag_batches, ahead, delay] = std::array::from_fn(|_| PeerGauge::default());
+    let [away, held, aside] = std::array::from_fn(|_| PeerGauge::default());
     let (sent, received) = (
         Family::<PeerLabels, Counter>::default(),
         Family::<PeerLabels, Counter>::default(),
@@ -388,6 +414,12 @@ fn of_peers(report: &Report) -> Registry {
         set(&lag, peer.behind_ms as f64 / 1_000.0);
         set(&lag_batches, peer.behind_batches as f64);
         set(&ahead, peer.ahead_batches as f64);
+        set(&away, peer.away_ms.unwrap_or(0) as f64 / 1_000.0);
+        set(&held, peer.log_held_bytes as f64);
+        set(
+            &aside,
+            f64::from(u8::from(peer.standing == Standing::SetAside)),
+        );
         if let Some(delay_ms) = peer.delay_ms {
             set(&delay, delay_ms as f64 / 1_000.0);
         }
@@ -399,6 +431,23 @@ fn of_peers(report: &Report) -> Registry {
                 .inc_by(link.bytes_received);
         }
     }
+    registry.register_with_unit(
+        "peer_away",
+        "How long the peer has been away, 0 while it is linked; as long as it is not set aside, log is kept for it",
+        Unit::Seconds,
+        away,
+    );
+    registry.register_with_unit(
+        "peer_log_held",
+        "Log from the first write on that the peer lacks, kept for it; a rise means that it is away or does not keep up",
+        Unit::Bytes,
+        held,
+    );
+    registry.register(
+        "peer_set_aside",
+        "1 while the peer is set aside, so that nothing is kept for it",
+        aside,
+    );
     registry.register("peer_link_up", "1 while the link to the peer is up", up);
     registry.register_with_unit(
         "peer_rtt",

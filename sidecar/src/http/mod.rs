@@ -1,11 +1,12 @@
 //! HTTP, as a translation of requests to the node's methods and back.
 //!
 //! * [`address`], [`query`], [`reading`], [`header`], [`guard`], [`session`], [`body`], [`edits`]: what a request says;
-//! * [`writing`]: what all writes have in common;
-//! * [`documents`], [`batch`], [`events`], [`cluster`], [`backup`], [`probes`], [`metrics`]: the endpoints;
+//! * [`writing`], [`acknowledgement`]: what all writes have in common;
+//! * [`documents`], [`batch`], [`events`], [`cluster`], [`members`], [`backup`], [`probes`], [`metrics`]: the endpoints;
 //! * [`problem`], [`failure`]: errors; [`reserved`]: what is promised and not there yet;
 //! * [`server`]: sockets, bounds on them, and draining.
 
+pub(crate) mod acknowledgement;
 pub(crate) mod address;
 mod answer;
 mod backup;
@@ -18,6 +19,7 @@ mod events;
 mod failure;
 mod guard;
 mod header;
+pub(crate) mod members;
 mod metrics;
 mod probes;
 pub(crate) mod problem;
@@ -56,7 +58,7 @@ pub(crate) struct Service {
     backups: Arc<Semaphore>,
     /// True once the node is to stop.
     closing: watch::Receiver<bool>,
-    /// How long a request may wait for what its session has seen.
+    /// How long a request may wait for other datacenters.
     session_wait_max: Duration,
 }
 
@@ -101,6 +103,9 @@ pub(crate) fn router(
         .route("/v1/batch", post(batch::write))
         .route("/v1/events", get(events::follow))
         .route("/v1/cluster", get(cluster::show))
+        .route(members::MEMBERS, get(members::list))
+        .route(&of_member(members::SET_ASIDE), post(members::set_aside))
+        .route(&of_member(members::WELCOME), post(members::welcome))
         .route("/v1/backup", get(backup::take))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
@@ -112,6 +117,10 @@ pub(crate) fn router(
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(service.clone(), attend))
         .with_state(service)
+}
+
+fn of_member(decision: &str) -> String {
+    format!("{}/{{member}}/{decision}", members::MEMBERS)
 }
 
 fn document_routes() -> MethodRouter<Arc<Service>> {

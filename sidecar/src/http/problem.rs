@@ -42,6 +42,8 @@ kinds! {
     EditDoesNotFit: "edit-does-not-fit", UNPROCESSABLE_ENTITY, "The edit does not fit the document";
     IdempotencyKeyReused: "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key came with another write before";
     Internal: "internal", INTERNAL_SERVER_ERROR, "A bug of Anabranch";
+    MemberAmbiguous: "member-ambiguous", CONFLICT, "Several members have that name";
+    MemberNotFound: "member-not-found", NOT_FOUND, "No such member";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
     NotReadyYet: "not-ready-yet", SERVICE_UNAVAILABLE, "This node has not summed up yet what it holds";
     NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";

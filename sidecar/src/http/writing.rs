@@ -1,20 +1,21 @@
 //! What any write may say besides what it writes, and what becomes of it.
 
 use anabranch::{
-    Answer, DocumentId, Guard, IdempotencyKey, Intent, Namespace, Reply, Request as Asked, Token,
-    Version, Write, Written,
+    Acknowledged, Answer, DocumentId, Guard, IdempotencyKey, Intent, Namespace, Reply,
+    Request as Asked, Token, Version, Write, Written,
 };
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
+use super::acknowledgement::{self, ACK};
 use super::header::{bad_header, single};
 use super::problem::Problem;
 use super::query::Query;
-use super::{Service, answer, body, guard, reserved, session};
+use super::{Service, answer, body, guard, session};
 
 /// Lets a write be repeated without being done again.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -78,12 +79,40 @@ pub(super) struct Done {
     pub(super) documents: Vec<Written>,
     repeated: bool,
     token: Token,
+    /// Who holds it, if others were waited for.
+    acknowledged: Option<Acknowledged>,
 }
 
 impl Done {
+    /// Whether as many hold it as were asked for.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        let acknowledged = self.acknowledged.as_ref();
+        acknowledged.is_none_or(|acknowledged| acknowledged.reached)
+    }
+
+    /// With who holds it, if that was asked.
+    pub(super) fn tell(&self, mut body: Value) -> Value {
+        if let Some(acknowledged) = &self.acknowledged {
+            body[ACK] = acknowledgement::shown(acknowledged);
+        }
+        body
+    }
+
+    /// The same for a problem.
+    pub(super) fn tell_problem(&self, problem: Problem) -> Problem {
+        match &self.acknowledged {
+            Some(acknowledged) => problem.with(ACK, acknowledgement::shown(acknowledged)),
+            None => problem,
+        }
+    }
+
     /// An answer to the writer.
     pub(super) fn answer(&self, answer: impl IntoResponse) -> Response<Body> {
         let mut response = session::seen(answer, &self.token);
+        // It stands, and what was asked for besides has not come about yet.
+        if response.status().is_success() && !self.is_acknowledged() {
+            *response.status_mut() = StatusCode::ACCEPTED;
+        }
         if self.repeated {
             let name = HeaderName::from_static(REPEATED);
             response
@@ -128,8 +157,8 @@ pub(super) async fn all(
 ) -> Result<Done, Problem> {
     let (parts, body) = request.into_parts();
     let mut query = Query::parse(parts.uri.query())?;
-    reserved::acknowledgement(&mut query)?;
-    query.end(&["ack"])?;
+    let ack = acknowledgement::asked(&mut query)?;
+    query.end(&[ACK])?;
     let session = service.session(&parts.headers)?;
     let idempotency = idempotency(&parts.headers)?;
     let bytes = body::read(&parts.headers, body).await?;
@@ -138,11 +167,13 @@ pub(super) async fn all(
         namespace,
         writes,
         idempotency,
+        ack,
     };
     let Answer { reply, token } = service.ask(asked, session).await?;
     let Reply::Written {
         documents,
         repeated,
+        acknowledged,
     } = reply
     else {
         return Err(answer::unexpected());
@@ -150,11 +181,16 @@ pub(super) async fn all(
     if repeated {
         service.metrics.repeated();
     }
-    Ok(Done {
+    let done = Done {
         documents,
         repeated,
         token,
-    })
+        acknowledged,
+    };
+    if !done.is_acknowledged() {
+        service.metrics.was_not_acknowledged();
+    }
+    Ok(done)
 }
 
 /// What is said of one write.

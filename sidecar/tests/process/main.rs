@@ -1,6 +1,7 @@
 //! The binary as real processes: what it says, how it ends, and what it keeps.
 #![allow(clippy::unwrap_used)]
 
+mod acknowledgements;
 mod backup;
 mod certificates;
 mod client;

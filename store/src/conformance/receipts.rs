@@ -1,5 +1,6 @@
 //! Receipts: found by key, forgotten by age.
 
+use anabranch_core::Lsn;
 use anabranch_core::limits::RECEIPTS_FORGOTTEN_PER_FOLD_MAX;
 use anabranch_core::persist::{Fold, FoldId, Retention, StoredReceipt};
 
@@ -24,6 +25,7 @@ fn forgetting(count_max: u64, not_before_ms: u64) -> Fold {
         retain_receipts: Some(Retention {
             count_max,
             not_before_ms,
+            stable_before: Lsn(u64::MAX),
         }),
         ..Fold::new(FoldId(1))
     }
@@ -72,6 +74,25 @@ pub fn the_oldest_receipts_are_forgotten_by_age(bed: &mut impl Bed) {
     assert_eq!(kept(&engine, 4), [2, 3, 4]);
     engine.fold(&forgetting(100, 500)).unwrap();
     assert_eq!(kept(&engine, 4), [3, 4]);
+}
+
+/// Unless there are too many.
+pub fn receipts_of_what_is_not_stable_are_not_forgotten_by_age(bed: &mut impl Bed) {
+    let engine = open(bed);
+    engine.fold(&remembering((1..=10).map(written))).unwrap();
+    let until = |count_max, lsn| {
+        let mut fold = forgetting(count_max, u64::MAX);
+        if let Some(retention) = &mut fold.retain_receipts {
+            retention.stable_before = Lsn(lsn);
+        }
+        fold
+    };
+    engine.fold(&until(100, 4)).unwrap();
+    assert_eq!(kept(&engine, 10), [4, 5, 6, 7, 8, 9, 10]);
+    engine.fold(&until(5, 4)).unwrap();
+    assert_eq!(kept(&engine, 10), [6, 7, 8, 9, 10]);
+    engine.fold(&until(100, u64::MAX)).unwrap();
+    assert_eq!(kept(&engine, 10), [] as [u64; 0]);
 }
 
 /// The older one under the same key is gone.

@@ -68,6 +68,7 @@ pub fn fold(n: u64) -> Fold {
         retain_receipts: Some(Retention {
             count_max: RECEIPTS_KEPT,
             not_before_ms: 0,
+            stable_before: Lsn(u64::MAX),
         }),
         checkpoint: Some(Checkpoint {
             replay_from: Lsn(end + 1),

@@ -228,6 +228,7 @@ impl Model {
         fold.retain_receipts = (random.below(3) == 0).then(|| Retention {
             count_max: 2 + random.below(RECEIPT_KEYS),
             not_before_ms: until.saturating_sub(random.below(60)),
+            stable_before: Lsn(until.saturating_sub(random.below(60))),
         });
         if random.coin() {
             let mut state = self.folds.to_le_bytes().to_vec();
@@ -443,7 +444,9 @@ impl Closed {
         if let Some(retention) = fold.retain_receipts {
             while let Some(oldest) = closed.receipts.values().min_by_key(|receipt| receipt.lsn) {
                 let surplus = closed.receipts.len() as u64 > retention.count_max;
-                if !surplus && oldest.time_ms >= retention.not_before_ms {
+                let old = oldest.time_ms < retention.not_before_ms
+                    && oldest.lsn < retention.stable_before;
+                if !surplus && !old {
                     break;
                 }
                 let lsn = oldest.lsn;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::effect::{
-    Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
+    Ack, Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
     RequestId, Session, Visible, Write, Written,
 };
 use crate::message::{Hello, Message, PROTOCOL};
@@ -411,6 +411,7 @@ impl Bed {
             namespace: Namespace::new(namespace).unwrap(),
             writes: vec![write("k", intent)],
             idempotency: None,
+            ack: Ack::Local,
         };
         let outcome = self.request(request, &Token::default());
         self.outputs.clear();
@@ -504,6 +505,7 @@ pub(super) fn writing(writes: Vec<Write>) -> Request {
         namespace: namespace(0),
         writes,
         idempotency: None,
+        ack: Ack::Local,
     }
 }
 
@@ -512,6 +514,7 @@ pub(super) fn writing_once(writes: Vec<Write>, key: &str) -> Request {
         namespace: namespace(0),
         writes,
         idempotency: Some(IdempotencyKey::new(key).unwrap()),
+        ack: Ack::Local,
     }
 }
 
@@ -530,6 +533,7 @@ pub(super) fn written(outcome: &Outcome) -> (&[Written], bool) {
                 Reply::Written {
                     documents,
                     repeated,
+                    ..
                 },
             ..
         }) => (documents, *repeated),

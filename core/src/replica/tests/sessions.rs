@@ -6,7 +6,7 @@ use super::bed::{
 use crate::effect::{Input, RequestError, RequestId, Session};
 use crate::{Batch, Intent, Seq, Token};
 
-fn token(positions: &[(u8, u64)]) -> Token {
+pub(super) fn token(positions: &[(u8, u64)]) -> Token {
     let mut token = Token::default();
     let positions = positions.iter();
     let positions = positions.map(|(replica, seq)| (origin(*replica, 1).tag(), Seq(*seq)));

@@ -1,6 +1,7 @@
 //! The endpoints over a real node in a temporary directory, without sockets unless they are what is tested.
 #![allow(clippy::unwrap_used)]
 
+mod acknowledgements;
 mod batches;
 mod documents;
 mod draining;

@@ -233,13 +233,6 @@ async fn queries_that_are_not_understood() {
 async fn what_is_to_come_is_refused_by_name() {
     let bed = Bed::new().await;
     bed.put(DOC, "{}").await;
-    for uri in ["?ack=all", "?ack=2"] {
-        let reply = bed.put(&format!("{DOC}{uri}"), r#"{"a": 1}"#).await;
-        reply.problem(501, "not-supported-yet");
-    }
-    for uri in ["?ack=local", "?ack=1"] {
-        assert_eq!(bed.put(&format!("{DOC}{uri}"), "{}").await.status, 200);
-    }
     for uri in ["/automerge", "/openapi.json"] {
         bed.call("GET", uri, &[], "")
             .await

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anabranch_core::Lsn;
 use anabranch_core::persist::{DocumentRange, Fold, Repair, Retention, StoredDocument};
 use redb::ReadableTable as _;
 
@@ -211,6 +212,7 @@ fn lost_receipts_are_an_error_until_they_would_be_forgotten() {
     fold.retain_receipts = Some(Retention {
         count_max: 1,
         not_before_ms: 0,
+        stable_before: Lsn(u64::MAX),
     });
     documents.fold(&fold, compact).unwrap();
     documents.fold(&fold, compact).unwrap();

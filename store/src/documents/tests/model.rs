@@ -66,11 +66,14 @@ impl Model {
             let retention = Retention {
                 count_max: random.below(120),
                 not_before_ms: self.lsn.saturating_sub(random.below(300)) * 10,
+                stable_before: Lsn(self.lsn.saturating_sub(random.below(200))),
             };
             fold.retain_receipts = Some(retention);
             while let Some((lsn, held)) = self.receipts.first_key_value() {
                 let surplus = self.receipts.len() as u64 > retention.count_max;
-                if !surplus && held.time_ms >= retention.not_before_ms {
+                let old =
+                    held.time_ms < retention.not_before_ms && held.lsn < retention.stable_before;
+                if !surplus && !old {
                     break;
                 }
                 let lsn = *lsn;
