@@ -17,12 +17,20 @@
 //! ```
 //! One *seeker* asks one *source*. Answers come in the order of the link; a comparison that loses one is begun anew.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::ReceiptKey;
 use crate::summary::Digest;
 use crate::{Key, Namespace, Origin, Seq, limits};
+use fields::{
+    digests, eight, flag, nodes, positions, put_digests, put_positions, put_rising, put_root,
+    rising, root,
+};
 
 /// The kinds of frames that this module reads.
 pub(crate) const KINDS: std::ops::RangeInclusive<u8> = 7..=17;
@@ -463,245 +471,5 @@ impl RepairMessage {
             unclear: unclear.collect::<Result<_, _>>()?,
             last: flag(reader)?,
         })
-    }
-}
-
-fn put_positions(writer: &mut Writer, positions: &[(Origin, Seq)]) {
-    writer.count(positions.len());
-    for (origin, seq) in positions {
-        writer.origin(origin);
-        writer.number(seq.0);
-    }
-}
-
-fn positions(reader: &mut Reader) -> Result<Vec<(Origin, Seq)>, DecodeError> {
-    let count = reader.count("positions", limits::ORIGINS_MAX)?;
-    (0..count)
-        .map(|_| Ok((reader.origin()?, reader.seq()?)))
-        .collect()
-}
-
-/// Rising numbers, each as the distance from the one before.
-fn put_rising(writer: &mut Writer, numbers: &[usize]) {
-    writer.count(numbers.len());
-    let mut next = 0;
-    for number in numbers {
-        writer.count(number - next);
-        next = number + 1;
-    }
-}
-
-fn rising(reader: &mut Reader, max: usize) -> Result<Vec<usize>, DecodeError> {
-    let count = reader.count("numbers", max)?;
-    let mut next = 0_usize;
-    let mut numbers = Vec::new();
-    for _ in 0..count {
-        let distance = reader.number("distance")?;
-        let over = DecodeError::OverLimit {
-            what: "distance",
-            value: distance,
-            max: u64::from(u32::MAX),
-        };
-        let distance = u32::try_from(distance).map_err(|_| over)? as usize;
-        numbers.push(next + distance);
-        next += distance + 1;
-    }
-    Ok(numbers)
-}
-
-fn put_digests(writer: &mut Writer, digests: &[Digest]) {
-    writer.count(digests.len());
-    digests
-        .iter()
-        .for_each(|digest| writer.array(&digest.to_le_bytes()));
-}
-
-fn digests(reader: &mut Reader) -> Result<Vec<Digest>, DecodeError> {
-    let count = reader.count("digests", limits::DIGESTS_MAX)?;
-    (0..count)
-        .map(|_| reader.array("digest").map(Digest::from_le_bytes))
-        .collect()
-}
-
-fn nodes(reader: &mut Reader) -> Result<Vec<Vec<Leaf>>, DecodeError> {
-    let count = reader.count("nodes", limits::NODES_MAX)?;
-    let mut nodes = Vec::new();
-    for _ in 0..count {
-        let count = reader.count("leaves", limits::FRAME_BYTES_MAX / (PLACE_BYTES + 8))?;
-        let mut leaves = Vec::new();
-        for _ in 0..count {
-            let sent: [u8; PLACE_BYTES] = reader.array("place")?;
-            let mut rest = [0; 8];
-            rest[8 - PLACE_BYTES..].copy_from_slice(&sent);
-            leaves.push(Leaf {
-                rest: u64::from_be_bytes(rest),
-                sum: eight(reader)?,
-            });
-        }
-        nodes.push(leaves);
-    }
-    Ok(nodes)
-}
-
-fn put_root(writer: &mut Writer, root: Option<(u64, u64)>) {
-    writer.u8(root.is_some().into());
-    if let Some((root, documents)) = root {
-        writer.array(&root.to_le_bytes());
-        writer.number(documents);
-    }
-}
-
-fn root(reader: &mut Reader) -> Result<Option<(u64, u64)>, DecodeError> {
-    Ok(match flag(reader)? {
-        true => Some((eight(reader)?, reader.number("documents")?)),
-        false => None,
-    })
-}
-
-fn eight(reader: &mut Reader) -> Result<u64, DecodeError> {
-    reader.array("number").map(u64::from_le_bytes)
-}
-
-fn flag(reader: &mut Reader) -> Result<bool, DecodeError> {
-    match reader.u8("flag")? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(DecodeError::Unknown {
-            what: "flag",
-            value: other.into(),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::{Incarnation, ReplicaId};
-
-    fn encoded(message: &RepairMessage) -> Bytes {
-        let mut writer = Writer::default();
-        message.encode(&mut writer);
-        writer.finish()
-    }
-
-    fn decoded(bytes: Bytes) -> Result<RepairMessage, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let kind = reader.u8("kind")?;
-        let message = RepairMessage::decode(kind, &mut reader)?;
-        reader.finish()?;
-        Ok(message)
-    }
-
-    #[test]
-    fn every_message_survives_its_encoding() {
-        let origin = Origin {
-            replica: ReplicaId([7; 16]),
-            incarnation: Incarnation(3),
-        };
-        let namespace = Namespace::new("carts").unwrap();
-        let key = Key::new("k").unwrap();
-        let positions = vec![(origin, Seq(9))];
-        let mut messages = vec![
-            RepairMessage::Compare {
-                number: 1,
-                namespace: namespace.clone(),
-                positions: positions.clone(),
-                documents: 5,
-                expected: 1 << 40,
-                whole: true,
-                since_ms: 7,
-            },
-            RepairMessage::Cut {
-                number: 1,
-                positions: positions.clone(),
-                heads: vec![0],
-                documents: 7,
-                root: u64::MAX,
-                salt: 1,
-                leaf_bits: 4,
-                bits: 2,
-                digests: vec![1, 2, 3, u32::MAX],
-            },
-            RepairMessage::Differ {
-                number: 1,
-                positions: vec![0, 3, 4, 900],
-                children: vec![4],
-            },
-            RepairMessage::Leaves {
-                number: 1,
-                positions: vec![2],
-                nodes: vec![
-                    vec![
-                        Leaf { rest: 0, sum: 1 },
-                        Leaf {
-                            rest: Leaf::rest_of(u64::MAX, 4),
-                            sum: 2,
-                        },
-                    ],
-                    vec![],
-                ],
-            },
-            RepairMessage::Documents {
-                number: 1,
-                part: 2,
-                documents: vec![GivenDocument {
-                    key: key.clone(),
-                    sum: Some(3),
-                    pieces: vec![Bytes::from_static(b"x"), Bytes::new()],
-                }],
-                receipts: vec![GivenReceipt {
-                    key: ReceiptKey([3; 16]),
-                    time_ms: 5,
-                    answer: Bytes::from_static(b"done"),
-                }],
-                unclear: vec![key.clone()],
-                last: true,
-            },
-            RepairMessage::Taken { number: 1, part: 2 },
-            RepairMessage::Heads {
-                number: 1,
-                documents: vec![(key, vec![1, 2])],
-            },
-            RepairMessage::AskRoot {
-                number: 1,
-                namespace: namespace.clone(),
-                positions: positions.clone(),
-                root: Some((3, 4)),
-            },
-            RepairMessage::AskRoot {
-                number: 1,
-                namespace: namespace.clone(),
-                positions,
-                root: None,
-            },
-            RepairMessage::Root {
-                number: 1,
-                root: Some((2, 3)),
-            },
-            RepairMessage::Root {
-                number: 1,
-                root: None,
-            },
-            RepairMessage::Behind(vec![(namespace, origin, Seq(3))]),
-        ];
-        messages.extend(Reason::ALL.map(|reason| RepairMessage::End { number: 1, reason }));
-        for message in messages {
-            let bytes = encoded(&message);
-            assert!(KINDS.contains(&bytes[0]));
-            assert_eq!(decoded(bytes).unwrap(), message);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_never_panics(kind in KINDS, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut frame = vec![kind];
-            frame.extend(bytes);
-            let _ = decoded(frame.into());
-        }
     }
 }

@@ -460,7 +460,7 @@ fn log(notice: &Notice) {
             documents,
             took_ms,
         } => {
-            tracing::info!(%peer, %namespace, documents, took_ms, "what was missing here has come from a peer")
+            tracing::info!(%peer, %namespace, documents, took_ms, "what was missing here has come from a peer");
         }
         Notice::RootsDiffer { peer, namespace } => tracing::error!(
             %peer, %namespace,

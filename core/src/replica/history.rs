@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::extent::Extent;
+use super::recent::Recent;
 use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frontier::Heads;
@@ -453,8 +454,7 @@ impl History {
 
     /// The oldest batch of an origin that is still in memory.
     pub(super) fn oldest_recent(&self, namespace: &Namespace, origin: &Origin) -> Option<Seq> {
-        let queue = self.recent.by_origin.get(&(namespace.clone(), *origin))?;
-        queue.front().map(|batch| batch.seq)
+        self.recent.oldest(namespace, origin)
     }
 
     /// Where in the log to begin looking for a batch.
@@ -553,49 +553,5 @@ impl History {
             history.spaces.insert(namespace, space);
         }
         Ok(history)
-    }
-}
-
-/// The newest durable batches, for links that keep up.
-#[derive(Default)]
-struct Recent {
-    order: VecDeque<Arc<Batch>>,
-    by_origin: BTreeMap<(Namespace, Origin), VecDeque<Arc<Batch>>>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn push(&mut self, batch: Arc<Batch>, bytes_max: usize) {
-        let queue = self
-            .by_origin
-            .entry((batch.namespace.clone(), batch.origin))
-            .or_default();
-        if queue
-            .back()
-            .is_some_and(|last| last.seq.next() != batch.seq)
-        {
-            return;
-        }
-        queue.push_back(batch.clone());
-        self.bytes += batch.bytes();
-        self.order.push_back(batch);
-        while self.bytes > bytes_max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.bytes -= oldest.bytes();
-            let name = (oldest.namespace.clone(), oldest.origin);
-            if let Some(queue) = self.by_origin.get_mut(&name) {
-                queue.pop_front();
-                if queue.is_empty() {
-                    self.by_origin.remove(&name);
-                }
-            }
-        }
-    }
-
-    fn get(&self, namespace: &Namespace, origin: &Origin, seq: Seq) -> Option<&Arc<Batch>> {
-        let queue = self.by_origin.get(&(namespace.clone(), *origin))?;
-        let first = queue.front()?.seq;
-        queue.get(usize::try_from(seq.0.checked_sub(first.0)?).ok()?)
     }
 }

@@ -247,8 +247,7 @@ impl Replica {
     /// Puts what a peer gave into the log.
     pub(super) fn import(&mut self, import: Import) -> Lsn {
         let bytes = import.encode();
-        let lsn = self.admit_record(bytes, |lsn| Carried::Import(lsn, import));
-        lsn
+        self.admit_record(bytes, |lsn| Carried::Import(lsn, import))
     }
 
     /// Puts into the log that everything is there that the peer held by then.

@@ -8,7 +8,9 @@ mod acknowledgement;
 mod asking;
 mod comparing;
 mod documents;
+mod entry;
 mod extent;
+mod fetching;
 mod folding;
 mod gathering;
 mod history;
@@ -20,6 +22,7 @@ mod planting;
 mod pursuit;
 mod reading;
 mod receipts;
+mod recent;
 mod repairs;
 mod room;
 mod salvage;
@@ -44,17 +47,18 @@ use bytes::Bytes;
 use crate::batch;
 use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
-use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
+use crate::persist::{Commit, LogRecord, Recovery, StoreError, Ticket};
 use crate::record::{Arrival, Import};
-use crate::{Batch, DocumentId, Incarnation, Lsn, Namespace, Origin, ReplicaId};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use acknowledgement::Acknowledgements;
-use asking::{Caller, Owed};
+use asking::Owed;
+use comparing::Comparisons;
 pub use comparing::RepairStatus;
-use comparing::{Comparisons, Picking};
+use fetching::Awaited;
 use gathering::Gatherings;
 use history::{History, Offered};
 use imports::Imports;
-use listing::{Scan, Scans};
+use listing::Scans;
 use peers::Peers;
 #[cfg(feature = "planted")]
 pub use planting::Planted;
@@ -65,7 +69,6 @@ pub use stability::Standing;
 pub use status::{Counters, NamespaceStatus, PeerStatus, Status};
 use summaries::Summaries;
 use waiting::Waits;
-use writing::Writing;
 
 /// Who a replica is.
 #[derive(Clone, Debug)]
@@ -135,40 +138,6 @@ impl Carried {
             Self::Batch(lsn, _) | Self::Import(lsn, _) | Self::Arrival(lsn, _) => Some(*lsn),
         }
     }
-}
-
-/// What a fetch is for.
-enum Awaited {
-    Document(DocumentId),
-    Page(Scan),
-    /// What is remembered of a write that may have been done before.
-    Receipt(Box<Writing>),
-    Changes {
-        caller: Caller,
-        after: Lsn,
-    },
-    Backlog {
-        peer: ReplicaId,
-        link: LinkId,
-        from: Lsn,
-    },
-    /// Documents that a peer can't read.
-    Range(repairs::Asking),
-    /// Records with batches of our own that do not count, since one before them is lost.
-    PassedOver(Lsn),
-    /// Sums for the summaries.
-    Sums,
-    /// Documents that a peer lacks something of.
-    Picked(Picking),
-    /// Receipts that a peer lacks.
-    Receipts {
-        peer: ReplicaId,
-        number: u64,
-    },
-    /// What repairs have brought into a namespace.
-    Imports(Namespace),
-    /// The same, for one document.
-    ImportsOf(DocumentId),
 }
 
 /// One replica of everything.
@@ -361,66 +330,6 @@ impl Replica {
             && self.folding.failing.is_none()
             && (self.unsettled_bytes >= self.config.room.unpersisted_bytes_max
                 || self.unfolded_bytes() >= self.config.room.unfolded_bytes_max)
-    }
-
-    fn fetch(&mut self, fetch: Fetch, awaited: Awaited) {
-        self.fetch_count += 1;
-        let id = FetchId(self.fetch_count);
-        self.fetches.insert(id, awaited);
-        self.outputs.push_back(Output::Fetch { id, fetch });
-    }
-
-    fn fetched(&mut self, now: Now, id: FetchId, result: Result<Fetched, StoreError>) {
-        let Some(awaited) = self.fetches.remove(&id) else {
-            return;
-        };
-        match (awaited, result) {
-            (awaited, Err(error)) => self.fetch_failed(now, awaited, error),
-            (Awaited::Document(id), Ok(Fetched::Document(stored))) => {
-                self.document_fetched(now, &id, stored.as_ref());
-            }
-            (Awaited::Page(scan), Ok(Fetched::Page { documents, more })) => {
-                self.page_fetched(scan, documents, more);
-            }
-            (Awaited::Receipt(writing), Ok(Fetched::Receipt(stored))) => {
-                self.receipt_fetched(now, *writing, stored);
-            }
-            (Awaited::Changes { caller, after }, Ok(Fetched::Log(records))) => {
-                self.changes_fetched(caller, after, records);
-            }
-            (Awaited::Backlog { peer, link, from }, Ok(Fetched::Log(records))) => {
-                self.backlog_fetched(now, peer, link, from, records);
-            }
-            (Awaited::PassedOver(from), Ok(Fetched::Log(records))) => {
-                self.passed_over_fetched(now, from, records);
-            }
-            (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
-                self.range_fetched(asking, Some((documents, more)));
-            }
-            (Awaited::Sums, Ok(Fetched::Sums { documents, more })) => {
-                self.sums_fetched(now, documents, more);
-            }
-            (
-                Awaited::Picked(picking),
-                Ok(Fetched::Picked {
-                    documents,
-                    more_after,
-                }),
-            ) => self.picked(now, picking, documents, more_after),
-            (Awaited::Receipts { peer, number }, Ok(Fetched::Receipts { receipts, next })) => {
-                self.receipts_picked(now, (peer, number), receipts, next);
-            }
-            (Awaited::Imports(namespace), Ok(Fetched::Log(records))) => {
-                self.imports_fetched(now, &namespace, records);
-            }
-            (Awaited::ImportsOf(id), Ok(Fetched::Log(records))) => {
-                self.imports_of_fetched(now, &id, records);
-            }
-            (awaited, Ok(_)) => {
-                let error = StoreError::Failed("the store answered another question".to_owned());
-                self.fetch_failed(now, awaited, error);
-            }
-        }
     }
 
     /// Puts a batch whose turn it is into the log.
@@ -631,55 +540,6 @@ impl Replica {
         self.begin_incarnation();
         self.outputs
             .push_back(Output::Notice(Notice::HistoryAhead { peer, incarnation }));
-    }
-
-    /// A fetch that the store could not answer.
-    fn fetch_failed(&mut self, now: Now, awaited: Awaited, error: StoreError) {
-        match awaited {
-            Awaited::Document(id) => self.document_lost(now, &id, error),
-            Awaited::Page(scan) => self.page_failed(now, scan, error),
-            Awaited::Receipt(writing) => {
-                let error = self.store_error(now, error);
-                self.written(*writing, Ticket(0), Err(error));
-            }
-            Awaited::Changes { caller, .. } => {
-                let error = self.store_error(now, error);
-                self.answer(caller, Ticket(0), Err(error));
-            }
-            Awaited::Backlog { peer, link, .. } => {
-                self.backlog_failed(peer, link, &error.to_string());
-            }
-            Awaited::PassedOver(_) => self.passed_over_failed(now),
-            Awaited::Sums => self.sums_failed(now, error),
-            Awaited::Picked(picking) => {
-                self.store_error(now, error);
-                self.picking_failed(&picking);
-            }
-            Awaited::Receipts { peer, number } => {
-                self.store_error(now, error);
-                self.receipts_failed(peer, number);
-            }
-            Awaited::Imports(namespace) => self.imports_failed(now, &namespace),
-            Awaited::ImportsOf(id) => self.document_lost(now, &id, error),
-            Awaited::Range(asking) => {
-                self.store_error(now, error);
-                self.range_fetched(asking, None);
-            }
-        }
-    }
-
-    /// What a caller is told; what is damaged is asked for elsewhere.
-    fn store_error(&mut self, now: Now, error: StoreError) -> RequestError {
-        match error {
-            StoreError::Damaged { range, what } => {
-                if let Some(range) = range {
-                    self.documents_damaged(now, range, what.clone());
-                }
-                RequestError::Damaged { what }
-            }
-            StoreError::Full(why) => RequestError::Full { why },
-            StoreError::Failed(why) => RequestError::Store(why),
-        }
     }
 
     fn send(&mut self, link: LinkId, frame: Bytes) {

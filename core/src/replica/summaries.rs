@@ -47,11 +47,14 @@ pub(super) struct Summaries {
     none: Offsets,
 }
 
+/// The terms of batches in a row.
+type Batches = VecDeque<(Seq, Vec<Term>)>;
+
 /// The terms of recent batches, by which a summary can be brought back to a frontier a little earlier.
 #[derive(Default)]
 struct RecentTerms {
     /// Of each origin without gaps.
-    by_origin: BTreeMap<(Namespace, Origin), VecDeque<(Seq, Vec<Term>)>>,
+    by_origin: BTreeMap<(Namespace, Origin), Batches>,
     order: VecDeque<(Namespace, Origin)>,
     terms: usize,
 }

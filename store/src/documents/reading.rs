@@ -18,6 +18,9 @@ use crate::tables::{PageRange, QUARANTINE, document_id, document_key};
 /// Documents in key order, and whether there may be more after them.
 pub(crate) type Listing = (Vec<(Key, StoredDocument)>, bool);
 
+/// Documents in key order, and the last key that was looked at, if there may be more after it.
+pub(crate) type Pick = (Vec<(Key, StoredDocument)>, Option<Key>);
+
 impl Documents {
     /// One document, if the store ever held it.
     pub(crate) fn document(&self, id: &DocumentId) -> Result<Option<StoredDocument>, Fault> {
@@ -148,7 +151,7 @@ impl Documents {
         after: Option<&Key>,
         limit: usize,
         bytes_max: usize,
-    ) -> Result<(Vec<(Key, StoredDocument)>, Option<Key>), Fault> {
+    ) -> Result<Pick, Fault> {
         let Some(range) = PageRange::new(namespace, "", after) else {
             return Ok((Vec::new(), None));
         };

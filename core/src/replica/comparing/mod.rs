@@ -11,13 +11,15 @@
 mod giving;
 mod seeker;
 mod source;
+mod taking;
 mod verifying;
 
 use std::collections::BTreeMap;
 
 pub(super) use giving::Picking;
-use seeker::{Part, Seeker};
+use seeker::Seeker;
 use source::Source;
+use taking::Part;
 pub(super) use verifying::Verifying;
 
 use super::Replica;
@@ -161,7 +163,7 @@ impl Replica {
                 self.part_given(now, peer, number, part);
             }
             RepairMessage::End { number, reason } => {
-                self.comparison_ended(now, peer, number, reason)
+                self.comparison_ended(now, peer, number, reason);
             }
             RepairMessage::AskRoot {
                 number,

@@ -2,17 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::giving::sum_of_changes;
 use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS};
-use crate::document::{is_whole, sum_of_piece};
 use crate::effect::{Notice, Now, Output};
 use crate::persist::Place;
-use crate::record::{Import, Imported};
-use crate::repair_message::{GivenDocument, GivenReceipt, Leaf, Reason, RepairMessage};
-use crate::replica::documents::Job;
+use crate::record::Import;
+use crate::repair_message::{Leaf, Reason, RepairMessage};
 use crate::replica::summaries::without;
-use crate::summary::{Descent, Digest, Found, Offsets, term_of_change};
-use crate::{DocumentId, Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
+use crate::summary::{Descent, Digest, Found, Offsets};
+use crate::{Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq};
 
 /// Clocks are trusted so far: receipts of writes that are older by this much are asked for as well.
 const RECEIPTS_MARGIN_MS: u64 = 7_200_000;
@@ -24,7 +21,7 @@ const LEAF_BITS_MAX: u8 = 40;
 /// One comparison that this replica has asked for.
 pub(super) struct Seeker {
     pub(super) peer: ReplicaId,
-    number: u64,
+    pub(super) number: u64,
     pub(super) until_ms: u64,
     since_ms: u64,
     /// What the source holds as far as this comparison goes, and which of that no other batch comes after.
@@ -37,14 +34,14 @@ pub(super) struct Seeker {
     whole: bool,
     /// What was said to be here of the documents that differ.
     said: BTreeMap<Place, u64>,
-    next_part: u64,
+    pub(super) next_part: u64,
     /// Parts that are in the log and not durable.
-    unsettled: BTreeMap<Lsn, u64>,
+    pub(super) unsettled: BTreeMap<Lsn, u64>,
     /// Documents whose heads are asked for, and those that are known.
-    heads_wanted: BTreeSet<Key>,
-    heads_known: Vec<(Key, Vec<u64>)>,
+    pub(super) heads_wanted: BTreeSet<Key>,
+    pub(super) heads_known: Vec<(Key, Vec<u64>)>,
     /// The last part has come.
-    all_given: bool,
+    pub(super) all_given: bool,
     /// Replicas that have not said yet that they have written what the source says they have.
     unconfirmed: BTreeMap<u64, ReplicaId>,
     /// Everything has been said of what is here: what comes by itself from now on may be given as well.
@@ -52,28 +49,18 @@ pub(super) struct Seeker {
     /// Something has.
     pub(super) disturbed: bool,
     /// The changes that are here, or have come, of documents whose heads were told in this comparison or one before it.
-    terms: BTreeMap<Place, BTreeSet<u64>>,
+    pub(super) terms: BTreeMap<Place, BTreeSet<u64>>,
     /// Its arrival is on its way into the log.
     arriving: bool,
     /// Comparisons before this one, of the same repair.
     round: u32,
-    learnt: u64,
-    keys: BTreeSet<Key>,
-    status: RepairStatus,
-}
-
-/// One message with documents.
-pub(super) struct Part {
-    pub(super) part: u64,
-    pub(super) documents: Vec<GivenDocument>,
-    pub(super) receipts: Vec<GivenReceipt>,
-    /// Those of which the source needs the heads.
-    pub(super) unclear: Vec<Key>,
-    pub(super) last: bool,
+    pub(super) learnt: u64,
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) status: RepairStatus,
 }
 
 impl Seeker {
-    fn said_of(&self, place: Place) -> u64 {
+    pub(super) fn said_of(&self, place: Place) -> u64 {
         self.said.get(&place).copied().unwrap_or(0)
     }
 }
@@ -184,7 +171,12 @@ impl Replica {
         self.say_as_seeker(namespace, peer, message);
     }
 
-    fn say_as_seeker(&mut self, namespace: &Namespace, peer: ReplicaId, message: RepairMessage) {
+    pub(super) fn say_as_seeker(
+        &mut self,
+        namespace: &Namespace,
+        peer: ReplicaId,
+        message: RepairMessage,
+    ) {
         let bytes = self.say_of_repair(peer, message);
         if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
             seeker.status.bytes_comparing += bytes as u64;
@@ -192,7 +184,7 @@ impl Replica {
         }
     }
 
-    fn sought(&mut self, now: Now, peer: ReplicaId, number: u64) -> Option<Namespace> {
+    pub(super) fn sought(&mut self, now: Now, peer: ReplicaId, number: u64) -> Option<Namespace> {
         let mut seeking = self.comparisons.seeking.iter_mut();
         let (namespace, seeker) =
             seeking.find(|(_, seeker)| seeker.peer == peer && seeker.number == number)?;
@@ -322,9 +314,9 @@ impl Replica {
         number: u64,
         yes: bool,
     ) -> bool {
-        let asked = |seeker: &&mut Seeker| seeker.unconfirmed.get(&number) == Some(&writer);
+        let asked = |seeker: &Seeker| seeker.unconfirmed.get(&number) == Some(&writer);
         let mut seeking = self.comparisons.seeking.iter_mut();
-        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| asked(&seeker)) else {
+        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| asked(seeker)) else {
             return false;
         };
         let (namespace, peer) = (namespace.clone(), seeker.peer);
@@ -427,111 +419,6 @@ impl Replica {
         self.say_as_seeker(namespace, peer, message);
     }
 
-    /// Documents have come.
-    pub(super) fn part_given(&mut self, now: Now, peer: ReplicaId, number: u64, given: Part) {
-        let Part {
-            part,
-            documents,
-            receipts,
-            unclear,
-            last,
-        } = given;
-        let Some(namespace) = self.sought(now, peer, number) else {
-            return self.end_comparison(peer, number, Reason::Unknown);
-        };
-        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
-            return;
-        };
-        if seeker.cut.is_empty() || seeker.all_given || part != seeker.next_part {
-            return self.seek_again_later(now, &namespace);
-        }
-        seeker.next_part += 1;
-        let mut imported = Vec::new();
-        let mut bytes = 0;
-        for given in documents {
-            bytes += given.pieces.iter().map(bytes::Bytes::len).sum::<usize>();
-            match weigh(seeker, &namespace, given) {
-                Ok(document) if document.pieces.is_empty() => {}
-                Ok(document) => imported.push(document),
-                Err(why) => return self.distrust(now, peer, &namespace, &why),
-            }
-        }
-        let documents = imported.len() as u64;
-        let keys: Vec<Key> = imported
-            .iter()
-            .map(|imported| imported.key.clone())
-            .collect();
-        bytes += receipts
-            .iter()
-            .map(|receipt| receipt.answer.len() + 24)
-            .sum::<usize>();
-        let lsn = (!imported.is_empty() || !receipts.is_empty()).then(|| {
-            self.import(Import {
-                namespace: namespace.clone(),
-                documents: imported,
-                receipts,
-            })
-        });
-        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
-            return;
-        };
-        seeker.learnt += documents;
-        seeker.status.documents += documents;
-        seeker.status.bytes_documents += bytes as u64;
-        if seeker.keys.len() < limits::ARRIVED_KEYS_MAX {
-            seeker.keys.extend(keys);
-        }
-        match lsn {
-            Some(lsn) => {
-                seeker.unsettled.insert(lsn, part);
-            }
-            None => {
-                let message = RepairMessage::Taken { number, part };
-                self.say_of_repair(peer, message);
-            }
-        }
-        if !last {
-            return;
-        }
-        let seeker = self.comparisons.seeking.get_mut(&namespace);
-        if let Some(seeker) = seeker {
-            seeker.all_given = unclear.is_empty();
-            seeker.heads_wanted = unclear.iter().cloned().collect();
-        }
-        for id in Self::ids(&namespace, &unclear) {
-            self.with_document(now, &id, Job::Heads(number));
-        }
-        self.conclude(now, &namespace);
-    }
-
-    /// A document is loaded whose heads the source wants to know. None: it can't be read.
-    pub(in crate::replica) fn heads_known(
-        &mut self,
-        now: Now,
-        id: &DocumentId,
-        number: u64,
-        known: Option<(Vec<u64>, Vec<u64>)>,
-    ) {
-        let mut seeking = self.comparisons.seeking.iter_mut();
-        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| seeker.number == number) else {
-            return;
-        };
-        let (namespace, peer) = (namespace.clone(), seeker.peer);
-        if !seeker.heads_wanted.remove(&id.key) {
-            return;
-        }
-        seeker.until_ms = now.mono_ms + SEEKER_PATIENCE_MS;
-        if let Some((heads, terms)) = known {
-            seeker.heads_known.push((id.key.clone(), heads));
-            let known = seeker.terms.entry(Place::of(id)).or_default();
-            known.extend(terms);
-        }
-        if seeker.heads_wanted.is_empty() {
-            let documents = std::mem::take(&mut seeker.heads_known);
-            self.say_as_seeker(&namespace, peer, RepairMessage::Heads { number, documents });
-        }
-    }
-
     /// What came is durable.
     pub(in crate::replica) fn import_settled(&mut self, now: Now, lsn: Lsn, import: &Import) {
         self.imports.stage(now.mono_ms, lsn, import);
@@ -546,7 +433,7 @@ impl Replica {
     }
 
     /// Once everything has come: it counts, or it is looked whether it is everything.
-    fn conclude(&mut self, now: Now, namespace: &Namespace) {
+    pub(super) fn conclude(&mut self, now: Now, namespace: &Namespace) {
         let Some(seeker) = self.comparisons.seeking.get(namespace) else {
             return;
         };
@@ -613,7 +500,7 @@ impl Replica {
             now,
             namespace,
             seeker.peer,
-            seeker.keys.into_iter().collect(),
+            &seeker.keys.into_iter().collect::<Vec<_>>(),
         );
     }
 
@@ -637,47 +524,4 @@ impl Replica {
             lack.due_ms = now.mono_ms + super::RETRY_MS;
         }
     }
-}
-
-/// Looks at what was given of a document before it is let in anywhere: it must be what it is said to be.
-fn weigh(
-    seeker: &mut Seeker,
-    namespace: &Namespace,
-    given: GivenDocument,
-) -> Result<Imported, String> {
-    let place = Place::of(&Replica::address(namespace, &given.key));
-    let said = seeker.said_of(place);
-    let mut total = 0_u64;
-    let mut given = given;
-    let is_all = given.pieces.iter().any(|piece| is_whole(piece));
-    let mut told = seeker.terms.get_mut(&place).filter(|_| !is_all);
-    if let Some(known) = &mut told {
-        // The source does not know of all that is here.
-        given
-            .pieces
-            .retain(|piece| known.insert(term_of_change(piece)));
-    }
-    for piece in &given.pieces {
-        let sum = sum_of_piece(piece)
-            .map_err(|why| format!("what it gave of a document is none: {why}"))?;
-        total = total.wrapping_add(sum);
-    }
-    let amount = match given.sum.filter(|_| told.is_none()) {
-        Some(sum) => {
-            let fits = match &given.pieces[..] {
-                [piece] if is_whole(piece) => total == sum,
-                changes => sum_of_changes(changes).wrapping_add(said) == sum,
-            };
-            if !fits {
-                return Err("what it gave of a document is not what its summary says".to_owned());
-            }
-            sum.wrapping_sub(said)
-        }
-        None => total,
-    };
-    Ok(Imported {
-        key: given.key,
-        amount,
-        pieces: given.pieces,
-    })
 }

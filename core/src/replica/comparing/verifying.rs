@@ -260,7 +260,7 @@ impl Replica {
             return;
         };
         let Some((theirs, documents)) = root else {
-            return self.note_compared(now, &asked, Compared::Unknown);
+            return self.note_compared(now, &asked, &Compared::Unknown);
         };
         let equal = theirs == asked.root;
         let compared = match equal {
@@ -272,10 +272,10 @@ impl Replica {
         };
         let frontier = asked.frontier.clone();
         self.roots_compared(now, peer, &asked.namespace, frontier, equal);
-        self.note_compared(now, &asked, compared);
+        self.note_compared(now, &asked, &compared);
     }
 
-    fn note_compared(&mut self, now: Now, asked: &Asked, compared: Compared) {
+    fn note_compared(&mut self, now: Now, asked: &Asked, compared: &Compared) {
         let verifying = &mut self.comparisons.verifying;
         if asked.operator {
             let operators = verifying
@@ -335,12 +335,12 @@ impl Replica {
         now: Now,
         namespace: &Namespace,
         from: ReplicaId,
-        keys: Vec<Key>,
+        keys: &[Key],
     ) {
         let operators = self.comparisons.verifying.operators.get_mut(namespace);
         for operator in operators.into_iter().flatten() {
             if let Some(Compared::Different { repaired, .. }) = operator.peers.get_mut(&from) {
-                *repaired = Some(keys.clone());
+                *repaired = Some(keys.to_vec());
             }
         }
         self.answer_operators(now, namespace);

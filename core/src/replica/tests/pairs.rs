@@ -10,6 +10,9 @@ use crate::repair_message::RepairMessage;
 use crate::replica::Room;
 use crate::{Intent, Lsn, ReplicaId, Token};
 
+/// All documents, and the root with their number.
+type Reading = (Vec<(String, Value)>, Option<(u64, u64)>);
+
 struct Pair {
     beds: [Bed; 2],
     linked: bool,
@@ -109,7 +112,7 @@ impl Pair {
     }
 
     /// All documents, as they read here, and the root.
-    fn reads(&mut self, at: usize) -> (Vec<(String, Value)>, Option<(u64, u64)>) {
+    fn reads(&mut self, at: usize) -> Reading {
         let bed = &mut self.beds[at];
         let request = Request::Scan {
             namespace: namespace(0),
