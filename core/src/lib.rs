@@ -13,6 +13,7 @@
 
 mod batch;
 mod codec;
+mod compression;
 mod document;
 mod effect;
 mod frontier;
@@ -44,5 +45,5 @@ pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
-pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status};
+pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status, TrafficBytes};
 pub use token::{Token, TokenError};

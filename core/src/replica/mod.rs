@@ -5,13 +5,18 @@
 //! While [`Replica::is_saturated`], give it only the answers to what it asked for.
 
 mod asking;
+mod assembly;
+mod backlog;
 mod documents;
 mod extent;
 mod folding;
 mod gathering;
 mod history;
+mod lanes;
 mod listing;
 mod members;
+mod pace;
+mod parting;
 mod peers;
 mod planting;
 mod pursuit;
@@ -24,21 +29,22 @@ mod sending;
 mod session;
 mod shelf;
 mod starting;
+mod stating;
 mod status;
 mod taking_back;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod waiting;
 mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::batch;
 use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
+use crate::message::PROTOCOL_NEWEST;
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use asking::{Caller, Owed};
@@ -50,8 +56,10 @@ use peers::Peers;
 pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
+use session::Session;
 use shelf::{Made, Shelf};
 pub use status::{Counters, PeerStatus, Status};
+pub use traffic::TrafficBytes;
 use waiting::Waits;
 use writing::Writing;
 
@@ -69,6 +77,8 @@ pub struct Config {
     pub spare_incarnation: Incarnation,
     /// How much it may keep in memory.
     pub room: Room,
+    /// The newest protocol that it speaks with peers. Only tests of different versions side by side set it.
+    pub protocol: u64,
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -89,6 +99,7 @@ impl Config {
             datacenter: datacenter.into(),
             spare_incarnation,
             room: Room::default(),
+            protocol: PROTOCOL_NEWEST,
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -526,9 +537,5 @@ impl Replica {
             StoreError::Full(why) => RequestError::Full { why },
             StoreError::Failed(why) => RequestError::Store(why),
         }
-    }
-
-    fn send(&mut self, link: LinkId, frame: Bytes) {
-        self.outputs.push_back(Output::Send { link, frame });
     }
 }

@@ -4,14 +4,17 @@
 use serde_json::json;
 
 mod batches;
-mod bed;
+pub(super) mod bed;
 mod causes;
 mod disturbed;
+mod duo;
 mod folding;
+mod pushing;
 mod receipts;
 mod repairs;
 mod salvage;
 mod sessions;
+mod stating;
 mod tips;
 
 use bed::{Bed, PEER, batch, namespace, origin};
