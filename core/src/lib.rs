@@ -42,6 +42,7 @@ pub use id::{
     DocumentId, Incarnation, Key, Lsn, NameError, Namespace, Origin, OriginTag, ReplicaId, Seq,
 };
 pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
+pub use message::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;

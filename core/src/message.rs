@@ -39,10 +39,10 @@ mod part;
 
 pub(crate) use part::Part;
 
-/// The newest version of the exchange that is known here,
-pub(crate) const PROTOCOL_NEWEST: u64 = 2;
+/// The newest version of what replicas say to each other that is known here,
+pub const PROTOCOL_NEWEST: u64 = 2;
 /// and the oldest.
-pub(crate) const PROTOCOL_OLDEST: u64 = 1;
+pub const PROTOCOL_OLDEST: u64 = 1;
 
 /// Questions are numbered from 1; from here on stands what a replica speaks.
 const SPEAKS: u64 = 1 << 63;

@@ -1,7 +1,9 @@
 //! Starting and ending processes.
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, StoreError};
-use anabranch_core::{Config, DecodeError, Incarnation, Input, Lsn, Now, Output, Replica, compact};
+use anabranch_core::{
+    Config, DecodeError, Incarnation, Input, Lsn, Now, Output, PROTOCOL_NEWEST, Replica, compact,
+};
 use anabranch_store::{OpenError, Opening, Store};
 
 use crate::clients::Pending;
@@ -127,6 +129,11 @@ impl World {
             datacenter: String::new(),
             spare_incarnation: spare,
             room: self.plan.room,
+            protocol: if site < self.plan.old_versions {
+                PROTOCOL_NEWEST - 1
+            } else {
+                PROTOCOL_NEWEST
+            },
             #[cfg(feature = "planted")]
             planted: match self.options.planted {
                 Some(crate::Planted::Core(planted)) => Some(planted),

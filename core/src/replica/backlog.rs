@@ -99,7 +99,6 @@ impl Replica {
         session.reading = false;
         let end = records.last().map(|record| record.lsn);
         let due = self.batches_of(records);
-        let room = self.config.room;
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -130,7 +129,7 @@ impl Replica {
                     let held = holds.map_or(Seq(0), |frontier| frontier.of(&name.1));
                     if held >= stream.next {
                         // It has come there by another way, and was let go for that.
-                        session.rewind(&name, held.next(), &room);
+                        session.rewind(&name, held.next());
                         continue;
                     }
                     stream.stalled_at = u64::MAX;

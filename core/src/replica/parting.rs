@@ -90,30 +90,30 @@ impl Session {
     }
 
     /// The next part of a stream's batch, if one is on its way.
-    pub(super) fn next_part(&mut self, name: &Name, room: &Room) -> Option<Part> {
+    pub(super) fn next_part(&mut self, name: &Name) -> Option<Part> {
         let bulk = self.pace.next();
         let parting = self.streams.get_mut(name)?.parting.as_mut()?;
         let part = parting.next(name, bulk);
         let done = parting.left() == 0;
         self.bulk.spend(name, part.bytes.len());
         if done {
-            self.end_parts(name, room);
+            self.end_parts(name);
             self.bulk.remove(name);
             self.stir(name);
         }
         Some(part)
     }
 
-    /// No more parts of that stream's batch: others that waited for it begin.
-    pub(super) fn end_parts(&mut self, name: &Name, room: &Room) {
-        let parting = self
-            .streams
-            .get_mut(name)
-            .and_then(|stream| stream.parting.take());
-        let Some(parting) = parting else {
-            return;
-        };
-        self.parts_bytes -= parting.packet.len();
+    /// No more parts of that stream's batch.
+    pub(super) fn end_parts(&mut self, name: &Name) {
+        let stream = self.streams.get_mut(name);
+        if let Some(parting) = stream.and_then(|stream| stream.parting.take()) {
+            self.parts_bytes -= parting.packet.len();
+        }
+    }
+
+    /// Streams that waited to begin a large batch go back to where they take turns, as far as there is room now.
+    pub(super) fn admit_large(&mut self, room: &Room) {
         let mut begun = 0;
         while let Some((_, bytes)) = self.large.front()
             && self.has_room_for_parts(begun, *bytes, room)

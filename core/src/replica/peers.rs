@@ -357,7 +357,6 @@ impl Replica {
     }
 
     fn want(&mut self, now: Now, peer: ReplicaId, wants: Vec<Want>) {
-        let room = self.config.room;
         for want in wants {
             let name = (want.namespace, want.origin);
             let known = self.history.durable(&name.0, &name.1) > Seq(0);
@@ -376,11 +375,11 @@ impl Replica {
                         // That is what it is about to get.
                         session.stir(&name);
                     } else {
-                        session.rewind(&name, next, &room);
+                        session.rewind(&name, next);
                     }
                 }
                 None if !own => {
-                    session.put_away(&name, &room);
+                    session.put_away(&name);
                     session.streams.remove(&name);
                 }
                 Some(_) | None => {}

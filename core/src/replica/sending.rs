@@ -72,6 +72,7 @@ impl Replica {
         if session.in_flight.bytes() >= room.link_window_bytes {
             return None;
         }
+        session.admit_large(&room);
         // While one is leaving, what comes gathers for the next.
         if !session.in_flight.is_pushing() {
             let batches = session.gather_fresh(&self.history, &room);
@@ -169,7 +170,6 @@ impl Replica {
 
     /// What got no sign of arrival for long is sent again from where the peer says it is.
     pub(super) fn send_stalled_again(&mut self, now: Now, peer: ReplicaId) {
-        let room = self.config.room;
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -205,7 +205,7 @@ impl Replica {
             stream.patience_ms = (stream.patience_ms * 2).min(STALL_MS_MAX);
             stream.stalled_at = now.mono_ms + stream.patience_ms;
             if session.in_flight.bytes() == 0 {
-                session.rewind(&name, holds.next(), &room);
+                session.rewind(&name, holds.next());
                 again = true;
             }
         }
@@ -286,7 +286,7 @@ impl Session {
             let stream = self.streams.get(&name);
             if stream.is_some_and(|stream| stream.parting.is_some()) {
                 if batches.is_empty() {
-                    return self.next_part(&name, room).map(Load::Part);
+                    return self.next_part(&name).map(Load::Part);
                 }
                 // It has a frame of its own, which is the next.
                 break;

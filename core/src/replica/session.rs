@@ -154,13 +154,12 @@ impl Session {
 
     /// A stream may have something to send.
     pub(super) fn stir(&mut self, name: &Name) {
-        if self.fetched.contains(name) {
-            return self.bulk.insert(name);
+        if self.starved.contains(name) || self.large.iter().any(|(large, _)| large == name) {
+            return;
         }
-        let waits = self.bulk.contains(name)
-            || self.starved.contains(name)
-            || self.large.iter().any(|(large, _)| large == name);
-        if !waits {
+        if self.fetched.contains(name) {
+            self.bulk.insert(name);
+        } else if !self.bulk.contains(name) {
             self.fresh.insert(name);
         }
     }
@@ -174,8 +173,8 @@ impl Session {
     }
 
     /// A stream goes on from a batch, whatever had been taken for it.
-    pub(super) fn rewind(&mut self, name: &Name, next: Seq, room: &Room) {
-        self.put_away(name, room);
+    pub(super) fn rewind(&mut self, name: &Name, next: Seq) {
+        self.put_away(name);
         if let Some(stream) = self.streams.get_mut(name) {
             stream.rewind(next);
             self.fresh.insert(name);
@@ -183,13 +182,13 @@ impl Session {
     }
 
     /// A stream has nothing to send any more.
-    pub(super) fn put_away(&mut self, name: &Name, room: &Room) {
+    pub(super) fn put_away(&mut self, name: &Name) {
         self.fresh.remove(name);
         self.bulk.remove(name);
         self.starved.remove(name);
         self.large.retain(|(large, _)| large != name);
         self.fetched.remove(name);
-        self.end_parts(name, room);
+        self.end_parts(name);
     }
 
     /// Bytes that have been taken for the peer and not given out to the link.

@@ -210,7 +210,7 @@ fn arrives(seed: u64, protocols: [u64; 2], unkind: Unkind, steps: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever the link did to the frames, once it is kind both hold the same, whichever protocols they speak.
     #[test]
