@@ -86,8 +86,8 @@ pub use anabranch_core::{
     Answer, Author, Claim, Conflict, Counters, DocumentId, Edit, EditError, Guard, IdempotencyKey,
     Intent, Key, Listed, Lsn, Missing, NameError, Namespace, Origin, Page, PatchOperation, Path,
     PathError, PeerStatus, ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Status,
-    Token, TokenError, Version, VersionError, VersionInfo, Versions, Visible, Write, Written,
-    limits,
+    Token, TokenError, TrafficBytes, Version, VersionError, VersionInfo, Versions, Visible, Write,
+    Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;

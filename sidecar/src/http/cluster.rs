@@ -98,5 +98,12 @@ fn member(peer: &PeerStatus, link: Option<&LinkReport>) -> Value {
         "behind_ms": peer.behind_ms,
         "ahead_batches": peer.ahead_batches,
         "delay_ms": peer.delay_ms,
+        "protocol": peer.protocol,
+        "sent": peer.sent,
+        "received": peer.received,
+        "waiting_bytes": peer.waiting_bytes,
+        "in_flight_bytes": peer.in_flight_bytes,
+        "bulk_bytes": peer.bulk_bytes,
+        "partial_bytes": peer.partial_bytes,
     })
 }
