@@ -32,11 +32,15 @@ use bytes::Bytes;
 
 use crate::batch::{self, Batch};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::persist::{DocumentRange, StoredDocument};
-use crate::{DocumentId, Incarnation, Namespace, Origin, Seq, compression, limits};
+use crate::persist::DocumentRange;
+use crate::{DocumentId, Namespace, Origin, Seq, compression, limits};
 
+mod given;
+mod hello;
 mod part;
 
+pub(crate) use given::Given;
+pub(crate) use hello::Hello;
 pub(crate) use part::Part;
 
 /// The newest version of what replicas say to each other that is known here,
@@ -49,20 +53,6 @@ const SPEAKS: u64 = 1 << 63;
 
 /// Bytes of a digest of what is held.
 pub(crate) const DIGEST_BYTES: usize = 16;
-
-const NAME_BYTES_MAX: usize = 256;
-
-/// Says who speaks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Hello {
-    /// The oldest protocol that the speaker knows.
-    pub(crate) oldest: u64,
-    pub(crate) name: String,
-    pub(crate) datacenter: String,
-    pub(crate) incarnation: Incarnation,
-    /// Whether the speaker has heard on this link what the other holds; if not, the other says it again.
-    pub(crate) heard: bool,
-}
 
 /// Asks for an origin's batches, or for no more of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,16 +120,6 @@ pub(crate) enum Traffic {
     Control,
 }
 
-/// Answers [`Message::Ask`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Given {
-    pub(crate) number: u64,
-    /// What the documents contain.
-    pub(crate) frontiers: Vec<Section>,
-    /// All there are; none if they can't be given.
-    pub(crate) documents: Option<Vec<(DocumentId, StoredDocument)>>,
-}
-
 impl Message {
     /// What it is counted as.
     pub(crate) fn traffic(&self) -> Traffic {
@@ -171,11 +151,7 @@ impl Message {
         match self {
             Self::Hello(hello) => {
                 writer.u8(1);
-                writer.number(hello.oldest);
-                writer.bytes(hello.name.as_bytes());
-                writer.bytes(hello.datacenter.as_bytes());
-                writer.number(hello.incarnation.0);
-                writer.u8(hello.heard.into());
+                hello.encode(&mut writer);
             }
             Self::Frontier { whole, sections } => {
                 writer.u8(2);
@@ -244,7 +220,7 @@ impl Message {
         let frame = compression::unwrap(frame)?;
         let mut reader = Reader::of_peer(frame.clone());
         let message = match reader.u8("message kind")? {
-            1 => Self::Hello(decode_hello(&mut reader)?),
+            1 => Self::Hello(Hello::decode(&mut reader)?),
             2 => {
                 let whole = flag(&mut reader, "whole")?;
                 let count = reader.count("sections", limits::NAMESPACES_MAX)?;
@@ -309,51 +285,6 @@ fn with_packet(head: Writer, batches: &[Arc<Batch>]) -> Bytes {
     frame.into()
 }
 
-impl Given {
-    fn encode(&self, writer: &mut Writer) {
-        writer.number(self.number);
-        writer.count(self.frontiers.len());
-        for section in &self.frontiers {
-            encode_section(writer, section);
-        }
-        let Some(documents) = &self.documents else {
-            return writer.u8(0);
-        };
-        writer.u8(1);
-        writer.count(documents.len());
-        for (id, stored) in documents {
-            encode_id(writer, id);
-            writer.bytes(&stored.state);
-            writer.count(stored.changes.len());
-            stored
-                .changes
-                .iter()
-                .for_each(|change| writer.bytes(change));
-            writer.u8(stored.present.map_or(2, u8::from));
-        }
-    }
-
-    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let number = reader.number("number")?;
-        let count = reader.count("sections", limits::NAMESPACES_MAX)?;
-        let frontiers = (0..count)
-            .map(|_| decode_section(reader))
-            .collect::<Result<_, _>>()?;
-        let documents = if flag(reader, "documents")? {
-            let count = reader.count("documents", limits::FRAME_BYTES_MAX)?;
-            let documents = (0..count).map(|_| decode_document(reader));
-            Some(documents.collect::<Result<_, _>>()?)
-        } else {
-            None
-        };
-        Ok(Self {
-            number,
-            frontiers,
-            documents,
-        })
-    }
-}
-
 fn encode_section(writer: &mut Writer, (namespace, entries): &Section) {
     writer.bytes(namespace.as_str().as_bytes());
     writer.count(entries.len());
@@ -388,42 +319,6 @@ fn decode_bound(reader: &mut Reader) -> Result<Option<DocumentId>, DecodeError> 
     } else {
         Ok(None)
     }
-}
-
-fn decode_document(reader: &mut Reader) -> Result<(DocumentId, StoredDocument), DecodeError> {
-    let id = decode_id(reader)?;
-    let state = reader.bytes("state", limits::FRAME_BYTES_MAX)?;
-    let count = reader.count("changes", limits::FRAME_BYTES_MAX)?;
-    let changes = (0..count)
-        .map(|_| reader.bytes("change", limits::BATCH_BYTES_MAX))
-        .collect::<Result<_, _>>()?;
-    let present = match reader.u8("presence")? {
-        0 => Some(false),
-        1 => Some(true),
-        2 => None,
-        other => {
-            return Err(DecodeError::Unknown {
-                what: "presence",
-                value: other.into(),
-            });
-        }
-    };
-    let stored = StoredDocument {
-        state,
-        changes,
-        present,
-    };
-    Ok((id, stored))
-}
-
-fn decode_hello(reader: &mut Reader) -> Result<Hello, DecodeError> {
-    Ok(Hello {
-        oldest: reader.number("protocol")?,
-        name: reader.text("name", NAME_BYTES_MAX)?,
-        datacenter: reader.text("datacenter", NAME_BYTES_MAX)?,
-        incarnation: Incarnation(reader.number("incarnation")?),
-        heard: flag(reader, "heard")?,
-    })
 }
 
 fn decode_section(reader: &mut Reader) -> Result<Section, DecodeError> {
@@ -464,7 +359,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ReplicaId;
+    use crate::persist::StoredDocument;
+    use crate::{Incarnation, ReplicaId};
 
     #[test]
     fn every_message_survives_its_encoding() {

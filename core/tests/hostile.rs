@@ -129,7 +129,7 @@ impl Host {
                             documents: Vec::new(),
                             more: false,
                         },
-                        _ => continue,
+                        Fetch::Page { .. } => continue,
                     }),
                 },
                 Output::Send { link, frame } => {
