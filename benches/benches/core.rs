@@ -3,11 +3,11 @@
 
 use std::hint::black_box;
 
-use anabranch_core::measure::Bare;
+use anabranch_core::measure::{Bare, compress, decompress, frame};
 use anabranch_core::persist::{Continuity, Fetched, Recovery, Ticket};
 use anabranch_core::{
-    Ack, Config, DocumentId, Edit, Incarnation, Input, Intent, LinkId, Now, Output, Path, Replica,
-    ReplicaId, Request, RequestId, Session, Write,
+    Ack, Config, DocumentId, Edit, Incarnation, Input, Intent, Key, LinkId, Namespace, Now, Output,
+    Path, Replica, ReplicaId, Request, RequestId, Session, Write,
 };
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -336,5 +336,35 @@ fn replication(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, replica, document, replication);
+/// Frames of increments to as many carts, compressed and back. The bytes of a write are printed, since they are what it is for.
+fn frames(c: &mut Criterion) {
+    let namespace = Namespace::new("carts").expect("a valid name");
+    for count in [1, 4, 16, 64, 256] {
+        let writes = (0..count).map(|cart| {
+            let mut document = bare(10);
+            // Of no two carts are the hashes the same.
+            let mut add = |line| document.write(&Intent::Edits(vec![increment(line)]));
+            add(1_000 + cart).expect("it fits");
+            let changes = add(cart % 10).expect("it fits");
+            let key = Key::new(&format!("cart-{:07}", cart * 7_919 % 100_000));
+            (key.expect("a valid key"), changes)
+        });
+        let plain = frame(&namespace, writes.collect());
+        let small = compress(&plain);
+        let each = |bytes: usize| bytes as f64 / count as f64;
+        println!(
+            "frame of {count}: {:.1} bytes a write, compressed {:.1}",
+            each(plain.len()),
+            each(small.len())
+        );
+        c.bench_function(&format!("frame of {count}, compressed"), |b| {
+            b.iter(|| compress(black_box(&plain)));
+        });
+        c.bench_function(&format!("frame of {count}, decompressed"), |b| {
+            b.iter(|| decompress(black_box(&small)));
+        });
+    }
+}
+
+criterion_group!(benches, replica, document, replication, frames);
 criterion_main!(benches);

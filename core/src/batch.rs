@@ -146,7 +146,7 @@ pub(crate) fn encode<'a>(batches: impl IntoIterator<Item = &'a Batch> + Clone) -
 
 /// Decodes a packet.
 pub(crate) fn decode(packet: Bytes) -> Result<Vec<Arc<Batch>>, DecodeError> {
-    let mut reader = Reader::new(packet);
+    let mut reader = Reader::of_peer(packet);
     reader.format("packet format", FORMAT)?;
     let count = reader.count("origins", limits::ORIGINS_MAX)?;
     let origins = (0..count)

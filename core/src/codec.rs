@@ -53,6 +53,9 @@ pub enum DecodeError {
     /// A number of more than 64 bits, or not in its shortest form.
     #[error("{0}: not a proper number")]
     Number(&'static str),
+    /// A compressed frame that does not hold what it says.
+    #[error("compressed frame: {0}")]
+    Compressed(&'static str),
     /// Text that is not UTF-8.
     #[error("{0}: not UTF-8")]
     Text(&'static str),
@@ -117,20 +120,31 @@ impl Writer {
 }
 
 /// Takes fields off the front of a buffer; byte strings share its memory.
-pub(crate) struct Reader(Bytes);
+pub(crate) struct Reader {
+    left: Bytes,
+    /// How many items may still be counted.
+    items: u64,
+}
 
 impl Reader {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self(bytes)
+        let items = u64::MAX;
+        Self { left: bytes, items }
+    }
+
+    /// Reads what a peer says: of small items, too, there may be so many only, since each takes far more memory than bytes.
+    pub(crate) fn of_peer(bytes: Bytes) -> Self {
+        let items = crate::limits::PACKET_ITEMS_MAX as u64;
+        Self { left: bytes, items }
     }
 
     fn take(&mut self, what: &'static str, needed: u64) -> Result<Bytes, DecodeError> {
         match usize::try_from(needed) {
-            Ok(len) if len <= self.0.len() => Ok(self.0.split_to(len)),
+            Ok(len) if len <= self.left.len() => Ok(self.left.split_to(len)),
             _ => Err(DecodeError::CutShort {
                 what,
                 needed,
-                left: self.0.len(),
+                left: self.left.len(),
             }),
         }
     }
@@ -195,13 +209,21 @@ impl Reader {
                 max: max as u64,
             });
         }
-        if value > self.0.len() as u64 {
+        if value > self.left.len() as u64 {
             return Err(DecodeError::CutShort {
                 what,
                 needed: value,
-                left: self.0.len(),
+                left: self.left.len(),
             });
         }
+        self.items = self
+            .items
+            .checked_sub(value)
+            .ok_or(DecodeError::OverLimit {
+                what: "items in all",
+                value,
+                max: self.items,
+            })?;
         usize::try_from(value).map_err(|_| DecodeError::Number(what))
     }
 
@@ -265,14 +287,14 @@ impl Reader {
 
     /// All that is left.
     pub(crate) fn rest(&mut self) -> Bytes {
-        self.0.split_off(0)
+        self.left.split_off(0)
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.0.is_empty() {
+        if self.left.is_empty() {
             Ok(())
         } else {
-            Err(DecodeError::Trailing(self.0.len()))
+            Err(DecodeError::Trailing(self.left.len()))
         }
     }
 }

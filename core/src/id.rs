@@ -105,6 +105,12 @@ impl Seq {
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// The position before this one; before the first, 0.
+    #[must_use]
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// Position in this store's commit log; the first is 1, and 0 comes before all. Means nothing on another replica.

@@ -15,6 +15,7 @@
 mod ack;
 mod batch;
 mod codec;
+mod compression;
 mod document;
 mod effect;
 mod frontier;
@@ -47,10 +48,12 @@ pub use id::{
     DocumentId, Incarnation, Key, Lsn, NameError, Namespace, Origin, OriginTag, ReplicaId, Seq,
 };
 pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
+pub use message::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
 pub use replica::{
     Config, Counters, NamespaceStatus, PeerStatus, RepairStatus, Replica, Room, Standing, Status,
+    TrafficBytes,
 };
 pub use token::{Token, TokenError};

@@ -18,7 +18,19 @@ pub const CHANGE_OPS_MAX: u64 = 100_000;
 /// Largest frame between two replicas, in bytes.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Deltas are packed into frames of about this many bytes.
-pub const FRAME_BYTES_TARGET: usize = 128 << 10;
+pub const FRAME_BYTES_TARGET: usize = 64 << 10;
+/// A batch that is larger goes in parts of so many bytes, between which other streams have their turn.
+pub const PART_BYTES: usize = 64 << 10;
+/// Most parts of one batch.
+pub const PARTS_MAX: usize = 4_096;
+/// Bytes of parts of one peer's batches that wait for the rest of them; past it the oldest are dropped and asked for again. Whoever
+/// sends parts begins no further batch while half of it is under way.
+pub const PARTIAL_BYTES_MAX: usize = 8 << 20;
+/// Bytes of bulk (parts, and what is read from the log) that a link may have under way while it shows no delay.
+pub const BULK_WINDOW_BYTES_MAX: usize = 4 << 20;
+/// Batches, causes, documents and changes together in one packet: so many more of them are in it than a writer makes, and their
+/// memory is a multiple of their bytes.
+pub const PACKET_ITEMS_MAX: usize = 128 << 10;
 /// Delta bytes handed to one link and not yet taken by its stream; past it the link's cursors wait.
 pub const LINK_WINDOW_BYTES: usize = 1 << 20;
 /// Bytes of remote batches held back until their causes are here; past it they are dropped and asked for again.
@@ -104,9 +116,9 @@ pub const CHANGES_MEANWHILE_MAX: usize = 1 << 20;
 /// Documents that are looked at in one go while some are looked for.
 pub const DOCUMENTS_LOOKED_AT: usize = 2_048;
 /// Bytes of documents in one message of a repair, about.
-pub const PART_BYTES: usize = 128 << 10;
+pub const GIVEN_BYTES: usize = 128 << 10;
 /// Bytes of documents on their way to a peer and not durable there.
-pub const PARTS_WINDOW_BYTES: usize = 1 << 20;
+pub const GIVEN_WINDOW_BYTES: usize = 1 << 20;
 /// Larger documents are not given whole but change by change.
 pub const WHOLE_BYTES_MAX: usize = 2 << 20;
 /// Recent changes by which a summary can be brought back to an earlier frontier.

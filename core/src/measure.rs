@@ -1,10 +1,16 @@
-//! A document by itself, without a replica around it: for benchmarks that compare it with what it is built on.
+//! A document by itself, without a replica around it, and frames without a link: for benchmarks.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::document::{Document, Tip};
-use crate::{EditError, Incarnation, Intent, Origin, ReplicaId};
+use crate::message::Message;
+use crate::{
+    Batch, DocumentWrite, EditError, Incarnation, Intent, Namespace, Origin, ReplicaId, Seq,
+};
+use crate::{Key, compression};
 
 const TIME_S: i64 = 1_790_000_000;
 
@@ -101,5 +107,45 @@ impl Bare {
             Ok(document) => document,
             Err(error) => panic!("{error}"),
         };
+    }
+}
+
+/// A frame as it is before it is compressed: one write to a document each.
+#[must_use]
+pub fn frame(namespace: &Namespace, writes: Vec<(Key, Vec<Bytes>)>) -> Bytes {
+    let origin = Origin {
+        replica: ReplicaId::of_public_key(b"someone"),
+        incarnation: Incarnation(0x5c91_3e07_c80d_4d2a),
+    };
+    let batch = |((key, changes), seq): ((Key, Vec<Bytes>), u64)| {
+        Arc::new(Batch {
+            namespace: namespace.clone(),
+            origin,
+            seq: Seq(seq),
+            time_ms: 1_790_000_000_000 + seq / 8,
+            causes: Vec::new(),
+            writes: vec![DocumentWrite { key, changes }],
+            receipt: None,
+        })
+    };
+    let batches = writes.into_iter().zip(2_000..).map(batch);
+    Message::Delta(batches.collect()).encode()
+}
+
+/// A frame as it goes over a link.
+#[must_use]
+pub fn compress(frame: &Bytes) -> Bytes {
+    compression::wrap(frame.clone())
+}
+
+/// What [`compress`] was given.
+///
+/// # Panics
+/// When it is something else.
+#[must_use]
+pub fn decompress(frame: &Bytes) -> Bytes {
+    match compression::unwrap(frame) {
+        Ok(frame) => frame,
+        Err(error) => panic!("{error}"),
     }
 }

@@ -12,8 +12,21 @@
 //! given    = number  sections:[namespace:text  entries:[origin seq]]  0 | 1 documents:[document]
 //! bound    = 0 | 1 namespace:text key:text
 //! document = namespace:text key:text  state:bytes  changes:[bytes]  present:u8 (0 no, 1 yes, 2 unknown)
+//! speaks   = given, with a number that nobody asks under and nothing in it (see below)
+//!
+//! since protocol 2:
+//! compressed = 20 size:number block (see compression)
+//! backlog  = bulk  packet
+//! part     = bulk  late:u8  namespace:text origin seq  total  part_bytes  index  bytes to the end
+//! taken    = bulk
+//! standing = digest:16
+//! restate  =
 //! ```
 //! Any of them may be lost, doubled or late: each can be acted on alone.
+//!
+//! **Versions.** A hello begins with the *oldest* protocol that its speaker knows and is written as in protocol 1. `speaks` names the newest: a
+//! speaker of protocol 1 takes it for an answer to a question that it has forgotten. Both ends speak the lower of their two newest, and
+//! protocol 1 until they know.
 
 use std::sync::Arc;
 
@@ -21,25 +34,28 @@ use bytes::Bytes;
 
 use crate::batch::{self, Batch};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::persist::{DocumentRange, StoredDocument};
+use crate::persist::DocumentRange;
 use crate::repair_message::{self, RepairMessage};
-use crate::{DocumentId, Incarnation, Namespace, Origin, Seq, limits};
+use crate::{DocumentId, Namespace, Origin, Seq, compression, limits};
 
-/// The version of the whole exchange; both ends must speak the same.
-pub(crate) const PROTOCOL: u64 = 1;
+mod given;
+mod hello;
+mod part;
 
-const NAME_BYTES_MAX: usize = 256;
+pub(crate) use given::Given;
+pub(crate) use hello::Hello;
+pub(crate) use part::Part;
 
-/// Says who speaks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u64,
-    pub(crate) name: String,
-    pub(crate) datacenter: String,
-    pub(crate) incarnation: Incarnation,
-    /// Whether the speaker has heard on this link what the other holds; if not, the other says it again.
-    pub(crate) heard: bool,
-}
+/// The newest version of what replicas say to each other that is known here,
+pub const PROTOCOL_NEWEST: u64 = 2;
+/// and the oldest.
+pub const PROTOCOL_OLDEST: u64 = 1;
+
+/// Questions are numbered from 1; from here on stands what a replica speaks.
+const SPEAKS: u64 = 1 << 63;
+
+/// Bytes of a digest of what is held.
+pub(crate) const DIGEST_BYTES: usize = 16;
 
 /// Asks for an origin's batches, or for no more of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,29 +89,76 @@ pub(crate) enum Message {
     Repair(RepairMessage),
     /// Somebody at the speaker's waits until the other holds this: it is to say so at once.
     Await(Vec<Section>),
+    /// The newest protocol that the speaker knows. Said with every hello.
+    Speaks {
+        newest: u64,
+    },
+    /// Batches that were read from the log, for a stream that had fallen behind.
+    Backlog {
+        /// Numbers what is bulk on a link.
+        bulk: u64,
+        batches: Vec<Arc<Batch>>,
+    },
+    /// A piece of a batch that is too large to go at once.
+    Part(Part),
+    /// Up to here the speaker has taken what is bulk.
+    Taken {
+        bulk: u64,
+    },
+    /// What the speaker holds is what it has said so far: its digest.
+    Standing {
+        digest: [u8; DIGEST_BYTES],
+    },
+    /// That is not what has arrived: say all of it again.
+    Restate,
 }
 
-/// Answers [`Message::Ask`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Given {
-    pub(crate) number: u64,
-    /// What the documents contain.
-    pub(crate) frontiers: Vec<Section>,
-    /// All there are; none if they can't be given.
-    pub(crate) documents: Option<Vec<(DocumentId, StoredDocument)>>,
+/// What a frame is for, as far as bytes are counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Traffic {
+    /// Batches that are sent as they become durable.
+    Push,
+    /// Batches from the log, for who had fallen behind.
+    CatchUp,
+    /// Documents, and what it takes to find out which.
+    Repair,
+    /// All the rest: who is there, who holds what.
+    Control,
 }
 
 impl Message {
+    /// What it is counted as.
+    pub(crate) fn traffic(&self) -> Traffic {
+        match self {
+            Self::Delta(_) => Traffic::Push,
+            Self::Part(part) if !part.late => Traffic::Push,
+            Self::Part(_) | Self::Backlog { .. } => Traffic::CatchUp,
+            Self::Ask { .. } | Self::Given(_) | Self::Repair(_) => Traffic::Repair,
+            Self::Hello(_)
+            | Self::Frontier { .. }
+            | Self::Want(_)
+            | Self::Await(_)
+            | Self::Speaks { .. }
+            | Self::Taken { .. }
+            | Self::Standing { .. }
+            | Self::Restate => Traffic::Control,
+        }
+    }
+
+    /// The protocol that a frame belongs to: whoever speaks an older one can't read it.
+    pub(crate) fn protocol_of(frame: &[u8]) -> u64 {
+        match frame.first() {
+            Some(..=6) | None => 1,
+            Some(_) => 2,
+        }
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let mut writer = Writer::default();
         match self {
             Self::Hello(hello) => {
                 writer.u8(1);
-                writer.number(hello.protocol);
-                writer.bytes(hello.name.as_bytes());
-                writer.bytes(hello.datacenter.as_bytes());
-                writer.number(hello.incarnation.0);
-                writer.u8(hello.heard.into());
+                hello.encode(&mut writer);
             }
             Self::Frontier { whole, sections } => {
                 writer.u8(2);
@@ -106,12 +169,8 @@ impl Message {
                     .for_each(|section| encode_section(&mut writer, section));
             }
             Self::Delta(batches) => {
-                let packet =
-                    batch::encode(batches.iter().map(|batch| &**batch).collect::<Vec<_>>());
-                let mut frame = Vec::with_capacity(packet.len() + 1);
-                frame.push(3);
-                frame.extend_from_slice(&packet);
-                return frame.into();
+                writer.u8(3);
+                return with_packet(writer, batches);
             }
             Self::Want(wants) => {
                 writer.u8(4);
@@ -140,14 +199,43 @@ impl Message {
                     .iter()
                     .for_each(|section| encode_section(&mut writer, section));
             }
+            Self::Speaks { newest } => {
+                writer.u8(6);
+                let empty = Given {
+                    number: SPEAKS | *newest,
+                    frontiers: Vec::new(),
+                    documents: None,
+                };
+                empty.encode(&mut writer);
+            }
+            Self::Backlog { bulk, batches } => {
+                writer.u8(21);
+                writer.number(*bulk);
+                return with_packet(writer, batches);
+            }
+            Self::Part(part) => {
+                writer.u8(22);
+                part.encode(&mut writer);
+            }
+            Self::Taken { bulk } => {
+                writer.u8(23);
+                writer.number(*bulk);
+            }
+            Self::Standing { digest } => {
+                writer.u8(24);
+                writer.array(digest);
+            }
+            Self::Restate => writer.u8(25),
         }
         writer.finish()
     }
 
+    /// Reads a frame, compressed or not.
     pub(crate) fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(frame.clone());
+        let frame = compression::unwrap(frame)?;
+        let mut reader = Reader::of_peer(frame.clone());
         let message = match reader.u8("message kind")? {
-            1 => Self::Hello(decode_hello(&mut reader)?),
+            1 => Self::Hello(Hello::decode(&mut reader)?),
             2 => {
                 let whole = flag(&mut reader, "whole")?;
                 let count = reader.count("sections", limits::NAMESPACES_MAX)?;
@@ -172,7 +260,6 @@ impl Message {
                     before: decode_bound(&mut reader)?,
                 },
             },
-            6 => Self::Given(Given::decode(&mut reader)?),
             kind if repair_message::KINDS.contains(&kind) => {
                 Self::Repair(RepairMessage::decode(kind, &mut reader)?)
             }
@@ -181,6 +268,25 @@ impl Message {
                 let sections = (0..count).map(|_| decode_section(&mut reader));
                 Self::Await(sections.collect::<Result<_, _>>()?)
             }
+            6 => match Given::decode(&mut reader)? {
+                given if given.number & SPEAKS != 0 => Self::Speaks {
+                    newest: given.number & !SPEAKS,
+                },
+                given => Self::Given(given),
+            },
+            21 => {
+                let bulk = reader.number("bulk")?;
+                let batches = batch::decode(reader.rest())?;
+                Self::Backlog { bulk, batches }
+            }
+            22 => Self::Part(Part::decode(&mut reader)?),
+            23 => Self::Taken {
+                bulk: reader.number("bulk")?,
+            },
+            24 => Self::Standing {
+                digest: reader.array("digest")?,
+            },
+            25 => Self::Restate,
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",
@@ -193,49 +299,13 @@ impl Message {
     }
 }
 
-impl Given {
-    fn encode(&self, writer: &mut Writer) {
-        writer.number(self.number);
-        writer.count(self.frontiers.len());
-        for section in &self.frontiers {
-            encode_section(writer, section);
-        }
-        let Some(documents) = &self.documents else {
-            return writer.u8(0);
-        };
-        writer.u8(1);
-        writer.count(documents.len());
-        for (id, stored) in documents {
-            encode_id(writer, id);
-            writer.bytes(&stored.state);
-            writer.count(stored.changes.len());
-            stored
-                .changes
-                .iter()
-                .for_each(|change| writer.bytes(change));
-            writer.u8(stored.present.map_or(2, u8::from));
-        }
-    }
-
-    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let number = reader.number("number")?;
-        let count = reader.count("sections", limits::NAMESPACES_MAX)?;
-        let frontiers = (0..count)
-            .map(|_| decode_section(reader))
-            .collect::<Result<_, _>>()?;
-        let documents = if flag(reader, "documents")? {
-            let count = reader.count("documents", limits::FRAME_BYTES_MAX)?;
-            let documents = (0..count).map(|_| decode_document(reader));
-            Some(documents.collect::<Result<_, _>>()?)
-        } else {
-            None
-        };
-        Ok(Self {
-            number,
-            frontiers,
-            documents,
-        })
-    }
+fn with_packet(head: Writer, batches: &[Arc<Batch>]) -> Bytes {
+    let packet = batch::encode(batches.iter().map(|batch| &**batch).collect::<Vec<_>>());
+    let head = head.finish();
+    let mut frame = Vec::with_capacity(head.len() + packet.len());
+    frame.extend_from_slice(&head);
+    frame.extend_from_slice(&packet);
+    frame.into()
 }
 
 fn encode_section(writer: &mut Writer, (namespace, entries): &Section) {
@@ -272,50 +342,6 @@ fn decode_bound(reader: &mut Reader) -> Result<Option<DocumentId>, DecodeError> 
     } else {
         Ok(None)
     }
-}
-
-fn decode_document(reader: &mut Reader) -> Result<(DocumentId, StoredDocument), DecodeError> {
-    let id = decode_id(reader)?;
-    let state = reader.bytes("state", limits::FRAME_BYTES_MAX)?;
-    let count = reader.count("changes", limits::FRAME_BYTES_MAX)?;
-    let changes = (0..count)
-        .map(|_| reader.bytes("change", limits::BATCH_BYTES_MAX))
-        .collect::<Result<_, _>>()?;
-    let present = match reader.u8("presence")? {
-        0 => Some(false),
-        1 => Some(true),
-        2 => None,
-        other => {
-            return Err(DecodeError::Unknown {
-                what: "presence",
-                value: other.into(),
-            });
-        }
-    };
-    let stored = StoredDocument {
-        state,
-        changes,
-        present,
-        sum: None,
-    };
-    Ok((id, stored))
-}
-
-fn decode_hello(reader: &mut Reader) -> Result<Hello, DecodeError> {
-    let protocol = reader.number("protocol")?;
-    if protocol != PROTOCOL {
-        return Err(DecodeError::Unknown {
-            what: "protocol version",
-            value: protocol,
-        });
-    }
-    Ok(Hello {
-        protocol,
-        name: reader.text("name", NAME_BYTES_MAX)?,
-        datacenter: reader.text("datacenter", NAME_BYTES_MAX)?,
-        incarnation: Incarnation(reader.number("incarnation")?),
-        heard: flag(reader, "heard")?,
-    })
 }
 
 fn decode_section(reader: &mut Reader) -> Result<Section, DecodeError> {
@@ -356,7 +382,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ReplicaId;
+    use crate::persist::StoredDocument;
+    use crate::{Incarnation, ReplicaId};
 
     #[test]
     fn every_message_survives_its_encoding() {
@@ -367,7 +394,7 @@ mod tests {
         let namespace = Namespace::new("carts").unwrap();
         for message in [
             Message::Hello(Hello {
-                protocol: PROTOCOL,
+                oldest: PROTOCOL_OLDEST,
                 name: "eu-1".into(),
                 datacenter: "eu".into(),
                 incarnation: Incarnation(3),
@@ -422,25 +449,40 @@ mod tests {
                 frontiers: Vec::new(),
                 documents: None,
             }),
+            Message::Speaks { newest: 2 },
+            Message::Backlog {
+                bulk: 300,
+                batches: Vec::new(),
+            },
+            Message::Part(part::sample()),
+            Message::Taken { bulk: 300 },
+            Message::Standing {
+                digest: [9; DIGEST_BYTES],
+            },
+            Message::Restate,
         ] {
             assert_eq!(Message::decode(&message.encode()).unwrap(), message);
         }
     }
 
+    /// Byte for byte what the first version wrote, and so what it can read.
     #[test]
-    fn another_protocol_is_named() {
+    fn a_hello_is_written_as_it_always_was() {
         let hello = Hello {
-            protocol: 9,
-            name: String::new(),
-            datacenter: String::new(),
-            incarnation: Incarnation(0),
-            heard: false,
+            oldest: 1,
+            name: "b".to_owned(),
+            datacenter: "eu".to_owned(),
+            incarnation: Incarnation(300),
+            heard: true,
         };
-        let error = Message::decode(&Message::Hello(hello).encode()).unwrap_err();
+        let written = Message::Hello(hello).encode();
+        assert_eq!(&written[..], b"\x01\x01\x01b\x02eu\xac\x02\x01");
+        let speaks = Message::Speaks { newest: 2 }.encode();
         assert_eq!(
-            error.to_string(),
-            "protocol version: 9 is not a known value"
+            &speaks[..],
+            [6, 0x82, 128, 128, 128, 128, 128, 128, 128, 128, 1, 0, 0]
         );
+        assert_eq!(Message::protocol_of(&speaks), 1);
     }
 
     proptest! {

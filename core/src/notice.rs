@@ -28,6 +28,13 @@ pub enum Notice {
         /// The new incarnation.
         incarnation: Incarnation,
     },
+    /// A peer speaks no protocol that is spoken here, and was disconnected.
+    OtherProtocol {
+        /// Whose.
+        peer: ReplicaId,
+        /// What both speak, and which end to update.
+        reason: String,
+    },
     /// A peer sent what can't be read, and was disconnected.
     BadFrame {
         /// Who.

@@ -157,4 +157,52 @@ mod tests {
         assert_eq!(decoder.next(&mut Bytes::from(wire)), Ok(None));
         assert!(decoder.body.capacity() <= FRAME_GROWTH_BYTES);
     }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn draw(seed: &mut u64) -> u64 {
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = *seed;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// 100,000 streams of frames, changed at random and cut anywhere.
+    #[test]
+    fn whatever_comes_takes_no_more_memory_than_came() {
+        let seed = &mut 5;
+        let (mut whole, mut refused) = (0, 0);
+        for _ in 0..100_000 {
+            let frames: Vec<Bytes> = (0..=draw(seed) % 3)
+                .map(|_| vec![7; usize::try_from(draw(seed) % 60).unwrap() + 1].into())
+                .collect();
+            let mut wire = encode(&frames).concat();
+            for _ in 0..draw(seed) % 3 {
+                let at = usize::try_from(draw(seed)).unwrap_or(0) % wire.len();
+                wire[at] = draw(seed).to_le_bytes()[0];
+            }
+            let mut decoder = Decoder::default();
+            let mut came = 0;
+            let cut = usize::try_from(draw(seed) % 50).unwrap() + 1;
+            'stream: for piece in wire.chunks(cut) {
+                let mut input = Bytes::copy_from_slice(piece);
+                came += piece.len();
+                loop {
+                    match decoder.next(&mut input) {
+                        Ok(Some(frame)) => {
+                            whole += 1;
+                            assert!(frame.len() <= came);
+                        }
+                        Ok(None) => break,
+                        Err(_) => {
+                            refused += 1;
+                            break 'stream;
+                        }
+                    }
+                }
+                assert!(decoder.body.capacity() <= FRAME_GROWTH_BYTES + 2 * came);
+            }
+        }
+        assert!(whole > 50_000 && refused > 1_000, "{whole}, {refused}");
+    }
 }

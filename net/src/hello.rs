@@ -201,4 +201,31 @@ mod tests {
         };
         assert_eq!(follow(standing(2), restarted), Verdict::Take);
     }
+
+    /// 100,000 of them, changed at random: each is refused, or read as what it says and nothing else.
+    #[test]
+    fn whatever_comes_is_refused_or_is_what_it_says() {
+        let mut bits: u64 = 1;
+        let mut refused = 0;
+        for _ in 0..100_000 {
+            let hello = Hello {
+                instance: bits,
+                lost: generation(bits >> 7),
+            };
+            let mut bytes = hello.encode();
+            for _ in 0..2 {
+                // Knuth's MMIX generator.
+                bits = bits
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(bits >> 33).unwrap() % HELLO_BYTES;
+                bytes[at] ^= (bits >> 25).to_le_bytes()[0];
+            }
+            match Hello::decode(&bytes) {
+                Some(read) => assert_eq!(read.encode(), bytes),
+                None => refused += 1,
+            }
+        }
+        assert!((10_000..50_000).contains(&refused), "{refused}");
+    }
 }

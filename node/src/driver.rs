@@ -413,6 +413,9 @@ fn log(notice: &Notice) {
         Notice::BadFrame { peer, reason } => {
             tracing::warn!(%peer, %reason, "a peer sent what can't be read, and was disconnected");
         }
+        Notice::OtherProtocol { peer, reason } => {
+            tracing::error!(%peer, %reason, "a peer speaks no protocol that this node speaks, and was disconnected");
+        }
         Notice::BadRecord { lsn, reason } => {
             tracing::error!(lsn = lsn.0, %reason, "a record of the log can't be read");
         }

@@ -87,8 +87,8 @@ pub use anabranch_core::{
     Edit, EditError, Guard, IdempotencyKey, Intent, Key, Listed, Lsn, Missing, NameError,
     Namespace, Origin, Page, PatchOperation, Path, PathError, PeerStatus, RepairStatus, Repaired,
     ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Standing, Status, Token,
-    TokenError, Verified, VerifiedPeer, Version, VersionError, VersionInfo, Versions, Visible,
-    Write, Written, limits,
+    TokenError, TrafficBytes, Verified, VerifiedPeer, Version, VersionError, VersionInfo, Versions,
+    Visible, Write, Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;

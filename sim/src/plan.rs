@@ -62,6 +62,8 @@ pub(crate) struct Plan {
     /// A fault about this often.
     pub(crate) fault_every_us: u64,
     pub(crate) room: Room,
+    /// Replicas before this one are a version behind, and speak the protocol before the newest.
+    pub(crate) old_versions: usize,
     pub(crate) log_segment_bytes: u64,
     /// The log is let go as soon as all who were ever met hold what is in it. Disks are not lost then: whoever
     /// begins with nothing finds no log that reaches back far enough.
@@ -122,6 +124,7 @@ impl Plan {
             chaos_us,
             fault_every_us: random.between(100_000, 600_000),
             room,
+            old_versions: *random.pick(&[0, 0, 1, 2]),
             releases,
             truncates,
             log_segment_bytes: *random.pick(&[8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10]),
@@ -139,6 +142,9 @@ fn cramped_room(random: &mut Random) -> Room {
         recent_log_bytes_max: *random.pick(&[0, 500, 4_000, 100_000]),
         log_read_bytes_max: *random.pick(&[500, 4_000, 20_000]),
         frame_bytes_target: *random.pick(&[100, 1_000, 20_000]),
+        part_bytes: *random.pick(&[100, 400, 20_000]),
+        partial_bytes_max: *random.pick(&[500, 5_000, 100_000]),
+        bulk_window_bytes: *random.pick(&[200, 2_000, 100_000]),
         link_window_bytes: *random.pick(&[300, 3_000, 30_000]),
         held_back_bytes_max: *random.pick(&[0, 1_000, 50_000]),
         unpersisted_bytes_max: *random.pick(&[1_000, 10_000, 1_000_000]),

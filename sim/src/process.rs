@@ -2,7 +2,8 @@
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, StoreError};
 use anabranch_core::{
-    Config, DecodeError, Incarnation, Input, Lsn, Now, Output, Replica, Standing, compact,
+    Config, DecodeError, Incarnation, Input, Lsn, Now, Output, PROTOCOL_NEWEST, Replica, Standing,
+    compact,
 };
 use anabranch_store::{OpenError, Opening, Store};
 
@@ -130,6 +131,11 @@ impl World {
             spare_incarnation: spare,
             room: self.plan.room,
             summary_key: [7; 32],
+            protocol: if site < self.plan.old_versions {
+                PROTOCOL_NEWEST - 1
+            } else {
+                PROTOCOL_NEWEST
+            },
             #[cfg(feature = "planted")]
             planted: match self.options.planted {
                 Some(crate::Planted::Core(planted)) => Some(planted),

@@ -416,6 +416,14 @@ fn kind(frame: &[u8]) -> &'static str {
         Some(2) => "frontier",
         Some(3) => "delta",
         Some(4) => "want",
+        Some(5) => "ask",
+        Some(6) => "given",
+        Some(20) => "something compressed",
+        Some(21) => "backlog",
+        Some(22) => "part",
+        Some(23) => "taken",
+        Some(24) => "standing",
+        Some(25) => "restate",
         _ => "garbage",
     }
 }

@@ -6,6 +6,8 @@
 
 mod acknowledgement;
 mod asking;
+mod assembly;
+mod backlog;
 mod comparing;
 mod documents;
 mod entry;
@@ -15,8 +17,11 @@ mod folding;
 mod gathering;
 mod history;
 mod imports;
+mod lanes;
 mod listing;
 mod members;
+mod pace;
+mod parting;
 mod peers;
 mod planting;
 mod pursuit;
@@ -31,11 +36,13 @@ mod session;
 mod shelf;
 mod stability;
 mod starting;
+mod stating;
 mod status;
 mod summaries;
 mod taking_back;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod waiting;
 mod writing;
 
@@ -47,6 +54,7 @@ use bytes::Bytes;
 use crate::batch;
 use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
+use crate::message::PROTOCOL_NEWEST;
 use crate::persist::{Commit, LogRecord, Recovery, StoreError, Ticket};
 use crate::record::{Arrival, Import};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
@@ -64,10 +72,12 @@ use peers::Peers;
 pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
+use session::Session;
 use shelf::{Made, Shelf};
 pub use stability::Standing;
 pub use status::{Counters, NamespaceStatus, PeerStatus, Status};
 use summaries::Summaries;
+pub use traffic::TrafficBytes;
 use waiting::Waits;
 
 /// Who a replica is.
@@ -86,6 +96,8 @@ pub struct Config {
     pub room: Room,
     /// The key of its summaries; replicas that are to be compared need the same. Whoever writes documents should not know it.
     pub summary_key: [u8; 32],
+    /// The newest protocol that it speaks with peers. Only tests of different versions side by side set it.
+    pub protocol: u64,
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -107,6 +119,7 @@ impl Config {
             spare_incarnation,
             room: Room::default(),
             summary_key: [0; 32],
+            protocol: PROTOCOL_NEWEST,
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -540,9 +553,5 @@ impl Replica {
         self.begin_incarnation();
         self.outputs
             .push_back(Output::Notice(Notice::HistoryAhead { peer, incarnation }));
-    }
-
-    fn send(&mut self, link: LinkId, frame: Bytes) {
-        self.outputs.push_back(Output::Send { link, frame });
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Replica;
+use super::lanes::Name;
 use super::members::{Away, Homecoming};
 use super::pursuit::Wanted;
-use super::session::{HELLO_MS, STATEMENT_MS, Session, Stream};
+use super::session::{HELLO_MS, Session, Stream};
+use super::traffic::TrafficBytes;
+use crate::codec::DecodeError;
 use crate::effect::{LinkId, Notice, Now, Output};
-use crate::message::{Hello, Message, PROTOCOL, Section, Want};
+use crate::message::{Hello, Message, PROTOCOL_OLDEST, Section, Want};
 use crate::{Batch, Frontier, Incarnation, Namespace, Origin, ReplicaId, Seq, limits};
-
-const POSITIONS_PER_FRAME: usize = 8_192;
 
 /// One other replica, linked or not.
 #[derive(Default)]
@@ -31,6 +32,9 @@ pub(super) struct Peer {
     pub(super) set_aside: bool,
     /// While it is set aside and has come back.
     pub(super) homecoming: Option<Homecoming>,
+    /// Bytes of frames since the start, over all links.
+    pub(super) sent: TrafficBytes,
+    pub(super) received: TrafficBytes,
 }
 
 impl Peer {
@@ -106,10 +110,11 @@ impl Replica {
             self.advance_stability();
             self.members_changed(now, now.mono_ms + self.config.room.fold_idle_ms);
         }
+        let session = Session::new(link, &self.config.room, now.mono_ms);
         let entry = self.peers.by_id.entry(peer).or_default();
         entry.away.get_or_insert(Away::since(now));
         entry.homecoming = None;
-        if let Some(old) = entry.session.replace(Session::new(link, now.mono_ms)) {
+        if let Some(old) = entry.session.replace(session) {
             self.peers.links.remove(&old.link);
         }
         self.peers.links.insert(link, peer);
@@ -146,70 +151,23 @@ impl Replica {
         self.comparisons_lose(now, peer);
     }
 
-    fn say_hello(&mut self, peer: ReplicaId) {
+    pub(super) fn say_hello(&mut self, peer: ReplicaId) {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
         let (link, heard) = (session.link, session.stated);
         let hello = Hello {
-            protocol: PROTOCOL,
+            oldest: PROTOCOL_OLDEST,
             name: self.config.name.clone(),
             datacenter: self.config.datacenter.clone(),
             incarnation: self.origin.incarnation,
             heard,
         };
         self.say(peer, link, &Message::Hello(hello));
-    }
-
-    /// Says everything that is durable here.
-    fn state_everything(&mut self, now: Now, peer: ReplicaId) {
-        let mut frames: Vec<Vec<Section>> = vec![Vec::new()];
-        let mut positions = 0;
-        for (namespace, space) in self.history.spaces() {
-            let entries: Vec<_> = space
-                .durable
-                .iter()
-                .map(|(origin, seq)| (*origin, *seq))
-                .collect();
-            for part in entries.chunks(POSITIONS_PER_FRAME) {
-                if positions + part.len() > POSITIONS_PER_FRAME {
-                    frames.push(Vec::new());
-                    positions = 0;
-                }
-                positions += part.len();
-                frames
-                    .last_mut()
-                    .expect("never empty")
-                    .push((namespace.clone(), part.to_vec()));
-            }
+        let newest = self.config.protocol;
+        if newest > PROTOCOL_OLDEST {
+            self.say(peer, link, &Message::Speaks { newest });
         }
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        session.statement_due = now.mono_ms + STATEMENT_MS;
-        let link = session.link;
-        let last = frames.len() - 1;
-        for (index, sections) in frames.into_iter().enumerate() {
-            self.say(
-                peer,
-                link,
-                &Message::Frontier {
-                    whole: index == last,
-                    sections,
-                },
-            );
-        }
-    }
-
-    /// Sends one message; how many bytes it has.
-    pub(super) fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) -> usize {
-        let frame = message.encode();
-        let bytes = frame.len();
-        if let Some(session) = self.peers.session(peer) {
-            session.in_flight += bytes;
-        }
-        self.send(link, frame);
-        bytes
     }
 
     pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: &Bytes) {
@@ -219,25 +177,63 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
-        match Message::decode(bytes) {
-            Ok(Message::Hello(hello)) => self.hello(now, peer, hello),
-            Ok(Message::Frontier { whole, sections }) => {
+        let protocol = Message::protocol_of(bytes);
+        if protocol > self.config.protocol {
+            let reason = format!("a frame of protocol {protocol}, which is not spoken here");
+            return self.refuse(now, peer, link, &reason);
+        }
+        if let Some(session) = self.peers.session(peer) {
+            // Its word of what it speaks may have been lost.
+            session.speaks = session.speaks.max(protocol);
+        }
+        let read = Message::decode(bytes).and_then(|message| {
+            if let Some(entry) = self.peers.by_id.get_mut(&peer) {
+                entry.received.add(message.traffic(), bytes.len());
+            }
+            self.heard(now, peer, link, message)
+        });
+        if let Err(error) = read {
+            self.refuse(now, peer, link, &error.to_string());
+        }
+    }
+
+    fn heard(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        link: LinkId,
+        message: Message,
+    ) -> Result<(), DecodeError> {
+        match message {
+            Message::Hello(hello) => self.hello(now, peer, link, hello),
+            Message::Speaks { newest } => self.speaks(now, peer, link, newest),
+            Message::Frontier { whole, sections } => {
                 self.frontier(now, peer, link, whole, sections);
             }
-            Ok(Message::Delta(batches)) => {
+            Message::Standing { digest } => self.standing(peer, digest),
+            Message::Restate => self.state_everything(now, peer),
+            Message::Delta(batches) => {
                 for batch in &batches {
                     self.receive(now, link, batch);
                 }
             }
-            Ok(Message::Want(wants)) => self.want(now, peer, wants),
-            Ok(Message::Ask { number, range }) => {
+            Message::Backlog { bulk, batches } => {
+                self.say(peer, link, &Message::Taken { bulk });
+                for batch in &batches {
+                    self.receive(now, link, batch);
+                }
+            }
+            Message::Part(part) => return self.part(now, peer, link, part),
+            Message::Taken { bulk } => self.taken(now, peer, bulk),
+            Message::Want(wants) => self.want(now, peer, wants),
+            Message::Ask { number, range } => {
                 self.asked_for_documents(peer, link, number, range);
             }
-            Ok(Message::Given(given)) => self.documents_given(now, peer, given),
-            Ok(Message::Repair(message)) => self.repair_message(now, peer, link, message),
-            Ok(Message::Await(sections)) => self.awaited(now, peer, sections),
-            Err(error) => self.refuse(now, peer, link, &error.to_string()),
+            Message::Given(given) => self.documents_given(now, peer, given),
+            Message::Repair(message) => self.repair_message(now, peer, link, message),
+            Message::Await(sections) => self.awaited(now, peer, sections),
         }
+        Ok(())
     }
 
     fn refuse(&mut self, now: Now, peer: ReplicaId, link: LinkId, reason: &str) {
@@ -253,7 +249,38 @@ impl Replica {
         self.link_down(now, link);
     }
 
-    fn hello(&mut self, now: Now, peer: ReplicaId, hello: Hello) {
+    /// The two ends have no protocol in common.
+    fn part_ways(&mut self, now: Now, peer: ReplicaId, link: LinkId, speaks: &str, update: &str) {
+        let newest = self.config.protocol;
+        let reason = format!(
+            "it speaks protocols {speaks}, this replica {PROTOCOL_OLDEST} to {newest}: update {update}"
+        );
+        self.outputs
+            .push_back(Output::Notice(Notice::OtherProtocol {
+                peer,
+                reason: reason.clone(),
+            }));
+        self.outputs.push_back(Output::Disconnect { link, reason });
+        self.link_down(now, link);
+    }
+
+    /// The newest protocol that a peer knows.
+    fn speaks(&mut self, now: Now, peer: ReplicaId, link: LinkId, newest: u64) {
+        if newest < PROTOCOL_OLDEST {
+            let speaks = format!("up to {newest}");
+            return self.part_ways(now, peer, link, &speaks, "that one");
+        }
+        let common = newest.min(self.config.protocol);
+        if let Some(session) = self.peers.session(peer) {
+            session.speaks = common;
+        }
+    }
+
+    fn hello(&mut self, now: Now, peer: ReplicaId, link: LinkId, hello: Hello) {
+        if hello.oldest > self.config.protocol {
+            let speaks = format!("from {} on", hello.oldest);
+            return self.part_ways(now, peer, link, &speaks, "this one");
+        }
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -287,6 +314,8 @@ impl Replica {
     ) {
         let mut ahead = false;
         let mut raised = Vec::new();
+        // What has come there by another way.
+        let mut leaps = Vec::new();
         let waited_for = !self.acknowledgements.is_empty();
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
@@ -305,10 +334,7 @@ impl Replica {
                     if let Some(stream) = session.streams.get_mut(&name) {
                         stream.progressed(now.mono_ms);
                         if stream.next <= seq {
-                            // It has come there by another way.
-                            stream.rewind(seq.next());
-                            session.starved.remove(&name);
-                            session.ready.insert(name.clone());
+                            leaps.push((name.clone(), seq.next()));
                         }
                     }
                     if let Some(homecoming) = &mut entry.homecoming {
@@ -324,6 +350,9 @@ impl Replica {
                     self.peers.behind = true;
                 }
             }
+        }
+        for (name, next) in leaps {
+            session.rewind(&name, next);
         }
         let positions: usize = session.statement.values().map(Frontier::len).sum();
         if positions > limits::ORIGINS_MAX * 16 || entry.holds.len() > limits::NAMESPACES_MAX {
@@ -370,11 +399,11 @@ impl Replica {
             open.extend(own.map(|(origin, _)| (namespace.clone(), *origin)));
         }
         for name in open {
-            self.open_stream(now, peer, name);
+            self.open_stream(now, peer, &name);
         }
     }
 
-    pub(super) fn open_stream(&mut self, now: Now, peer: ReplicaId, name: (Namespace, Origin)) {
+    pub(super) fn open_stream(&mut self, now: Now, peer: ReplicaId, name: &Name) {
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -386,7 +415,7 @@ impl Replica {
                 .streams
                 .entry(name.clone())
                 .or_insert_with(|| Stream::new(next, now.mono_ms));
-            session.ready.insert(name);
+            session.stir(name);
         }
     }
 
@@ -400,18 +429,21 @@ impl Replica {
             };
             match want.after {
                 Some(after) if known => {
-                    let stream = session
+                    let next = after.next();
+                    session
                         .streams
                         .entry(name.clone())
-                        .or_insert_with(|| Stream::new(after.next(), now.mono_ms));
-                    stream.rewind(after.next());
-                    session.starved.remove(&name);
-                    session.ready.insert(name);
+                        .or_insert_with(|| Stream::new(next, now.mono_ms));
+                    if session.unsent(&name) == Some(next) {
+                        // That is what it is about to get.
+                        session.stir(&name);
+                    } else {
+                        session.rewind(&name, next);
+                    }
                 }
                 None if !own => {
+                    session.put_away(&name);
                     session.streams.remove(&name);
-                    session.ready.remove(&name);
-                    session.starved.remove(&name);
                 }
                 Some(_) | None => {}
             }
@@ -425,15 +457,17 @@ impl Replica {
         let name = (batch.namespace.clone(), batch.origin);
         for peer in self.peers.linked() {
             if own {
-                self.open_stream(now, peer, name.clone());
+                self.open_stream(now, peer, &name);
             }
             let Some(session) = self.peers.session(peer) else {
                 continue;
             };
             if session.streams.contains_key(&name) {
-                session.ready.insert(name.clone());
+                session.stir(&name);
             }
-            if !own {
+            if own {
+                session.unsaid.insert(name.clone());
+            } else {
                 let by_peer = peer == batch.origin.replica;
                 session.acknowledge(name.clone(), batch.seq, by_peer, now.mono_ms);
             }
@@ -465,8 +499,10 @@ impl Replica {
             if acks_due {
                 self.send_acks(now, peer);
             }
-            if say_hello || statement_due {
+            if say_hello {
                 self.state_everything(now, peer);
+            } else if statement_due {
+                self.state_again(now, peer);
             }
             self.send_stalled_again(now, peer);
         }
@@ -486,29 +522,6 @@ impl Replica {
                 self.send_acks(now, peer);
             }
         }
-    }
-
-    fn send_acks(&mut self, now: Now, peer: ReplicaId) {
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        let link = session.link;
-        let acks = std::mem::take(&mut session.acks);
-        session.acks_due = u64::MAX;
-        session.acks_sent = now.mono_ms;
-        let mut sections: BTreeMap<Namespace, Vec<(Origin, Seq)>> = BTreeMap::new();
-        for (namespace, origin) in acks {
-            let seq = self.planted_stated(&namespace, &origin);
-            sections.entry(namespace).or_default().push((origin, seq));
-        }
-        self.say(
-            peer,
-            link,
-            &Message::Frontier {
-                whole: false,
-                sections: sections.into_iter().collect(),
-            },
-        );
     }
 }
 

@@ -50,13 +50,23 @@ impl Replica {
     /// A batch came before one that it follows: ask the sender for the ones between.
     pub(super) fn ask_for_gap(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>, after: Seq) {
         self.counters.batches_out_of_order += 1;
+        self.ask_from(now, link, (batch.namespace.clone(), batch.origin), after);
+    }
+
+    /// Asks the peer at a link for an origin's batches after a position, not too often.
+    pub(super) fn ask_from(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        name: (Namespace, Origin),
+        after: Seq,
+    ) {
         let Some(peer) = self.peers.of_link(link) else {
             return;
         };
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        let name = (batch.namespace.clone(), batch.origin);
         let last = session.gaps.get(&name).copied();
         if last.is_some_and(|last| now.mono_ms < last + GAP_EVERY_MS)
             || session.gaps.len() > limits::ORIGINS_MAX

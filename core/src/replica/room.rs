@@ -14,6 +14,12 @@ pub struct Room {
     pub log_read_bytes_max: usize,
     /// Deltas are packed into frames of about this many bytes.
     pub frame_bytes_target: usize,
+    /// A batch that is larger goes in parts of so many bytes.
+    pub part_bytes: usize,
+    /// Bytes of parts from one peer that wait for the rest of their batches.
+    pub partial_bytes_max: usize,
+    /// Bytes of bulk that one link may have under way, up to what the peer has taken.
+    pub bulk_window_bytes: usize,
     /// Delta bytes handed to one link and not yet taken by its stream.
     pub link_window_bytes: usize,
     /// Bytes of remote batches held back until their causes are here.
@@ -59,6 +65,9 @@ impl Default for Room {
             recent_log_bytes_max: limits::RECENT_LOG_BYTES_MAX,
             log_read_bytes_max: limits::LOG_READ_BYTES_MAX,
             frame_bytes_target: limits::FRAME_BYTES_TARGET,
+            part_bytes: limits::PART_BYTES,
+            partial_bytes_max: limits::PARTIAL_BYTES_MAX,
+            bulk_window_bytes: limits::BULK_WINDOW_BYTES_MAX,
             link_window_bytes: limits::LINK_WINDOW_BYTES,
             held_back_bytes_max: limits::HELD_BACK_BYTES_MAX,
             unpersisted_bytes_max: limits::UNPERSISTED_BYTES_MAX,

@@ -1,17 +1,34 @@
-//! Streaming batches to peers: pushed while fresh, read from the log for a link that has fallen behind,
-//! never more than a window at once.
+//! Streaming batches to peers: a batch goes as soon as it is durable, alone if the link is free and with what has gathered
+//! otherwise. What is bulk (from the log, or in parts) goes beside that, paced, so that it holds nobody up.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::history::History;
+use super::lanes::Name;
 use super::session::{STALL_MS_MAX, Session};
-use super::{Awaited, Replica};
-use crate::effect::{LinkId, Notice, Now, Output};
-use crate::message::Message;
-use crate::persist::{Fetch, LogRecord};
-use crate::record::Record;
-use crate::repair_message::RepairMessage;
-use crate::{Batch, Lsn, Namespace, Origin, ReplicaId};
+use super::{Replica, Room};
+use crate::effect::{LinkId, Now, Output};
+use crate::message::{Message, Part, Traffic};
+use crate::{Batch, ReplicaId, Seq, compression};
+
+/// One frame's worth.
+enum Load {
+    Fresh(Vec<Arc<Batch>>),
+    Late(Vec<Arc<Batch>>),
+    Part(Part),
+}
+
+/// What becomes of a stream after its turn.
+enum After {
+    /// It has more to send.
+    More,
+    /// It has sent everything.
+    Done,
+    /// Its next batch is not in memory.
+    Starved,
+    /// Its next batch goes in parts.
+    Large(Arc<Batch>),
+}
 
 impl Replica {
     pub(super) fn sent(&mut self, now: Now, link: LinkId, bytes: usize) {
@@ -19,7 +36,15 @@ impl Replica {
             return;
         };
         if let Some(session) = self.peers.session(peer) {
-            session.in_flight = session.in_flight.saturating_sub(bytes);
+            session.in_flight.left(bytes);
+        }
+        self.pump(now, peer);
+    }
+
+    /// The peer has taken what is bulk up to a number.
+    pub(super) fn taken(&mut self, now: Now, peer: ReplicaId, number: u64) {
+        if let Some(session) = self.peers.session(peer) {
+            session.pace.taken(now.mono_ms, number);
         }
         self.pump(now, peer);
     }
@@ -35,211 +60,113 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
-        while let Some(batches) = self.gather(peer) {
-            self.deliver(now, peer, batches);
+        while let Some(load) = self.gather(peer) {
+            self.send_load(now, peer, load);
         }
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        if session.starved.is_empty()
-            || session.reading
-            || session.in_flight >= self.config.room.link_window_bytes
-        {
-            return;
-        }
-        session.reading = true;
-        let link = session.link;
-        let starts = session.starved.iter().filter_map(|name| {
-            let stream = session.streams.get(name)?;
-            Some(self.history.begin_of(name, stream))
-        });
-        let from = starts.min().unwrap_or(Lsn(1));
-        let fetch = Fetch::Log {
-            from,
-            bytes_max: self.config.room.log_read_bytes_max,
-        };
-        self.fetch(fetch, Awaited::Backlog { peer, link, from });
+        self.read_backlog(peer);
     }
 
-    /// Takes one frame's worth of batches off the streams that are ready.
-    fn gather(&mut self, peer: ReplicaId) -> Option<Vec<Arc<Batch>>> {
+    fn gather(&mut self, peer: ReplicaId) -> Option<Load> {
+        let room = self.config.room;
         let session = self.peers.by_id.get_mut(&peer)?.session.as_mut()?;
-        if session.in_flight >= self.config.room.link_window_bytes {
+        if session.in_flight.bytes() >= room.link_window_bytes {
             return None;
         }
-        let mut batches = Vec::new();
-        let mut bytes = 0;
-        while bytes < self.config.room.frame_bytes_target
-            && let Some(name) = session.ready.pop_first()
-        {
-            let Some(stream) = session.streams.get_mut(&name) else {
-                continue;
-            };
-            let tip = self.history.durable(&name.0, &name.1);
-            while stream.next <= tip && bytes < self.config.room.frame_bytes_target {
-                let Some(batch) = self.history.recent(&name.0, &name.1, stream.next) else {
-                    session.starved.insert(name.clone());
-                    break;
-                };
-                bytes += batch.bytes();
-                batches.push(batch.clone());
-                stream.next = stream.next.next();
-            }
-            if stream.next <= tip && !session.starved.contains(&name) {
-                session.ready.insert(name);
+        session.admit_large(&room);
+        // While one is leaving, what comes gathers for the next.
+        if !session.in_flight.is_pushing() {
+            let batches = session.gather_fresh(&self.history, &room);
+            if !batches.is_empty() {
+                return Some(Load::Fresh(batches));
             }
         }
-        (!batches.is_empty()).then_some(batches)
+        // Who speaks protocol 1 does not say what it has taken.
+        if session.speaks >= 2 && !session.pace.is_open() {
+            return None;
+        }
+        session.gather_bulk(&room)
     }
 
-    fn deliver(&mut self, now: Now, peer: ReplicaId, batches: Vec<Arc<Batch>>) {
+    fn send_load(&mut self, now: Now, peer: ReplicaId, load: Load) {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        for batch in &batches {
-            let name = (batch.namespace.clone(), batch.origin);
-            if let Some(stream) = session.streams.get_mut(&name) {
+        let wait = |session: &mut Session, name: &Name| {
+            if let Some(stream) = session.streams.get_mut(name) {
                 let patient_until = now.mono_ms + stream.patience_ms;
                 stream.stalled_at = match stream.stalled_at {
                     u64::MAX => patient_until,
                     at => at.max(patient_until),
                 };
             }
+        };
+        match &load {
+            Load::Fresh(batches) | Load::Late(batches) => {
+                for batch in batches {
+                    wait(session, &(batch.namespace.clone(), batch.origin));
+                }
+                self.counters.batches_sent += batches.len() as u64;
+            }
+            Load::Part(part) => {
+                wait(session, &(part.namespace.clone(), part.origin));
+                self.counters.parts_sent += 1;
+                self.counters.batches_sent += u64::from(part.index + 1 == part.count());
+            }
         }
-        self.counters.batches_sent += batches.len() as u64;
-        let frame = Message::Delta(batches).encode();
-        session.in_flight += frame.len();
-        let link = session.link;
-        self.send(link, frame);
-    }
-
-    /// Sends on from the log what streams are waiting for.
-    pub(super) fn backlog_fetched(
-        &mut self,
-        now: Now,
-        peer: ReplicaId,
-        link: LinkId,
-        from: Lsn,
-        records: Vec<LogRecord>,
-    ) {
-        let asked_on = |session: &&mut Session| session.link == link;
-        let Some(session) = self.peers.session(peer).filter(asked_on) else {
+        let Some(session) = self.peers.session(peer) else {
             return;
         };
-        session.reading = false;
-        let end = records.last().map(|record| record.lsn);
-        let mut due = self.batches_of(records);
+        let (bulk, paced) = (session.pace.next(), session.speaks >= 2);
+        let (message, traffic, paced) = match load {
+            Load::Fresh(batches) => (Message::Delta(batches), Traffic::Push, false),
+            Load::Late(batches) if paced => {
+                let message = Message::Backlog { bulk, batches };
+                (message, Traffic::CatchUp, true)
+            }
+            Load::Late(batches) => (Message::Delta(batches), Traffic::CatchUp, false),
+            Load::Part(part) => {
+                let message = Message::Part(part);
+                let traffic = message.traffic();
+                (message, traffic, true)
+            }
+        };
+        let fresh = traffic == Traffic::Push && !paced;
+        let bytes = self.post(peer, &message, traffic, fresh);
+        if paced && let Some(session) = self.peers.session(peer) {
+            session.pace.sent(now.mono_ms, bytes);
+        }
+    }
+
+    /// Sends what is not a batch; how many bytes it has.
+    pub(super) fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) -> usize {
+        let on_it = |session: &mut Session| session.link == link;
+        match self.peers.session(peer).is_some_and(on_it) {
+            true => self.post(peer, message, message.traffic(), false),
+            false => 0,
+        }
+    }
+
+    /// Gives a frame out to a peer's link, and its bytes. What the peer could not read is not said.
+    fn post(&mut self, peer: ReplicaId, message: &Message, traffic: Traffic, fresh: bool) -> usize {
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
-            return;
+            return 0;
         };
-        let Some(session) = entry.session.as_mut() else {
-            return;
+        let Some(session) = &mut entry.session else {
+            return 0;
         };
-        let starved = std::mem::take(&mut session.starved);
-        let covered: Vec<_> = starved
-            .iter()
-            .map(|name| {
-                // What began to wait or went back during the read may stand before it.
-                let stream = session.streams.get(name);
-                stream.is_some_and(|stream| self.history.begin_of(name, stream) >= from)
-            })
-            .collect();
-        due.retain(|batch| advance(session, &starved, batch));
-        let mut too_short = Vec::new();
-        for (name, covered) in starved.into_iter().zip(covered) {
-            match (session.streams.get_mut(&name), end) {
-                (Some(stream), Some(end)) if covered => {
-                    stream.scanned = stream.scanned.max(end.next());
-                }
-                // Durable, and yet not in the log any more: nothing to be done from here.
-                (Some(stream), None) if covered => {
-                    let holds = entry.holds.get(&name.0);
-                    let held = holds.map_or(crate::Seq(0), |frontier| frontier.of(&name.1));
-                    if held >= stream.next {
-                        // It has come there by another way, and was let go for that.
-                        stream.rewind(held.next());
-                        session.ready.insert(name);
-                        continue;
-                    }
-                    stream.stalled_at = u64::MAX;
-                    too_short.push((name, stream.next));
-                    continue;
-                }
-                _ => {}
-            }
-            session.ready.insert(name);
+        let mut frame = message.encode();
+        if Message::protocol_of(&frame) > session.speaks {
+            return 0;
         }
-        self.tell_behind(peer, too_short);
-        self.deliver_in_frames(now, peer, due);
-        self.pump(now, peer);
-    }
-
-    /// What a peer waits for is not in the log any more: it has to come by a repair.
-    fn tell_behind(&mut self, peer: ReplicaId, too_short: Vec<((Namespace, Origin), crate::Seq)>) {
-        if too_short.is_empty() {
-            return;
+        if session.speaks >= 2 {
+            frame = compression::wrap(frame);
         }
-        for ((namespace, origin), seq) in &too_short {
-            self.outputs.push_back(Output::Notice(Notice::LogTooShort {
-                peer,
-                namespace: namespace.clone(),
-                origin: *origin,
-                seq: *seq,
-            }));
-        }
-        let entries = too_short.into_iter();
-        let entries = entries.map(|((namespace, origin), seq)| (namespace, origin, seq));
-        let Some(link) = self.peers.session(peer).map(|session| session.link) else {
-            return;
-        };
-        let message = Message::Repair(RepairMessage::Behind(entries.collect()));
-        self.say(peer, link, &message);
-    }
-
-    fn batches_of(&mut self, records: Vec<LogRecord>) -> Vec<Arc<Batch>> {
-        let mut batches = Vec::new();
-        for record in records {
-            match Record::batches(&record.bytes) {
-                Ok(decoded) => batches.extend(decoded),
-                Err(error) => {
-                    let notice = Notice::BadRecord {
-                        lsn: record.lsn,
-                        reason: error.to_string(),
-                    };
-                    self.outputs.push_back(Output::Notice(notice));
-                }
-            }
-        }
-        batches
-    }
-
-    fn deliver_in_frames(&mut self, now: Now, peer: ReplicaId, batches: Vec<Arc<Batch>>) {
-        let mut frame = Vec::new();
-        let mut bytes = 0;
-        for batch in batches {
-            bytes += batch.bytes();
-            frame.push(batch);
-            if bytes >= self.config.room.frame_bytes_target {
-                self.deliver(now, peer, std::mem::take(&mut frame));
-                bytes = 0;
-            }
-        }
-        if !frame.is_empty() {
-            self.deliver(now, peer, frame);
-        }
-    }
-
-    pub(super) fn backlog_failed(&mut self, peer: ReplicaId, link: LinkId, error: &str) {
-        let asked_on = |session: &&mut Session| session.link == link;
-        let Some(session) = self.peers.session(peer).filter(asked_on) else {
-            return;
-        };
-        session.reading = false;
-        session.starved.clear();
-        self.outputs.push_back(Output::Disconnect {
-            link,
-            reason: format!("the log can't be read: {error}"),
-        });
+        let bytes = frame.len();
+        entry.sent.add(traffic, bytes);
+        session.in_flight.add(bytes, fresh);
+        let link = session.link;
+        self.outputs.push_back(Output::Send { link, frame });
+        bytes
     }
 
     /// What got no sign of arrival for long is sent again from where the peer says it is.
@@ -250,31 +177,41 @@ impl Replica {
         let Some(session) = &mut entry.session else {
             return;
         };
+        let lost = session.pace.give_up(now.mono_ms);
+        let is_stalled = |stream: &super::session::Stream| stream.stalled_at <= now.mono_ms;
+        let streams = session.streams.iter();
+        let stalled = streams.filter(|(_, stream)| is_stalled(stream));
+        let stalled: Vec<Name> = stalled.map(|(name, _)| name.clone()).collect();
         let mut again = false;
-        for (name, stream) in &mut session.streams {
-            if stream.stalled_at > now.mono_ms {
-                continue;
-            }
+        for name in stalled {
             let holds = entry
                 .holds
                 .get(&name.0)
-                .map_or(crate::Seq(0), |frontier| frontier.of(&name.1));
-            if holds.next() >= stream.next {
+                .map_or(Seq(0), |frontier| frontier.of(&name.1));
+            let unsent = session.unsent(&name);
+            let under_way = session.in_flight.bytes() > 0 || session.pace.bytes() > 0;
+            let Some(stream) = session.streams.get_mut(&name) else {
+                continue;
+            };
+            if stream.parting.is_some() && under_way {
+                // A large batch on a slow link: it takes its time.
+                stream.stalled_at = now.mono_ms + stream.patience_ms;
+                continue;
+            }
+            if unsent.is_some_and(|unsent| holds.next() >= unsent) {
                 // All that was sent has arrived; nothing to wait for.
                 stream.stalled_at = u64::MAX;
                 continue;
             }
             stream.patience_ms = (stream.patience_ms * 2).min(STALL_MS_MAX);
             stream.stalled_at = now.mono_ms + stream.patience_ms;
-            if session.in_flight == 0 {
-                stream.rewind(holds.next());
-                session.starved.remove(name);
-                session.ready.insert(name.clone());
+            if session.in_flight.bytes() == 0 {
+                session.rewind(&name, holds.next());
                 again = true;
             }
         }
-        if again {
-            self.counters.stalls += 1;
+        self.counters.stalls += u64::from(again);
+        if again || lost {
             self.pump(now, peer);
         }
     }
@@ -286,17 +223,105 @@ impl Replica {
     }
 }
 
-/// True if the batch is the next of its stream; the stream then moves past it.
-fn advance(session: &mut Session, starved: &BTreeSet<(Namespace, Origin)>, batch: &Batch) -> bool {
-    let name = (batch.namespace.clone(), batch.origin);
-    if !starved.contains(&name) {
-        return false;
-    }
-    match session.streams.get_mut(&name) {
-        Some(stream) if stream.next == batch.seq => {
-            stream.next = stream.next.next();
-            true
+impl Session {
+    /// Takes one frame's worth of batches off the streams whose batches are in memory.
+    fn gather_fresh(&mut self, history: &History, room: &Room) -> Vec<Arc<Batch>> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while bytes < room.frame_bytes_target
+            && let Some((name, credit)) = self.fresh.turn(room.frame_bytes_target / 4)
+        {
+            let mut used = 0;
+            let tip = history.durable(&name.0, &name.1);
+            let after = loop {
+                let Some(next) = self.streams.get(&name).map(|stream| stream.next) else {
+                    break After::Done;
+                };
+                if next > tip {
+                    break After::Done;
+                }
+                if used >= credit || bytes + used >= room.frame_bytes_target {
+                    break After::More;
+                }
+                let Some(batch) = history.recent(&name.0, &name.1, next) else {
+                    break After::Starved;
+                };
+                if self.goes_in_parts(batch, room) {
+                    break After::Large(batch.clone());
+                }
+                used += batch.bytes();
+                batches.push(batch.clone());
+                if let Some(stream) = self.streams.get_mut(&name) {
+                    stream.next = next.next();
+                }
+            };
+            bytes += used;
+            self.fresh.spend(&name, used);
+            match after {
+                After::More => {}
+                After::Done => self.fresh.remove(&name),
+                After::Starved => {
+                    self.fresh.remove(&name);
+                    self.starved.insert(name);
+                }
+                After::Large(batch) => {
+                    self.fresh.remove(&name);
+                    if self.begin_parts(&name, &batch, false, room)
+                        && let Some(stream) = self.streams.get_mut(&name)
+                    {
+                        stream.next = batch.seq.next();
+                    }
+                }
+            }
         }
-        _ => false,
+        batches
+    }
+
+    /// Takes one frame's worth of what is paced.
+    fn gather_bulk(&mut self, room: &Room) -> Option<Load> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        while bytes < room.frame_bytes_target
+            && let Some((name, credit)) = self.bulk.turn(room.frame_bytes_target / 4)
+        {
+            let stream = self.streams.get(&name);
+            if stream.is_some_and(|stream| stream.parting.is_some()) {
+                if batches.is_empty() {
+                    return self.next_part(&name).map(Load::Part);
+                }
+                // It has a frame of its own, which is the next.
+                break;
+            }
+            let mut used = 0;
+            let after = loop {
+                let Some(batch) = self.fetched.front(&name) else {
+                    break After::Done;
+                };
+                if used >= credit || bytes + used >= room.frame_bytes_target {
+                    break After::More;
+                }
+                if self.goes_in_parts(batch, room) {
+                    break After::Large(batch.clone());
+                }
+                used += batch.bytes();
+                batches.extend(self.fetched.pop(&name));
+            };
+            bytes += used;
+            self.bulk.spend(&name, used);
+            match after {
+                After::More => {}
+                After::Done | After::Starved => {
+                    self.bulk.remove(&name);
+                    self.stir(&name);
+                }
+                After::Large(batch) => {
+                    self.bulk.remove(&name);
+                    if self.begin_parts(&name, &batch, true, room) {
+                        self.fetched.pop(&name);
+                    }
+                }
+            }
+        }
+        (!batches.is_empty()).then_some(Load::Late(batches))
     }
 }

@@ -1,13 +1,22 @@
 //! One connection to a peer: what has been said on it, and what is to be sent over it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::Room;
+use super::assembly::Assembly;
+use super::backlog::Backlog;
+use super::lanes::{Lanes, Name};
+use super::pace::Pace;
+use super::parting::Parting;
+use super::traffic::InFlight;
 use crate::effect::LinkId;
+use crate::message::PROTOCOL_OLDEST;
 use crate::{Frontier, Lsn, Namespace, Origin, Seq, limits};
 
 /// Until the peer has said what it holds, a hello is said again this often.
 pub(super) const HELLO_MS: u64 = 1_000;
-/// Everything held is stated again this often, in case anything was lost or is broken.
+/// What is held is stated again this often, in case anything was lost or is broken: to who speaks protocol 1 all of it, to others a digest
+/// of what has been said so far.
 pub(super) const STATEMENT_MS: u64 = 15_000;
 /// To the origin's own replica, receipt is acknowledged at most this often.
 pub(super) const ACK_MS: u64 = 20;
@@ -24,6 +33,8 @@ pub(super) struct Stream {
     pub(super) scanned: Lsn,
     pub(super) stalled_at: u64,
     pub(super) patience_ms: u64,
+    /// The batch before `next`, if it is being sent in parts.
+    pub(super) parting: Option<Parting>,
 }
 
 impl Stream {
@@ -33,6 +44,7 @@ impl Stream {
             scanned: Lsn(1),
             stalled_at: now_ms + STALL_MS,
             patience_ms: STALL_MS,
+            parting: None,
         }
     }
 
@@ -57,17 +69,33 @@ pub(super) struct Session {
     pub(super) stated: bool,
     /// What it is saying that it holds, until it has said all.
     pub(super) statement: BTreeMap<Namespace, Frontier>,
-    pub(super) streams: BTreeMap<(Namespace, Origin), Stream>,
-    /// Streams with something to send.
-    pub(super) ready: BTreeSet<(Namespace, Origin)>,
+    pub(super) streams: BTreeMap<Name, Stream>,
+    /// The protocol that both ends speak, as far as is known yet.
+    pub(super) speaks: u64,
+    /// Streams whose next batch is in memory and goes as soon as the link takes it. A stream with something to send is here or
+    /// in exactly one of the following.
+    pub(super) fresh: Lanes,
+    /// Streams with batches that are paced: those in `fetched`, and those that go in parts.
+    pub(super) bulk: Lanes,
+    /// Streams whose next batch is too large to go in parts beside those that do, and how large.
+    pub(super) large: VecDeque<(Name, usize)>,
     /// Streams whose next batch must be read from the log.
-    pub(super) starved: BTreeSet<(Namespace, Origin)>,
+    pub(super) starved: BTreeSet<Name>,
     /// Whether a read of the log is under way for them.
     pub(super) reading: bool,
-    /// Bytes given out that have not left the driver's queue.
-    pub(super) in_flight: usize,
+    /// Batches that were read for them.
+    pub(super) fetched: Backlog,
+    /// Bytes of the batches that are on their way in parts.
+    pub(super) parts_bytes: usize,
+    pub(super) pace: Pace,
+    /// Given out and not yet gone from the driver's queue.
+    pub(super) in_flight: InFlight,
+    /// Batches that come in parts.
+    pub(super) assembly: Assembly,
     /// What the peer has not been told that is durable here.
-    pub(super) acks: BTreeSet<(Namespace, Origin)>,
+    pub(super) acks: BTreeSet<Name>,
+    /// The same of our own batches, which need no acknowledgement: it is said before the next digest.
+    pub(super) unsaid: BTreeSet<Name>,
     pub(super) acks_due: u64,
     pub(super) acks_sent: u64,
     /// What somebody waits for at the peer's, up to where: it is told of each step at once.
@@ -75,22 +103,30 @@ pub(super) struct Session {
     pub(super) hello_due: u64,
     pub(super) statement_due: u64,
     /// When a gap was last asked about.
-    pub(super) gaps: BTreeMap<(Namespace, Origin), u64>,
+    pub(super) gaps: BTreeMap<Name, u64>,
 }
 
 impl Session {
-    pub(super) fn new(link: LinkId, now_ms: u64) -> Self {
+    pub(super) fn new(link: LinkId, room: &Room, now_ms: u64) -> Self {
         Self {
             link,
             since: now_ms,
             stated: false,
             statement: BTreeMap::new(),
             streams: BTreeMap::new(),
-            ready: BTreeSet::new(),
+            speaks: PROTOCOL_OLDEST,
+            fresh: Lanes::default(),
+            bulk: Lanes::default(),
+            large: VecDeque::new(),
             starved: BTreeSet::new(),
             reading: false,
-            in_flight: 0,
+            fetched: Backlog::default(),
+            parts_bytes: 0,
+            pace: Pace::new(room.bulk_window_bytes, now_ms),
+            in_flight: InFlight::default(),
+            assembly: Assembly::default(),
             acks: BTreeSet::new(),
+            unsaid: BTreeSet::new(),
             acks_due: u64::MAX,
             acks_sent: 0,
             awaited: BTreeMap::new(),
@@ -115,7 +151,53 @@ impl Session {
         hello
             .min(self.statement_due)
             .min(self.acks_due)
+            .min(self.pace.wake_at())
             .min(waiting)
+    }
+
+    /// A stream may have something to send.
+    pub(super) fn stir(&mut self, name: &Name) {
+        if self.starved.contains(name) || self.large.iter().any(|(large, _)| large == name) {
+            return;
+        }
+        if self.fetched.contains(name) {
+            self.bulk.insert(name);
+        } else if !self.bulk.contains(name) {
+            self.fresh.insert(name);
+        }
+    }
+
+    /// Up to where a stream's batches have been given out is the one before this.
+    pub(super) fn unsent(&self, name: &Name) -> Option<Seq> {
+        let stream = self.streams.get(name)?;
+        let parting = stream.parting.as_ref().map(|parting| parting.seq);
+        let fetched = || self.fetched.first(name);
+        Some(parting.or_else(fetched).unwrap_or(stream.next))
+    }
+
+    /// A stream goes on from a batch, whatever had been taken for it.
+    pub(super) fn rewind(&mut self, name: &Name, next: Seq) {
+        self.put_away(name);
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.rewind(next);
+            self.fresh.insert(name);
+        }
+    }
+
+    /// A stream has nothing to send any more.
+    pub(super) fn put_away(&mut self, name: &Name) {
+        self.fresh.remove(name);
+        self.bulk.remove(name);
+        self.starved.remove(name);
+        self.large.retain(|(large, _)| large != name);
+        self.fetched.remove(name);
+        self.end_parts(name);
+    }
+
+    /// Bytes that have been taken for the peer and not given out to the link.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let partings = self.streams.values().filter_map(|s| s.parting.as_ref());
+        self.fetched.bytes() + partings.map(Parting::left).sum::<usize>()
     }
 
     /// Something became durable that the peer should know of: soon if it is the peer's own, at once if somebody waits

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::stability::Standing;
-use super::{RepairStatus, Replica};
+use super::traffic::TrafficBytes;
+use super::{RepairStatus, Replica, Session};
 use crate::effect::{LinkId, Now};
 use crate::{Lsn, Namespace, Origin, ReplicaId, Seq};
 
@@ -22,6 +23,12 @@ pub struct Counters {
     pub batches_sent: u64,
     /// Times that a peer gave no sign of progress and was sent the same again.
     pub stalls: u64,
+    /// Parts sent of batches too large to go at once.
+    pub parts_sent: u64,
+    /// Batches of which parts had come and were let go again, since too many were incomplete.
+    pub parts_dropped: u64,
+    /// Times that a peer's digest of what it holds was not that of what it had been heard to say.
+    pub statements_missed: u64,
     /// Frames that could not be read.
     pub bad_frames: u64,
     /// Changes that were not let into their document.
@@ -147,6 +154,20 @@ pub struct PeerStatus {
     /// Bytes of log from the first batch on that it lacks, about: they are kept for it, if they are not kept in any
     /// case. None for one that is set aside.
     pub log_held_bytes: u64,
+    /// The protocol that both ends speak, if the link is up.
+    pub protocol: Option<u64>,
+    /// Bytes sent to it since the start.
+    pub sent: TrafficBytes,
+    /// Bytes that came from it since the start.
+    pub received: TrafficBytes,
+    /// Bytes of batches that have been taken up to be sent to it and wait for their turn.
+    pub waiting_bytes: usize,
+    /// Bytes of frames that its link has been given and has not taken.
+    pub in_flight_bytes: usize,
+    /// Bytes of bulk (batches from the log, parts of large ones) that it has not confirmed to have taken.
+    pub bulk_bytes: usize,
+    /// Bytes of parts from it that wait for the rest of their batches.
+    pub partial_bytes: usize,
 }
 
 impl Replica {
@@ -257,6 +278,7 @@ impl Replica {
             })
         });
         let (standing, away_ms, log_held_bytes) = self.member(now, peer);
+        let session = peer.session.as_ref();
         PeerStatus {
             standing,
             away_ms,
@@ -264,7 +286,7 @@ impl Replica {
             replica: id,
             name: peer.name.clone(),
             datacenter: peer.datacenter.clone(),
-            link: peer.session.as_ref().map(|session| session.link),
+            link: session.map(|session| session.link),
             behind_batches,
             behind_ms: if oldest_ms == u64::MAX {
                 0
@@ -273,6 +295,13 @@ impl Replica {
             },
             ahead_batches: ahead.fold(0, u64::saturating_add),
             delay_ms: peer.delay_ms,
+            protocol: session.map(|session| session.speaks),
+            sent: peer.sent,
+            received: peer.received,
+            waiting_bytes: session.map_or(0, Session::waiting_bytes),
+            in_flight_bytes: session.map_or(0, |session| session.in_flight.bytes()),
+            bulk_bytes: session.map_or(0, |session| session.pace.bytes()),
+            partial_bytes: session.map_or(0, |session| session.assembly.bytes()),
         }
     }
 

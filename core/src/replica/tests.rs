@@ -5,17 +5,20 @@ use serde_json::json;
 
 mod acknowledgement;
 mod batches;
-mod bed;
+pub(super) mod bed;
 mod causes;
 mod company;
 mod disturbed;
+mod duo;
 mod folding;
 mod members;
 mod pairs;
+mod pushing;
 mod receipts;
 mod repairs;
 mod salvage;
 mod sessions;
+mod stating;
 mod tips;
 
 use bed::{Bed, PEER, batch, namespace, origin};

@@ -28,7 +28,7 @@ impl Status {
     }
 }
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 11] = [
     "MEMBER",
     "DATACENTER",
     "LINK",
@@ -37,6 +37,7 @@ const HEAD: [&str; 10] = [
     "UNSEEN",
     "LAG",
     "MISSING",
+    "QUEUED",
     "SENT",
     "RECEIVED",
 ];
@@ -71,6 +72,7 @@ fn text(cluster: &Value) -> Vec<String> {
     } else {
         let rows: Vec<_> = members.iter().map(row).collect();
         lines.extend(table(HEAD, &rows));
+        lines.extend(members.iter().filter_map(traffic));
     }
     let seeds = cluster["seeds"].as_array().map_or(&[][..], Vec::as_slice);
     for seed in seeds {
@@ -82,7 +84,7 @@ fn text(cluster: &Value) -> Vec<String> {
     lines
 }
 
-fn row(member: &Value) -> [String; 10] {
+fn row(member: &Value) -> [String; 11] {
     let milliseconds = |value: &Value, digits: usize| match value.as_f64() {
         Some(ms) => format!("{ms:.digits$} ms"),
         None => "-".to_owned(),
@@ -99,9 +101,35 @@ fn row(member: &Value) -> [String; 10] {
         member["behind_batches"].to_string(),
         milliseconds(&member["behind_ms"], 0),
         member["ahead_batches"].to_string(),
+        output::bytes(queued(member)),
         bytes(&member["bytes_sent"]),
         bytes(&member["bytes_received"]),
     ]
+}
+
+/// Bytes on their way to a member that it has not taken yet, as far as they have been taken up.
+fn queued(member: &Value) -> u64 {
+    let of = |name: &str| member[name].as_u64().unwrap_or_default();
+    // What is bulk and still in flight would count twice.
+    of("waiting_bytes") + of("in_flight_bytes").max(of("bulk_bytes"))
+}
+
+/// What went to each member since the start, by what it was for.
+fn traffic(member: &Value) -> Option<String> {
+    let kinds = ["push", "catch_up", "repair", "control"];
+    let of = |way: &str| {
+        let kinds = kinds.iter().filter_map(|kind| {
+            let bytes = member[way][kind].as_u64().filter(|bytes| *bytes > 0)?;
+            Some(format!("{kind} {}", output::bytes(bytes)))
+        });
+        kinds.collect::<Vec<_>>().join(", ")
+    };
+    let (sent, received) = (of("sent"), of("received"));
+    let name = string(&member["name"]);
+    match (&*sent, &*received) {
+        ("", "") => None,
+        _ => Some(format!("{name}: sent {sent}; received {received}")),
+    }
 }
 
 fn string(value: &Value) -> String {
@@ -129,7 +157,10 @@ mod tests {
                      "fold_failing": "damaged: a page"},
             "members": [
                 {"name": "us-1", "datacenter": "us", "link": "up", "away_ms": null, "standing": "counted", "rtt_ms": 0.512, "behind_batches": 0,
-                 "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12},
+                 "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12,
+                 "waiting_bytes": 1_000, "in_flight_bytes": 500, "bulk_bytes": 2_000,
+                 "sent": {"push": 900, "catch_up": 0, "repair": 0, "control": 80},
+                 "received": {"push": 0, "catch_up": 0, "repair": 0, "control": 10}},
                 {"name": "", "datacenter": "", "link": "down", "away_ms": 7_200_000, "standing": "set_aside", "rtt_ms": null, "behind_batches": 12,
                  "behind_ms": 340, "ahead_batches": 0, "bytes_sent": null, "bytes_received": null},
             ],
@@ -143,9 +174,10 @@ mod tests {
                 "DISK FULL, writes are refused: no room",
                 "DAMAGED, asked for at other members: documents near carts/a",
                 "FOLDING FAILS, writes stay in the log: damaged: a page",
-                "MEMBER  DATACENTER  LINK  AWAY            RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
-                "us-1    us          up    -               0.51 ms  0       0 ms    3        1.2 kB  12 B",
-                "-       -           down  2 h, set aside  -        12      340 ms  0        -       -",
+                "MEMBER  DATACENTER  LINK  AWAY            RTT      UNSEEN  LAG     MISSING  QUEUED  SENT    RECEIVED",
+                "us-1    us          up    -               0.51 ms  0       0 ms    3        3.0 kB  1.2 kB  12 B",
+                "-       -           down  2 h, set aside  -        12      340 ms  0        0 B     -       -",
+                "us-1: sent push 900 B, control 80 B; received control 10 B",
                 "seed b:1 (waiting): no",
             ]
         );

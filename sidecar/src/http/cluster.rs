@@ -121,5 +121,12 @@ pub(super) fn member(peer: &PeerStatus, link: Option<&LinkReport>) -> Value {
         "standing": peer.standing,
         "away_ms": peer.away_ms,
         "log_held_bytes": peer.log_held_bytes,
+        "protocol": peer.protocol,
+        "sent": peer.sent,
+        "received": peer.received,
+        "waiting_bytes": peer.waiting_bytes,
+        "in_flight_bytes": peer.in_flight_bytes,
+        "bulk_bytes": peer.bulk_bytes,
+        "partial_bytes": peer.partial_bytes,
     })
 }

@@ -1,10 +1,12 @@
 //! `/metrics` in the OpenMetrics text format.
 
+mod traffic;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anabranch::{Counters, Report, Standing, StoreReport};
+use anabranch::{Counters, PeerStatus, Report, Standing, StoreReport};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Response, StatusCode};
@@ -195,6 +197,7 @@ impl Metrics {
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &of_node(report, feeds))?;
         encode_registry(&mut text, &of_peers(report))?;
+        encode_registry(&mut text, &traffic::registry(report))?;
         encode_eof(&mut text)?;
         Ok(text)
     }
@@ -365,6 +368,21 @@ fn count(registry: &mut Registry, counters: &Counters) {
         counters.stalls,
     );
     counter(
+        "parts_sent",
+        "Parts sent of batches too large to go at once",
+        counters.parts_sent,
+    );
+    counter(
+        "parts_dropped",
+        "Batches of which parts had come and were let go for want of room; a rise means peers that send more at once than they should",
+        counters.parts_dropped,
+    );
+    counter(
+        "statements_missed",
+        "Times that a peer held something else than it had been heard to say; a rise means frames that are lost",
+        counters.statements_missed,
+    );
+    counter(
         "bad_frames",
         "Frames that could not be read; any at all means a broken peer",
         counters.bad_frames,
@@ -386,6 +404,16 @@ fn count(registry: &mut Registry, counters: &Counters) {
     );
 }
 
+fn peer_labels(report: &Report, peer: &PeerStatus) -> PeerLabels {
+    PeerLabels {
+        peer: match cluster::peer_name(peer, cluster::link_of(report, peer)) {
+            "" => peer.replica.to_string(),
+            name => name.to_owned(),
+        },
+        datacenter: peer.datacenter.clone(),
+    }
+}
+
 /// Sets one peer's value.
 type PeerGauge = Family<PeerLabels, Gauge<f64, AtomicU64>>;
 
@@ -400,13 +428,7 @@ fn of_peers(report: &Report) -> Registry {
     );
     for peer in &report.replica.peers {
         let link = cluster::link_of(report, peer);
-        let labels = PeerLabels {
-            peer: match cluster::peer_name(peer, link) {
-                "" => peer.replica.to_string(),
-                name => name.to_owned(),
-            },
-            datacenter: peer.datacenter.clone(),
-        };
+        let labels = peer_labels(report, peer);
         let set = |family: &PeerGauge, value: f64| {
             family.get_or_create_owned(&labels).set(value);
         };

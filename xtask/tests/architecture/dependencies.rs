@@ -12,13 +12,14 @@ use xtask::workspace::{DependencyKind, Package};
 use crate::{none, package, workspace};
 
 /// All that the core is made of. None of these gives it a runtime, clock, disk or socket.
-const CORE_ALLOWED: [&str; 10] = [
+const CORE_ALLOWED: [&str; 11] = [
     "automerge",
     "base64",
     "blake3",
     "bytes",
     "imara-diff",
     "indexmap",
+    "lz4_flex",
     "serde",
     "serde_json",
     "sha2",

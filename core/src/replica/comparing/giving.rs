@@ -108,7 +108,7 @@ impl Giving {
     /// As much as goes into one part.
     fn next_part_of(&mut self) -> (Vec<GivenDocument>, Vec<GivenReceipt>, usize) {
         let (mut documents, mut receipts, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while bytes < limits::PART_BYTES
+        while bytes < limits::GIVEN_BYTES
             && let Some(given) = self.waiting.pop_front()
         {
             bytes += given.key.as_str().len() + 16;
@@ -119,7 +119,7 @@ impl Giving {
                 .sum::<usize>();
             documents.push(given);
         }
-        while bytes < limits::PART_BYTES
+        while bytes < limits::GIVEN_BYTES
             && let Some(receipt) = self.receipts.pop_front()
         {
             bytes += receipt.answer.len() + 24;
@@ -157,7 +157,7 @@ impl Replica {
             let Some(giving) = source.giving.as_mut().filter(|giving| !giving.done) else {
                 return;
             };
-            if giving.bytes_under_way() >= limits::PARTS_WINDOW_BYTES || giving.asked {
+            if giving.bytes_under_way() >= limits::GIVEN_WINDOW_BYTES || giving.asked {
                 return;
             }
             if giving.has_nothing_ready()
@@ -214,7 +214,7 @@ impl Replica {
         let bytes_max = match source.receipts_since_ms {
             // None are wanted.
             u64::MAX => 0,
-            _ => limits::PART_BYTES,
+            _ => limits::GIVEN_BYTES,
         };
         self.fetch(
             Fetch::Receipts { from, bytes_max },
@@ -294,7 +294,7 @@ impl Replica {
             places: giving.places.clone(),
             after: picking.after.clone(),
             limit: self.config.room.looked_at_documents,
-            bytes_max: limits::PART_BYTES * 2,
+            bytes_max: limits::GIVEN_BYTES * 2,
         };
         self.fetch(fetch, Awaited::Picked(picking));
     }
@@ -436,7 +436,7 @@ impl Replica {
                 return given(&id.key, sum, vec![whole]);
             }
         }
-        if bytes > limits::PART_BYTES {
+        if bytes > limits::GIVEN_BYTES {
             return in_parts(&id.key, changes);
         }
         given(&id.key, sum, changes)
@@ -469,9 +469,9 @@ fn given(key: &Key, sum: u64, pieces: Vec<Bytes>) -> Outcome {
 /// Many changes of one document, in several parts.
 fn in_parts(key: &Key, changes: Vec<Bytes>) -> Outcome {
     let mut parts: Vec<GivenDocument> = Vec::new();
-    let mut bytes = limits::PART_BYTES;
+    let mut bytes = limits::GIVEN_BYTES;
     for change in changes {
-        if bytes >= limits::PART_BYTES {
+        if bytes >= limits::GIVEN_BYTES {
             bytes = 0;
             parts.push(GivenDocument {
                 key: key.clone(),

@@ -10,7 +10,7 @@ use crate::effect::{
     Ack, Answer, FetchId, IdempotencyKey, Input, LinkId, Now, Output, Reply, Request, RequestError,
     RequestId, Session, Visible, Write, Written,
 };
-use crate::message::{Hello, Message, PROTOCOL};
+use crate::message::{Hello, Message, PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use crate::persist::{
     Checkpoint, Commit, Continuity, Fetch, Fetched, Fold, LogRecord, Place, ReceiptKey, Recovery,
     Retention, StoreError, StoredDocument, StoredReceipt, Ticket,
@@ -132,20 +132,26 @@ pub(super) struct Bed {
     /// Whether fetches wait for [`Self::fetch`].
     pub(super) hold_fetches: bool,
     pub(super) fetches: VecDeque<(FetchId, Fetch, Fetched)>,
+    /// Whether the link takes nothing until [`Self::link_takes`].
+    pub(super) hold_link: bool,
+    pub(super) on_link: VecDeque<(LinkId, usize)>,
     requests: u64,
-    replica_id: ReplicaId,
+    who: Who,
+}
+
+/// Which replica it is.
+#[derive(Clone, Copy)]
+struct Who {
+    replica: u8,
+    protocol: u64,
     room: Room,
 }
 
-fn begin(
-    replica: ReplicaId,
-    room: Room,
-    store: &MemoryStore,
-    incarnation: Incarnation,
-    log_end: Option<Lsn>,
-) -> Replica {
+fn begin(who: Who, store: &MemoryStore, incarnation: Incarnation, log_end: Option<Lsn>) -> Replica {
+    let replica = ReplicaId([who.replica; 16]);
     let mut config = Config::new(replica, "a", "here", Incarnation(9));
-    config.room = room;
+    config.room = who.room;
+    config.protocol = who.protocol;
     let recovery = Recovery {
         incarnation,
         continuity: match incarnation {
@@ -169,14 +175,18 @@ impl Bed {
     }
 
     pub(super) fn with_room(room: Room) -> Self {
-        Self::of(ReplicaId([1; 16]), room)
+        Self::of(1, PROTOCOL_NEWEST, room)
     }
 
-    pub(super) fn of(replica_id: ReplicaId, room: Room) -> Self {
+    pub(super) fn of(replica: u8, protocol: u64, room: Room) -> Self {
         let store = MemoryStore::default();
+        let who = Who {
+            replica,
+            protocol,
+            room,
+        };
         Self {
-            replica_id,
-            replica: begin(replica_id, room, &store, Incarnation(1), None),
+            replica: begin(who, &store, Incarnation(1), None),
             now_ms: 1,
             outputs: Vec::new(),
             store,
@@ -186,8 +196,10 @@ impl Bed {
             folds: VecDeque::new(),
             hold_fetches: false,
             fetches: VecDeque::new(),
+            hold_link: false,
+            on_link: VecDeque::new(),
             requests: 0,
-            room,
+            who,
         }
     }
 
@@ -210,14 +222,9 @@ impl Bed {
         self.commits.clear();
         self.folds.clear();
         self.fetches.clear();
+        self.on_link.clear();
         self.outputs.clear();
-        self.replica = begin(
-            self.replica_id,
-            self.room,
-            &self.store,
-            incarnation,
-            log_end,
-        );
+        self.replica = begin(self.who, &self.store, incarnation, log_end);
     }
 
     /// The same, and the peer is there again.
@@ -226,7 +233,7 @@ impl Bed {
         self.meet([]);
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now {
             mono_ms: self.now_ms,
             wall_ms: self.now_ms,
@@ -264,12 +271,28 @@ impl Bed {
                 Output::Send { link, ref frame } => {
                     let bytes = frame.len();
                     self.outputs.push(output);
-                    let now = self.now();
-                    self.replica.handle(now, Input::Sent { link, bytes });
+                    self.on_link.push_back((link, bytes));
+                    if !self.hold_link {
+                        self.link_takes();
+                    }
                 }
                 output => self.outputs.push(output),
             }
         }
+    }
+
+    /// The link takes what it was given.
+    pub(super) fn link_takes(&mut self) {
+        while let Some((link, bytes)) = self.on_link.pop_front() {
+            let now = self.now();
+            self.replica.handle(now, Input::Sent { link, bytes });
+        }
+    }
+
+    /// The same, and what comes of it is done.
+    pub(super) fn free_link(&mut self) {
+        self.link_takes();
+        self.drain();
     }
 
     /// What was handed out becomes durable.
@@ -342,19 +365,35 @@ impl Bed {
         self.tell(&Message::Delta(vec![Arc::new(batch)]));
     }
 
-    /// Links the peer, which states these positions in one namespace each.
+    /// Links the peer, which states these positions in one namespace each, and speaks protocol 1.
     pub(super) fn meet(&mut self, positions: impl IntoIterator<Item = (Namespace, Origin, Seq)>) {
+        self.meet_speaking(PROTOCOL_OLDEST, positions);
+    }
+
+    /// The same, and the peer speaks the newest protocol and holds nothing.
+    pub(super) fn meet_newest(&mut self) {
+        self.meet_speaking(PROTOCOL_NEWEST, []);
+    }
+
+    fn meet_speaking(
+        &mut self,
+        newest: u64,
+        positions: impl IntoIterator<Item = (Namespace, Origin, Seq)>,
+    ) {
         self.give(Input::LinkUp {
             link: LINK,
             peer: PEER,
         });
         self.tell(&Message::Hello(Hello {
-            protocol: PROTOCOL,
+            oldest: PROTOCOL_OLDEST,
             name: "b".to_owned(),
             datacenter: "there".to_owned(),
             incarnation: Incarnation(1),
             heard: true,
         }));
+        if newest > PROTOCOL_OLDEST {
+            self.tell(&Message::Speaks { newest });
+        }
         let sections = positions
             .into_iter()
             .map(|(namespace, origin, seq)| (namespace, vec![(origin, seq)]));
@@ -459,14 +498,14 @@ fn seen(visible: &Visible) -> (u8, u64, Vec<String>) {
     (visible.origin.replica.0[0], visible.seq.0, keys.collect())
 }
 
-pub(super) fn origin(replica: u8, incarnation: u64) -> Origin {
+pub(in crate::replica) fn origin(replica: u8, incarnation: u64) -> Origin {
     Origin {
         replica: ReplicaId([replica; 16]),
         incarnation: Incarnation(incarnation),
     }
 }
 
-pub(super) fn namespace(index: usize) -> Namespace {
+pub(in crate::replica) fn namespace(index: usize) -> Namespace {
     Namespace::new(&format!("n{index}")).unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bed::{Bed, namespace};
 use crate::effect::{Ack, Input, LinkId, Output, Reply, Request, RequestId, Session};
-use crate::message::{Hello, Message, PROTOCOL};
+use crate::message::{Hello, Message, PROTOCOL_OLDEST};
 use crate::{Acknowledged, Batch, Incarnation, Origin, ReplicaId, Seq, Token};
 
 fn link(peer: u8) -> LinkId {
@@ -48,7 +48,7 @@ impl Bed {
 
     pub(super) fn hello_of(&mut self, peer: u8, datacenter: &str) {
         let hello = Hello {
-            protocol: PROTOCOL,
+            oldest: PROTOCOL_OLDEST,
             name: format!("{datacenter}-{peer}"),
             datacenter: datacenter.to_owned(),
             incarnation: Incarnation(1),

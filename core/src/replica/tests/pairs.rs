@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::bed::{Bed, LINK, increment, namespace, write, writing};
 use crate::effect::{Compared, Input, Output, Reply, Request, RequestError, Verified};
-use crate::message::Message;
+use crate::message::{Message, PROTOCOL_NEWEST};
 use crate::repair_message::RepairMessage;
 use crate::replica::Room;
 use crate::{Intent, Lsn, ReplicaId, Token};
@@ -36,7 +36,7 @@ fn forgetful() -> Room {
 impl Pair {
     fn new(room: Room) -> Self {
         Self {
-            beds: [1, 2].map(|id| Bed::of(ReplicaId([id; 16]), room)),
+            beds: [1, 2].map(|id| Bed::of(id, PROTOCOL_NEWEST, room)),
             linked: false,
             sent: Vec::new(),
         }
