@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! record  = packet (see batch)  |  import  |  arrival
-//! import  = 2  namespace:text  documents:[given]  receipts:[key:16 time answer:bytes]
+//! import  = 2  namespace:text  began  documents:[given]  receipts:[key:16 time answer:bytes]
 //! given   = key:text  amount:8  pieces:[bytes]
-//! arrival = 3  namespace:text  entries:[origin seq head:u8]  whole:u8  keys:[text]
+//! arrival = 3  namespace:text  began + 1 | 0  entries:[origin seq head:u8]  whole:u8  keys:[text]
 //! ```
 //! What comes by a repair is put into the log piece by piece as it comes, so that it is durable and a crash in between loses
-//! none of it. It counts only once its **arrival** is in the log: then all of it is there at once.
+//! none of it. It counts only once its **arrival** is in the log: then all of it is there at once. What was begun and then given up,
+//! since it does not go with what came later, is told by where it began.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::repair_message::GivenReceipt;
-use crate::{Batch, Key, Namespace, Origin, Seq, batch, limits};
+use crate::{Batch, Key, Lsn, Namespace, Origin, Seq, batch, limits};
 
 const IMPORT: u8 = 2;
 const ARRIVAL: u8 = 3;
@@ -31,6 +32,8 @@ pub(crate) enum Record {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Import {
     pub(crate) namespace: Namespace,
+    /// The record of the first import that it belongs with; perhaps its own.
+    pub(crate) began: Lsn,
     pub(crate) documents: Vec<Imported>,
     pub(crate) receipts: Vec<GivenReceipt>,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Imported {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Arrival {
     pub(crate) namespace: Namespace,
+    /// Where what counts began; none: there is nothing but positions.
+    pub(crate) began: Option<Lsn>,
     /// What the peer held when it gave it, and of each origin whether its last batch is one that no other comes after.
     pub(crate) positions: Vec<(Origin, Seq, bool)>,
     /// The documents that have changed by it, if `whole`; else some of them.
@@ -63,6 +68,7 @@ impl Record {
             Some(&IMPORT) => {
                 reader.u8("record")?;
                 let namespace = reader.namespace()?;
+                let began = Lsn(reader.number("began")?);
                 let count = reader.count("documents", limits::FRAME_BYTES_MAX)?;
                 let documents = (0..count).map(|_| Imported::decode(&mut reader));
                 let documents = documents.collect::<Result<_, _>>()?;
@@ -70,6 +76,7 @@ impl Record {
                 let receipts = (0..count).map(|_| GivenReceipt::decode(&mut reader));
                 Self::Import(Import {
                     namespace,
+                    began,
                     documents,
                     receipts: receipts.collect::<Result<_, _>>()?,
                 })
@@ -98,6 +105,7 @@ impl Import {
         let mut writer = Writer::default();
         writer.u8(IMPORT);
         writer.bytes(self.namespace.as_str().as_bytes());
+        writer.number(self.began.0);
         writer.count(self.documents.len());
         for imported in &self.documents {
             writer.bytes(imported.key.as_str().as_bytes());
@@ -132,6 +140,7 @@ impl Arrival {
         let mut writer = Writer::default();
         writer.u8(ARRIVAL);
         writer.bytes(self.namespace.as_str().as_bytes());
+        writer.number(self.began.map_or(0, |began| began.0 + 1));
         writer.count(self.positions.len());
         for (origin, seq, head) in &self.positions {
             writer.origin(origin);
@@ -148,6 +157,7 @@ impl Arrival {
 
     fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         let namespace = reader.namespace()?;
+        let began = reader.number("began")?.checked_sub(1).map(Lsn);
         let count = reader.count("positions", limits::ORIGINS_MAX)?;
         let positions = (0..count)
             .map(|_| Ok((reader.origin()?, reader.seq()?, reader.u8("head")? != 0)))
@@ -157,6 +167,7 @@ impl Arrival {
         let keys = (0..count).map(|_| reader.key());
         Ok(Self {
             namespace,
+            began,
             positions,
             whole,
             keys: keys.collect::<Result<_, _>>()?,
@@ -178,6 +189,7 @@ mod tests {
         let namespace = Namespace::new("n").unwrap();
         let import = Import {
             namespace: namespace.clone(),
+            began: Lsn(7),
             documents: vec![Imported {
                 key: Key::new("k").unwrap(),
                 amount: u64::MAX,
@@ -191,6 +203,7 @@ mod tests {
         assert_eq!(read, import);
         let arrival = Arrival {
             namespace,
+            began: Some(Lsn(0)),
             positions: vec![(
                 Origin {
                     replica: ReplicaId([1; 16]),

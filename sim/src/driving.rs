@@ -266,9 +266,10 @@ impl World {
         };
         // What an earlier incarnation wrote counts as written here, too, and may come back from peers.
         let fresh = change.origin == process.replica.origin() && change.repaired.is_none();
-        let taken = process.live.take(change, &mut self.provenance, fresh);
         let position = (change.origin, change.seq);
         let issued = self.ledger.issued(&change.namespace, &position);
+        let held = issued.filter(|_| fresh).map(|issued| &issued.past);
+        let taken = process.live.take(change, &mut self.provenance, held);
         let write = issued.and_then(|issued| self.ledger.writes.get(issued.number?));
         if fresh && write.is_some_and(|write| !write.ack.is_local()) {
             let name = (change.namespace.clone(), position);

@@ -13,7 +13,7 @@ type Name = (Namespace, Origin, Seq);
 #[derive(Default)]
 pub(crate) struct Provenance {
     issued: BTreeMap<Name, (Vec<DocumentId>, u64)>,
-    /// What its writer had shown when it showed the batch: what must be shown elsewhere before it.
+    /// What its writer held when it made the batch: what must be shown elsewhere before it.
     causes: BTreeMap<Name, Frontier>,
 }
 
@@ -51,12 +51,12 @@ impl Feed {
         }
     }
 
-    /// Takes the next change. `source`: the feed is that of the replica that wrote the change.
+    /// Takes the next change. `source`: what the writer held when it wrote the change, if the feed is the writer's.
     pub(crate) fn take(
         &mut self,
         change: &Visible,
         provenance: &mut Provenance,
-        source: bool,
+        source: Option<&Frontier>,
     ) -> Result<(), String> {
         let namespace = change.namespace.clone();
         if let Some(other) = change.documents.iter().find(|id| id.namespace != namespace) {
@@ -87,11 +87,9 @@ impl Feed {
         }
         self.at = change.lsn;
         provenance.recognise(&name, change)?;
-        if source {
-            provenance
-                .causes
-                .entry(name)
-                .or_insert_with(|| shown.clone());
+        if let Some(held) = source {
+            let causes = provenance.causes.entry(name);
+            causes.or_insert_with(|| held.clone());
         } else if let Some(causes) = provenance.causes.get(&name)
             && !shown.covers(causes)
         {
@@ -132,47 +130,58 @@ mod tests {
     #[test]
     fn gaps_and_repeats_are_found() {
         let mut provenance = Provenance::default();
+        let held = Frontier::default();
         let mut feed = Feed::default();
-        feed.take(&change(1, 1, 1), &mut provenance, true).unwrap();
-        assert!(feed.take(&change(1, 1, 2), &mut provenance, true).is_err());
-        assert!(feed.take(&change(1, 3, 2), &mut provenance, true).is_err());
-        assert!(feed.take(&change(1, 2, 1), &mut provenance, true).is_err());
-        feed.take(&change(1, 2, 2), &mut provenance, true).unwrap();
+        feed.take(&change(1, 1, 1), &mut provenance, Some(&held))
+            .unwrap();
+        assert!(
+            feed.take(&change(1, 1, 2), &mut provenance, Some(&held))
+                .is_err()
+        );
+        assert!(
+            feed.take(&change(1, 3, 2), &mut provenance, Some(&held))
+                .is_err()
+        );
+        assert!(
+            feed.take(&change(1, 2, 1), &mut provenance, Some(&held))
+                .is_err()
+        );
+        feed.take(&change(1, 2, 2), &mut provenance, Some(&held))
+            .unwrap();
     }
 
     #[test]
     fn an_effect_before_its_cause_is_found() {
         let mut provenance = Provenance::default();
+        let first = change(1, 1, 1);
+        let held = [(first.origin, first.seq)].into_iter().collect();
         let mut writer = Feed::default();
         writer
-            .take(&change(1, 1, 1), &mut provenance, false)
+            .take(&change(1, 1, 1), &mut provenance, None)
             .unwrap();
         writer
-            .take(&change(2, 1, 2), &mut provenance, true)
+            .take(&change(2, 1, 2), &mut provenance, Some(&held))
             .unwrap();
-        let early = Feed::default().take(&change(2, 1, 1), &mut provenance, false);
+        let early = Feed::default().take(&change(2, 1, 1), &mut provenance, None);
         assert!(early.unwrap_err().contains("before its causes"));
         let mut reader = Feed::default();
         reader
-            .take(&change(1, 1, 1), &mut provenance, false)
+            .take(&change(1, 1, 1), &mut provenance, None)
             .unwrap();
         reader
-            .take(&change(2, 1, 2), &mut provenance, false)
+            .take(&change(2, 1, 2), &mut provenance, None)
             .unwrap();
     }
 
     #[test]
     fn one_number_for_two_batches_is_found() {
         let mut provenance = Provenance::default();
+        let held = Frontier::default();
         Feed::default()
-            .take(&change(1, 1, 1), &mut provenance, true)
+            .take(&change(1, 1, 1), &mut provenance, Some(&held))
             .unwrap();
         let mut other = change(1, 1, 1);
         other.documents = vec![DocumentId::new("n", "e").unwrap()];
-        assert!(
-            Feed::default()
-                .take(&other, &mut provenance, false)
-                .is_err()
-        );
+        assert!(Feed::default().take(&other, &mut provenance, None).is_err());
     }
 }

@@ -538,10 +538,11 @@ impl World {
         }
         for change in changes {
             let source = own == Some(change.origin);
+            let position = (change.origin, change.seq);
+            let issued = self.ledger.issued(&change.namespace, &position);
+            let held = issued.filter(|_| source).map(|issued| &issued.past);
             let machine = &mut self.machines[site];
-            let taken = machine
-                .subscriber
-                .take(change, &mut self.provenance, source);
+            let taken = machine.subscriber.take(change, &mut self.provenance, held);
             if let Err(found) = taken {
                 return self.fail("the change feed is whole", format!("subscriber: {found}"));
             }

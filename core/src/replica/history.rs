@@ -21,6 +21,8 @@ const INDEX_EVERY_RECORDS: u64 = 4_096;
 const LEAPS_MAX: usize = 16;
 
 const FORMAT: u8 = 3;
+/// The one before: nothing had come by a repair.
+const FORMAT_WITHOUT_LEAPS: u8 = 2;
 
 /// What became of a batch that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -514,7 +516,11 @@ impl History {
     /// Reads back what [`Self::encode`] wrote. All of it is durable. What was let in once is read again,
     /// whatever the limits are now: a replica over one of them must still start.
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        reader.format("checkpoint format", FORMAT)?;
+        let format = reader.format_up_to("checkpoint format", FORMAT)?;
+        if format < FORMAT_WITHOUT_LEAPS {
+            let (what, value) = ("checkpoint format", format.into());
+            return Err(DecodeError::Unknown { what, value });
+        }
         let end = Lsn(reader.number("log end")?);
         let mut history = Self {
             log_end: end,
@@ -537,6 +543,9 @@ impl History {
                 let index = space.index.entry(origin).or_default();
                 for _ in 0..count {
                     index.push((reader.seq()?, Lsn(reader.number("lsn")?)));
+                }
+                if format == FORMAT_WITHOUT_LEAPS {
+                    continue;
                 }
                 for _ in 0..reader.count("leaps", usize::MAX)? {
                     let leap = (reader.seq()?, Lsn(reader.number("arrival")?));

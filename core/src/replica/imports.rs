@@ -10,7 +10,7 @@ use super::listing::Scan;
 use super::{Awaited, Carried, Replica};
 use crate::effect::{Notice, Now, Output, Visible};
 use crate::persist::{Fetch, LogRecord, Place};
-use crate::record::{Arrival, Import, Record};
+use crate::record::{Arrival, Import, Imported, Record};
 use crate::repair_message::GivenReceipt;
 use crate::summary::Offsets;
 use crate::{DocumentId, Frontier, Key, Lsn, Namespace, Seq, limits};
@@ -37,6 +37,8 @@ pub(super) struct Importing {
     keys: BTreeSet<Key>,
     /// Keys are not all known.
     many: bool,
+    /// Where it began in the log, if anything is on its way there; it goes by that name.
+    began: Option<Lsn>,
     first: Option<Lsn>,
     touched_ms: u64,
     /// What counts, and is not in its documents yet.
@@ -66,6 +68,10 @@ impl Imports {
             .by_namespace
             .entry(import.namespace.clone())
             .or_default();
+        if importing.began != Some(import.began) {
+            // What it belongs with was given up.
+            return;
+        }
         importing.first.get_or_insert(lsn);
         importing.touched_ms = now_ms;
         let room = usize::try_from(limits::RECEIPTS_MAX).unwrap_or(usize::MAX);
@@ -145,6 +151,18 @@ impl Imports {
         self.tidy(namespace);
     }
 
+    /// What began elsewhere in the log was given up.
+    fn begin_at(&mut self, namespace: &Namespace, began: Option<Lsn>) {
+        let before = self.by_namespace.get(namespace);
+        if before.is_some_and(|importing| importing.began != began) {
+            self.drop_staged(namespace);
+        }
+        if began.is_some() {
+            let importing = self.by_namespace.entry(namespace.clone()).or_default();
+            importing.began = began;
+        }
+    }
+
     /// Everything that was put aside counts from now on.
     fn arrive(&mut self, arrival: &Arrival, lsn: Lsn) -> (BTreeSet<Place>, Vec<GivenReceipt>) {
         let Some(importing) = self.by_namespace.get_mut(&arrival.namespace) else {
@@ -154,6 +172,7 @@ impl Imports {
         importing.cut = Frontier::default();
         let staged = std::mem::take(&mut importing.staged);
         let first = importing.first.take();
+        importing.began = None;
         importing.amounts.clear();
         importing.also.clear();
         importing.keys.clear();
@@ -177,6 +196,14 @@ impl Imports {
         (places, receipts)
     }
 
+    /// The replay is over. It is not known any more as of which frontier what does not count was given.
+    pub(super) fn begin(&mut self) {
+        let namespaces: Vec<_> = self.by_namespace.keys().cloned().collect();
+        namespaces
+            .iter()
+            .for_each(|namespace| self.drop_staged(namespace));
+    }
+
     fn tidy(&mut self, namespace: &Namespace) {
         let is_idle = |importing: &Importing| {
             importing.staged.is_empty()
@@ -184,6 +211,7 @@ impl Imports {
                 && importing.parked.is_empty()
                 && importing.also.is_empty()
                 && importing.cut.is_empty()
+                && importing.began.is_none()
         };
         if self.by_namespace.get(namespace).is_some_and(is_idle) {
             self.by_namespace.remove(namespace);
@@ -245,7 +273,21 @@ impl Imports {
 
 impl Replica {
     /// Puts what a peer gave into the log.
-    pub(super) fn import(&mut self, import: Import) -> Lsn {
+    pub(super) fn import(
+        &mut self,
+        namespace: Namespace,
+        documents: Vec<Imported>,
+        receipts: Vec<GivenReceipt>,
+    ) -> Lsn {
+        let importing = self.imports.by_namespace.entry(namespace.clone());
+        let next = self.history.log_end.next();
+        let began = *importing.or_default().began.get_or_insert(next);
+        let import = Import {
+            namespace,
+            began,
+            documents,
+            receipts,
+        };
         let bytes = import.encode();
         self.admit_record(bytes, |lsn| Carried::Import(lsn, import))
     }
@@ -261,6 +303,7 @@ impl Replica {
         let keys = importing.map(|importing| importing.keys.iter().cloned().collect());
         let arrival = Arrival {
             namespace: namespace.clone(),
+            began: importing.and_then(|importing| importing.began),
             positions,
             whole,
             keys: keys.unwrap_or_default(),
@@ -325,11 +368,13 @@ impl Replica {
 
     /// Takes in, at start, what stands in the log.
     pub(super) fn replay_import(&mut self, lsn: Lsn, import: &Import) {
+        self.imports.begin_at(&import.namespace, Some(import.began));
         self.imports.stage(0, lsn, import);
     }
 
     pub(super) fn replay_arrival(&mut self, lsn: Lsn, arrival: &Arrival) {
         self.history.arrive(arrival, lsn, &self.origin);
+        self.imports.begin_at(&arrival.namespace, arrival.began);
         let (_, receipts) = self.imports.arrive(arrival, lsn);
         for receipt in receipts {
             self.receipts.came_by_repair(receipt, lsn);

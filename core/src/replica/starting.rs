@@ -92,6 +92,7 @@ impl Replica {
             self.begin_incarnation();
         }
         self.salvage.begin();
+        self.imports.begin();
         self.summaries.begin(self.history.durable_end);
         self.resume_folding();
     }

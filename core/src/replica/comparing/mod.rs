@@ -260,7 +260,8 @@ impl Replica {
     /// Something has come of it that did not do; another one may do better.
     fn seek_again_later(&mut self, now: Now, namespace: &Namespace) {
         let ended = self.comparisons.seeking.remove(namespace);
-        if ended.is_some_and(|seeker| seeker.disturbed) {
+        let disturbed = ended.is_some_and(|seeker| seeker.disturbed);
+        if disturbed || !self.imports.has_staged(namespace) {
             self.imports.drop_staged(namespace);
         }
         let Some(lack) = self.comparisons.lacks.get_mut(namespace) else {

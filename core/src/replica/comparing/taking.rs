@@ -6,7 +6,7 @@ use super::{Replica, SEEKER_PATIENCE_MS};
 use crate::document::{is_whole, sum_of_piece};
 use crate::effect::Now;
 use crate::persist::Place;
-use crate::record::{Import, Imported};
+use crate::record::Imported;
 use crate::repair_message::{GivenDocument, GivenReceipt, Reason, RepairMessage};
 use crate::replica::documents::Job;
 use crate::summary::term_of_change;
@@ -61,13 +61,8 @@ impl Replica {
             .iter()
             .map(|receipt| receipt.answer.len() + 24)
             .sum::<usize>();
-        let lsn = (!imported.is_empty() || !receipts.is_empty()).then(|| {
-            self.import(Import {
-                namespace: namespace.clone(),
-                documents: imported,
-                receipts,
-            })
-        });
+        let lsn = (!imported.is_empty() || !receipts.is_empty())
+            .then(|| self.import(namespace.clone(), imported, receipts));
         let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
             return;
         };

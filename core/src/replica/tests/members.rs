@@ -101,11 +101,10 @@ fn a_member_that_is_set_aside_holds_nothing_back() {
     );
     bed.restart();
     assert_eq!(standing(&bed, 3), (Standing::SetAside, Some(4_999), 0));
-    bed.run_until(6_000);
-    // The process was away itself before.
+    // Time counts from the first tick on: before, the process was away itself.
     bed.give(Input::Tick);
     assert_eq!(standing(&bed, 3).1, Some(4_999));
-    bed.run_until(7_000);
+    bed.run_until(6_000);
     assert_eq!(standing(&bed, 3).1, Some(5_999));
 }
 
