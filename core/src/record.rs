@@ -6,8 +6,8 @@
 //! given   = key:text  amount:8  pieces:[bytes]
 //! arrival = 3  namespace:text  began + 1 | 0  entries:[origin seq head:u8]  whole:u8  keys:[text]
 //! ```
-//! What comes by a repair is put into the log piece by piece as it comes, so that it is durable and a crash in between loses
-//! none of it. It counts only once its **arrival** is in the log: then all of it is there at once. What was begun and then given up,
+//! What comes by a repair is put into the log piece by piece as it comes, so that it is durable
+//! before it counts. It counts only once its **arrival** is in the log: then all of it is there at once. What was begun and then given up,
 //! since it does not go with what came later, is told by where it began.
 
 use std::sync::Arc;

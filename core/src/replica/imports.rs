@@ -395,10 +395,6 @@ impl Replica {
                 continue;
             };
             if !importing.staged.is_empty() {
-                // What came before a restart has its time from now on.
-                if importing.touched_ms == 0 {
-                    importing.touched_ms = now.mono_ms;
-                }
                 let due = (importing.touched_ms + ABANDON_MS).max(now.mono_ms + ABANDON_AGAIN_MS);
                 next = Some(next.map_or(due, |next: u64| next.min(due)));
             }
@@ -424,8 +420,7 @@ impl Replica {
 
     fn abandon_imports(&mut self, now: Now) {
         let old = |importing: &Importing| {
-            let since = importing.touched_ms;
-            !importing.staged.is_empty() && since > 0 && now.mono_ms >= since + ABANDON_MS
+            !importing.staged.is_empty() && now.mono_ms >= importing.touched_ms + ABANDON_MS
         };
         let namespaces = self.imports.by_namespace.iter();
         let gone: Vec<_> = namespaces

@@ -17,7 +17,7 @@ struct Leaf {
     sum: u64,
 }
 
-/// The sums of all documents of a namespace. Some 18 bytes per document.
+/// The sums of all documents of a namespace. Less than 30 bytes per document.
 pub(crate) struct Summary {
     key: [u8; 32],
     /// Documents by the first bits of their place, in each bucket by rising place.
