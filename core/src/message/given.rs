@@ -5,7 +5,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::StoredDocument;
 use crate::{DocumentId, limits};
 
-/// Answers [`Message::Ask`].
+/// Answers [`Message::Ask`](super::Message::Ask).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Given {
     pub(crate) number: u64,
