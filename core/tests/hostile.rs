@@ -4,12 +4,16 @@
 //! batches, parts, compression, documents given) and into what is done with them. Every byte that is allocated is counted.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use anabranch_core::persist::{Continuity, Fetch, Fetched, LogRecord, Recovery};
+use anabranch_core::measure::decompress;
+use anabranch_core::persist::{
+    Continuity, Fetch, Fetched, Fold, LogRecord, Place, Recovery, StoredDocument,
+};
 use anabranch_core::{
-    Config, Incarnation, Input, Intent, Key, LinkId, Namespace, Now, Output, PROTOCOL_NEWEST,
-    PROTOCOL_OLDEST, Replica, ReplicaId, Request, RequestId, Room, Session, Token, Write, limits,
+    Ack, Config, DocumentId, IdempotencyKey, Incarnation, Input, Intent, Key, LinkId, Namespace,
+    Now, Output, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Replica, ReplicaId, Request, RequestId, Room,
+    Session, Token, Write, limits,
 };
 use bytes::Bytes;
 use peak_alloc::PeakAlloc;
@@ -60,15 +64,18 @@ struct Host {
     up: bool,
     sent: VecDeque<Bytes>,
     log: Vec<LogRecord>,
+    documents: BTreeMap<DocumentId, StoredDocument>,
+    written: u64,
     token: Token,
 }
 
 impl Host {
     fn new(id: u8, peer: u8) -> Self {
-        Self::speaking(PROTOCOL_NEWEST, id, peer)
+        Self::speaking(PROTOCOL_NEWEST, false, id, peer)
     }
 
-    fn speaking(protocol: u64, id: u8, peer: u8) -> Self {
+    /// `forgetful`: its log keeps nothing that is folded.
+    fn speaking(protocol: u64, forgetful: bool, id: u8, peer: u8) -> Self {
         let mut config = Config::new(ReplicaId([id; 16]), "a", "here", Incarnation(9));
         config.protocol = protocol;
         config.room = Room {
@@ -77,6 +84,17 @@ impl Host {
             recent_log_bytes_max: 20_000,
             ..Room::default()
         };
+        if forgetful {
+            config.room = Room {
+                recent_log_bytes_max: 0,
+                log_bytes_kept: 0,
+                log_bytes_max: 0,
+                fold_idle_ms: 10,
+                fold_after_ms: 20,
+                checkpoint_records: 1,
+                ..config.room
+            };
+        }
         let recovery = Recovery {
             incarnation: Incarnation(1),
             continuity: Continuity::Proven,
@@ -94,6 +112,8 @@ impl Host {
             up: false,
             sent: VecDeque::new(),
             log: Vec::new(),
+            documents: BTreeMap::new(),
+            written: 0,
             token: Token::default(),
         }
     }
@@ -113,24 +133,11 @@ impl Host {
                 }
                 Output::Fold(fold) => Input::Folded {
                     id: fold.id,
-                    result: Ok(()),
+                    result: Ok(self.fold(fold)),
                 },
                 Output::Fetch { id, fetch } => Input::Fetched {
                     id,
-                    result: Ok(match fetch {
-                        Fetch::Log { from, .. } => {
-                            let records = self.log.iter();
-                            let records = records.filter(|record| record.lsn >= from);
-                            Fetched::Log(records.cloned().collect())
-                        }
-                        Fetch::Receipt(_) => Fetched::Receipt(None),
-                        Fetch::Document(_) => Fetched::Document(None),
-                        Fetch::Range { .. } => Fetched::Range {
-                            documents: Vec::new(),
-                            more: false,
-                        },
-                        Fetch::Page { .. } => continue,
-                    }),
+                    result: Ok(self.fetched(&fetch)),
                 },
                 Output::Send { link, frame } => {
                     let bytes = frame.len();
@@ -151,15 +158,92 @@ impl Host {
         }
     }
 
+    fn fold(&mut self, fold: Fold) {
+        for folded in fold.documents {
+            let stored = self.documents.entry(folded.id).or_default();
+            stored.changes.extend(folded.changes);
+            stored.present = folded.present;
+        }
+        if let Some(first) = fold.release_before {
+            self.log.retain(|record| record.lsn >= first);
+        }
+    }
+
+    fn fetched(&self, fetch: &Fetch) -> Fetched {
+        let pairs = |wanted: &dyn Fn(&DocumentId) -> bool| -> Vec<_> {
+            let wanted = self.documents.iter().filter(|(id, _)| wanted(id));
+            wanted.map(|(id, d)| (id.clone(), d.clone())).collect()
+        };
+        match fetch {
+            Fetch::Log { from, .. } => {
+                let records = self.log.iter();
+                let records = records.filter(|record| record.lsn >= *from);
+                Fetched::Log(records.cloned().collect())
+            }
+            Fetch::Receipt(_) => Fetched::Receipt(None),
+            Fetch::Receipts { .. } => Fetched::Receipts {
+                receipts: Vec::new(),
+                next: None,
+            },
+            Fetch::Document(id) => Fetched::Document(self.documents.get(id).cloned()),
+            Fetch::Range { range, .. } => Fetched::Range {
+                documents: pairs(&|id| range.contains(id)),
+                more: false,
+            },
+            Fetch::Sums { .. } => Fetched::Sums {
+                documents: pairs(&|_| true),
+                more: false,
+            },
+            Fetch::Picked {
+                namespace, places, ..
+            } => {
+                let placed = |id: &DocumentId| match places {
+                    Some(places) => places.contains(&Place::of(id)),
+                    None => true,
+                };
+                let picked = pairs(&|id| id.namespace == *namespace && placed(id));
+                Fetched::Picked {
+                    documents: picked.into_iter().map(|(id, d)| (id.key, d)).collect(),
+                    more_after: None,
+                }
+            }
+            Fetch::Page { namespace, .. } => Fetched::Page {
+                documents: pairs(&|id| id.namespace == *namespace)
+                    .into_iter()
+                    .map(|(id, d)| (id.key, d))
+                    .collect(),
+                more: false,
+            },
+        }
+    }
+
     fn hear(&mut self, bytes: Bytes) {
+        self.meet();
+        let link = LinkId(self.links);
+        self.give(Input::Frame { link, bytes });
+    }
+
+    fn meet(&mut self) {
         if !self.up {
             self.up = true;
             self.links += 1;
             let (link, peer) = (LinkId(self.links), self.peer);
             self.give(Input::LinkUp { link, peer });
         }
-        let link = LinkId(self.links);
-        self.give(Input::Frame { link, bytes });
+    }
+
+    fn part(&mut self) {
+        if self.up {
+            self.up = false;
+            let link = LinkId(self.links);
+            self.give(Input::LinkDown { link });
+        }
+        self.sent.clear();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.give(Input::Tick);
     }
 
     fn write(&mut self, key: &str, value: Value) {
@@ -171,8 +255,10 @@ impl Host {
                 guard: None,
                 base: None,
             }],
-            idempotency: None,
+            idempotency: Some(IdempotencyKey::new(&self.written.to_string()).unwrap()),
+            ack: Ack::Local,
         };
+        self.written += 1;
         self.give(Input::Request {
             id: RequestId(1),
             request,
@@ -181,47 +267,53 @@ impl Host {
     }
 }
 
-/// What two replicas say to each other: every kind of frame that there is.
-fn conversation(random: &mut Random, protocol: u64) -> Vec<Bytes> {
-    let mut hosts = [(1, 2), (2, 1)].map(|(id, peer)| Host::speaking(protocol, id, peer));
+/// What two replicas say to each other. Those that are forgetful lose each other for a while, and repair.
+fn conversation(random: &mut Random, protocol: u64, forgetful: bool) -> Vec<Bytes> {
+    let mut hosts =
+        [(1, 2), (2, 1)].map(|(id, peer)| Host::speaking(protocol, forgetful, id, peer));
     let mut said = Vec::new();
     for round in 0..12_u64 {
-        for host in &mut hosts {
+        let apart = forgetful && round % 4 == 2;
+        for (index, host) in hosts.iter_mut().enumerate() {
             let noise: Vec<u64> = (0..200 * (round % 2))
                 .map(|_| random.bits() >> 20)
                 .collect();
-            host.write(
-                &format!("k{}", round % 3),
-                json!({"n": round, "noise": noise}),
-            );
-            if !host.up {
-                host.up = true;
-                host.links += 1;
-                let (link, peer) = (LinkId(host.links), host.peer);
-                host.give(Input::LinkUp { link, peer });
+            let value = json!({"n": round, "noise": noise});
+            host.write(&format!("k{}", round % 3), value);
+            if apart {
+                host.part();
+                for key in 0..20 {
+                    host.write(&format!("{index} {round} {key}"), json!({"n": key}));
+                }
+            } else {
+                host.meet();
             }
         }
-        for _ in 0..20 {
+        for _ in 0..40 {
             for from in 0..2 {
                 while let Some(frame) = hosts[from].sent.pop_front() {
                     said.push(frame.clone());
                     hosts[1 - from].hear(frame);
                 }
             }
+            for host in &mut hosts {
+                host.pass(if forgetful { 100 } else { 0 });
+            }
         }
         for host in &mut hosts {
-            host.now_ms += 4_000;
-            host.give(Input::Tick);
+            host.pass(4_000);
         }
     }
     said
 }
 
-/// The same in each protocol: in the first nothing is compressed, and a change at random is one of what is in it.
 fn corpus(random: &mut Random) -> Vec<Bytes> {
     let mut said: Vec<Bytes> = (PROTOCOL_OLDEST..=PROTOCOL_NEWEST)
-        .flat_map(|protocol| conversation(random, protocol))
+        .flat_map(|protocol| conversation(random, protocol, false))
         .collect();
+    said.extend(conversation(random, PROTOCOL_NEWEST, true));
+    // Of what is compressed a change at random breaks the compression alone.
+    said.extend(said.iter().map(decompress).collect::<Vec<_>>());
     // What is compressed otherwise, as a speaker may send it, too.
     let plain: Vec<Bytes> = said.iter().filter(|frame| frame[0] == 3).cloned().collect();
     for frame in plain {
@@ -244,9 +336,21 @@ fn corpus(random: &mut Random) -> Vec<Bytes> {
     ]));
     said.push(Bytes::from([&[4, 1, 1, b'n'][..], &[7; 24], &[1]].concat()));
     said.push(Bytes::from_static(&[25]));
+    // What only some comparisons take.
+    said.push(Bytes::from_static(&[
+        13, 1, 1, 1, b'k', 1, 1, 2, 3, 4, 5, 6, 7, 8,
+    ]));
+    said.push(Bytes::from_static(&[14, 1, 0]));
+    for number in 1..4 {
+        let two = [9, number, 2, 0, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8];
+        said.push(Bytes::copy_from_slice(&two));
+    }
+    said.push(Bytes::from(
+        [&[26, 1, 1, b'n', 1][..], &[7; 24], &[1]].concat(),
+    ));
     said.sort_unstable();
     said.dedup();
-    for kind in (1..=6).chain(20..=25) {
+    for kind in (1..=17).chain(20..=26) {
         assert!(
             said.iter().any(|frame| frame[0] == kind),
             "no frame of kind {kind}"
@@ -334,8 +438,7 @@ fn frames_of_all_kinds() {
         most = most.max(memory);
         refused += usize::from(!host.up);
         host.sent.clear();
-        host.now_ms += 50;
-        host.give(Input::Tick);
+        host.pass(50);
     }
     // Most were changed so that they can't be read, and a good part were not: both ways have been gone.
     assert!(
@@ -403,7 +506,26 @@ fn largest_frames() {
             vec![vec![6, 1, 0, 1], number(many)],
             &[1, b'n', 1, b'k', 0, 0, 2],
         );
+        // About comparisons: digests, leaves, documents, pieces of one, heads of one, positions that are not there any more.
+        let digests = filled(vec![vec![9, 1, 1, 0], number(many)], &[7, 7, 7, 7]);
+        let leaves = filled(vec![vec![10, 1, 1, 0, 1], number(many)], &[7; 13]);
+        let compared = filled(vec![vec![11, 1, 0], number(many)], &[1, b'k', 0, 0]);
+        let pieces = filled(vec![vec![11, 1, 0, 1, 1, b'k', 0], number(many)], &[0]);
+        let unclear = filled(vec![vec![11, 1, 0, 0, 0], number(many)], &[1, b'k']);
+        let heads = filled(vec![vec![13, 1, 1, 1, b'k'], number(many)], &[7; 8]);
+        let gone = [&[1, b'n'][..], &[7; 24], &[1]].concat();
+        let behind = filled(vec![vec![17], number(many)], &gone);
+        let awaited = [&[1, b'n', 1][..], &[7; 24], &[1]].concat();
+        let awaited = filled(vec![vec![26], number(many)], &awaited);
         for (what, frame) in [
+            ("digests", digests),
+            ("leaves", leaves),
+            ("documents compared", compared),
+            ("pieces", pieces),
+            ("unclear documents", unclear),
+            ("heads", heads),
+            ("positions gone", behind),
+            ("positions awaited", awaited),
             ("batches", batches),
             ("documents", documents),
             ("changes", changes),

@@ -8,7 +8,7 @@ use crate::effect::{Compared, Input, Output, Reply, Request, RequestError, Verif
 use crate::message::{Message, PROTOCOL_NEWEST};
 use crate::repair_message::RepairMessage;
 use crate::replica::Room;
-use crate::{Intent, Lsn, ReplicaId, Token};
+use crate::{Intent, Lsn, Token};
 
 /// All documents, and the root with their number.
 type Reading = (Vec<(String, Value)>, Option<(u64, u64)>);
