@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bed::{Bed, namespace};
 use crate::effect::{Ack, Input, LinkId, Output, Reply, Request, RequestId, Session};
-use crate::message::{Hello, Message, PROTOCOL_OLDEST};
+use crate::message::{Hello, Message, PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use crate::{Acknowledged, Batch, Incarnation, Origin, ReplicaId, Seq, Token};
 
 fn link(peer: u8) -> LinkId {
@@ -55,6 +55,8 @@ impl Bed {
             heard: true,
         };
         self.tell_as(peer, &Message::Hello(hello));
+        let newest = PROTOCOL_NEWEST;
+        self.tell_as(peer, &Message::Speaks { newest });
     }
 
     /// The peer says everything that it holds.
