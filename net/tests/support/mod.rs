@@ -170,8 +170,10 @@ impl Node {
     }
 }
 
+/// A node that dials its seeds and nobody else, so that a test knows what links there are.
 pub fn config(identity: Identity, seeds: &[SocketAddr]) -> Config {
     let mut config = Config::new(loopback(), identity);
+    config.discover = false;
     config.seeds = seeds.iter().map(ToString::to_string).collect();
     config
 }
