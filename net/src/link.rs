@@ -15,7 +15,7 @@ use crate::event::{Event, LinkId, LinkStatus};
 use crate::failure::{CloseCode, Failure, close, refused_as_duplicate};
 use crate::frame::{Decoder, encode};
 use crate::hello::{GENERATION_BYTES, HELLO_BYTES, Hello, decides};
-use crate::limits::{FRAME_GROWTH_BYTES, MEMBER_DATAGRAMS_BYTES_MAX};
+use crate::limits::FRAME_GROWTH_BYTES;
 use crate::membership::Input;
 use crate::net::Shared;
 use crate::outbox::Outbox;
@@ -37,6 +37,8 @@ pub(crate) struct Link {
     frame_bytes_received: AtomicU64,
     member_bytes_sent: AtomicU64,
     member_bytes_received: AtomicU64,
+    /// Room for datagrams while none waits.
+    datagram_room: usize,
     pulse: Pulse,
 }
 
@@ -54,6 +56,7 @@ impl Link {
             frame_bytes_received: AtomicU64::new(0),
             member_bytes_sent: AtomicU64::new(0),
             member_bytes_received: AtomicU64::new(0),
+            datagram_room: connection.datagram_send_buffer_space(),
             pulse: Pulse::new(Instant::now()),
         }
     }
@@ -71,7 +74,7 @@ impl Link {
     /// Whether all datagrams are on their way.
     pub(crate) fn is_flushed(&self) -> bool {
         self.connection.close_reason().is_some()
-            || self.connection.datagram_send_buffer_space() >= MEMBER_DATAGRAMS_BYTES_MAX
+            || self.connection.datagram_send_buffer_space() >= self.datagram_room
     }
 
     /// Looks whether anything was heard. Some when the link has become silent (true), or is not any more (false).
