@@ -93,7 +93,7 @@ impl Roster {
     /// What is to be remembered for the next run, this node's own announcement included.
     #[must_use]
     pub fn known(&self) -> Vec<KnownMember> {
-        lock(&self.0.membership).known()
+        lock(&self.0.membership).known(wall_ms())
     }
 
     /// Ends when there is something new to remember since this was called (not since it was awaited): true, or false
@@ -102,6 +102,13 @@ impl Roster {
         let mut changes = self.0.changes.subscribe();
         let ended = changes.borrow_and_update().ended;
         async move { !ended && changes.changed().await.is_ok() && !changes.borrow().ended }
+    }
+
+    /// Waits until the network has ended.
+    pub async fn ended(&self) {
+        let mut changes = self.0.changes.subscribe();
+        // The sender is in self, so there is no error.
+        let _ = changes.wait_for(|progress| progress.ended).await;
     }
 
     /// Tells all peers that this node leaves for good, and waits until those that can be heard have noted it, or for

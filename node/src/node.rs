@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible};
-use anabranch_net::Net;
+use anabranch_net::{Net, Roster};
 use anabranch_store::Engine;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -12,7 +12,7 @@ use crate::backup::Source;
 use crate::driver::{self, Command, Driver, Uplink, Wires};
 use crate::report::Report;
 use crate::start::{Started, start};
-use crate::{Changes, Config, Error, OpenError, Scan, Visitor};
+use crate::{Changes, Config, Error, OpenError, Scan, Visitor, members};
 
 /// A running node. Clones share it; it stops when the last one is dropped, or by [`Node::shutdown`].
 #[derive(Clone)]
@@ -24,7 +24,10 @@ struct Shared {
     changes: broadcast::WeakSender<Arc<Visible>>,
     visible: watch::Receiver<Lsn>,
     gossip: Option<SocketAddr>,
+    roster: Option<Roster>,
     source: Source,
+    /// Ends when the members are written down for the last time.
+    keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -38,12 +41,14 @@ impl Node {
     /// Outside a tokio runtime.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let gossip = config.gossip.clone();
+        let (data_dir, datacenter) = (config.data_dir.clone(), config.datacenter.clone());
         let opening = tokio::task::spawn_blocking(move || start(&config));
         let Started {
             replica,
             store,
             source,
             identity,
+            known,
         } = opening
             .await
             .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
@@ -52,7 +57,11 @@ impl Node {
             None => Uplink::Alone(events),
             Some((gossip, identity)) => {
                 let mut settings = anabranch_net::Config::new(gossip.listen, identity);
+                settings.datacenter = datacenter;
+                settings.advertise = gossip.advertise;
                 settings.seeds = gossip.seeds;
+                settings.discover = gossip.discover;
+                settings.known = known;
                 settings.keep_alive = gossip.timing.keep_alive;
                 settings.idle_timeout = gossip.timing.idle_timeout;
                 settings.handshake_timeout = gossip.timing.handshake_timeout;
@@ -65,6 +74,7 @@ impl Node {
         let (now_visible, visible) = watch::channel(replica.log_end());
         let feed = changes.downgrade();
         let gossip = net.get().map(Net::local_addr);
+        let roster = net.get().map(Net::roster);
         let wires = Wires {
             commands: requests,
             events: incoming,
@@ -75,12 +85,17 @@ impl Node {
         let engine: Arc<dyn Engine> = store;
         let thread = Driver::spawn(replica, &engine, wires).map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
+        let keeper = roster
+            .clone()
+            .map(|roster| tokio::spawn(members::keep(roster, data_dir)));
         Ok(Self(Arc::new(Shared {
             commands,
             changes: feed,
             visible,
             gossip,
+            roster,
             source,
+            keeper: Mutex::new(keeper),
             thread,
         })))
     }
@@ -187,6 +202,10 @@ impl Node {
         &self.0.source
     }
 
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.0.roster.as_ref()
+    }
+
     /// Where it listens for others, if it does.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {
@@ -216,6 +235,11 @@ impl Node {
             }
         };
         let _ = tokio::task::spawn_blocking(end).await;
+        let keeper = self.0.keeper.lock();
+        let keeper = keeper.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
         Ok(())
     }
 }

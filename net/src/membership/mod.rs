@@ -371,8 +371,14 @@ impl Membership {
             .all(|link| link.silent || link.noted >= version)
     }
 
-    pub(crate) fn known(&self) -> Vec<KnownMember> {
-        self.table.known()
+    pub(crate) fn known(&self, now_ms: u64) -> Vec<KnownMember> {
+        let mut known = self.table.known();
+        for member in &mut known {
+            if self.links.contains_key(&member.replica) {
+                member.last_seen_ms = Some(now_ms);
+            }
+        }
+        known
     }
 
     /// All other members.

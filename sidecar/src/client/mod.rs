@@ -7,6 +7,7 @@ mod error;
 mod feed;
 mod history;
 mod input;
+mod leave;
 mod output;
 mod porting;
 mod session;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
     Status(status::Status),
+    /// Take a node out of its cluster for good, and stop it
+    Leave(leave::Leave),
 }
 
 /// What all of them take.
@@ -104,6 +107,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Restore(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Leave(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,9 +27,10 @@ impl Status {
     }
 }
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 10] = [
     "MEMBER",
     "DATACENTER",
+    "STATE",
     "LINK",
     "RTT",
     "UNSEEN",
@@ -80,7 +81,7 @@ fn text(cluster: &Value) -> Vec<String> {
     lines
 }
 
-fn row(member: &Value) -> [String; 9] {
+fn row(member: &Value) -> [String; 10] {
     let milliseconds = |value: &Value, digits: usize| match value.as_f64() {
         Some(ms) => format!("{ms:.digits$} ms"),
         None => "-".to_owned(),
@@ -88,14 +89,29 @@ fn row(member: &Value) -> [String; 9] {
     [
         string(&member["name"]),
         string(&member["datacenter"]),
-        string(&member["link"]),
+        string(&member["state"]),
+        link(member),
         milliseconds(&member["rtt_ms"], 2),
-        member["behind_batches"].to_string(),
+        count(&member["behind_batches"]),
         milliseconds(&member["behind_ms"], 0),
-        member["ahead_batches"].to_string(),
+        count(&member["ahead_batches"]),
         bytes(&member["bytes_sent"]),
         bytes(&member["bytes_received"]),
     ]
+}
+
+/// A link that is up may be silent, and for how long.
+fn link(member: &Value) -> String {
+    match (&member["silent"], member["unheard_ms"].as_u64()) {
+        (Value::Bool(true), Some(ms)) => format!("silent {} s", ms / 1_000),
+        _ => string(&member["link"]),
+    }
+}
+
+fn count(value: &Value) -> String {
+    value
+        .as_u64()
+        .map_or_else(|| "-".to_owned(), |n| n.to_string())
 }
 
 fn string(value: &Value) -> String {
@@ -122,9 +138,13 @@ mod tests {
                      "disk_full": "no room", "damaged": ["documents near carts/a"],
                      "fold_failing": "damaged: a page"},
             "members": [
-                {"name": "us-1", "datacenter": "us", "link": "up", "rtt_ms": 0.512, "behind_batches": 0,
+                {"name": "us-1", "datacenter": "us", "state": "alive", "link": "up", "silent": false, "unheard_ms": 1_999,
+                 "rtt_ms": 0.512, "behind_batches": 0,
                  "behind_ms": 0, "ahead_batches": 3, "bytes_sent": 1_234, "bytes_received": 12},
-                {"name": "", "datacenter": "", "link": "down", "rtt_ms": null, "behind_batches": 12,
+                {"name": "ap-1", "datacenter": "ap", "state": "suspect", "link": "up", "silent": true, "unheard_ms": 4_100,
+                 "rtt_ms": 80.0, "behind_batches": null, "behind_ms": null, "ahead_batches": null, "bytes_sent": 1,
+                 "bytes_received": 2},
+                {"name": "", "datacenter": "", "state": null, "link": "down", "rtt_ms": null, "behind_batches": 12,
                  "behind_ms": 340, "ahead_batches": 0, "bytes_sent": null, "bytes_received": null},
             ],
             "seeds": [{"address": "b:1", "state": "waiting", "last_error": "no"}],
@@ -137,9 +157,10 @@ mod tests {
                 "DISK FULL, writes are refused: no room",
                 "DAMAGED, asked for at other members: documents near carts/a",
                 "FOLDING FAILS, writes stay in the log: damaged: a page",
-                "MEMBER  DATACENTER  LINK  RTT      UNSEEN  LAG     MISSING  SENT    RECEIVED",
-                "us-1    us          up    0.51 ms  0       0 ms    3        1.2 kB  12 B",
-                "-       -           down  -        12      340 ms  0        -       -",
+                "MEMBER  DATACENTER  STATE    LINK        RTT       UNSEEN  LAG     MISSING  SENT    RECEIVED",
+                "us-1    us          alive    up          0.51 ms   0       0 ms    3        1.2 kB  12 B",
+                "ap-1    ap          suspect  silent 4 s  80.00 ms  -       -       -        1 B     2 B",
+                "-       -           -        down        -         12      340 ms  0        -       -",
                 "seed b:1 (waiting): no",
             ]
         );

@@ -85,6 +85,11 @@ struct PeerLabels {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct NodeLabels {
     name: String,
     datacenter: String,
@@ -364,16 +369,27 @@ fn count(registry: &mut Registry, counters: &Counters) {
 /// Sets one peer's value.
 type PeerGauge = Family<PeerLabels, Gauge<f64, AtomicU64>>;
 
+fn members_by_state(report: &Report) -> Family<StateLabels, Gauge> {
+    let members = Family::<StateLabels, Gauge>::default();
+    for state in ["alive", "suspect", "down", "left"] {
+        let of_state = report.members.iter().filter(|member| member.state == state);
+        let count = i64::try_from(of_state.count()).unwrap_or(i64::MAX);
+        members
+            .get_or_create_owned(&StateLabels { state })
+            .set(count);
+    }
+    members
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
 fn of_peers(report: &Report) -> Registry {
     let mut registry = Registry::with_prefix("anabranch");
-    let [up, rtt, lag, lag_batches, ahead, delay] = std::array::from_fn(|_| PeerGauge::default());
-    let (sent, received) = (
-        Family::<PeerLabels, Counter>::default(),
-        Family::<PeerLabels, Counter>::default(),
-    );
+    let [up, silent, rtt, lag, lag_batches, ahead, delay] =
+        std::array::from_fn(|_| PeerGauge::default());
+    let [sent, received, member_sent, member_received] =
+        std::array::from_fn(|_| Family::<PeerLabels, Counter>::default());
     for peer in &report.replica.peers {
-        let link = cluster::link_of(report, peer);
+        let link = cluster::link_of(report, peer.replica);
         let labels = PeerLabels {
             peer: match cluster::peer_name(peer, link) {
                 "" => peer.replica.to_string(),
@@ -393,12 +409,38 @@ fn of_peers(report: &Report) -> Registry {
         }
         if let Some(link) = link {
             set(&rtt, link.rtt_ms / 1_000.0);
-            sent.get_or_create_owned(&labels).inc_by(link.bytes_sent);
-            received
-                .get_or_create_owned(&labels)
-                .inc_by(link.bytes_received);
+            set(&silent, if link.silent { 1.0 } else { 0.0 });
+            let count = |family: &Family<PeerLabels, Counter>, bytes| {
+                family.get_or_create_owned(&labels).inc_by(bytes);
+            };
+            count(&sent, link.bytes_sent);
+            count(&received, link.bytes_received);
+            count(&member_sent, link.member_bytes_sent);
+            count(&member_received, link.member_bytes_received);
         }
     }
+    registry.register(
+        "peer_link_silent",
+        "1 while nothing is heard on a link that is still up: the peer, or the way to it, seems to be gone",
+        silent,
+    );
+    registry.register_with_unit(
+        "peer_member_sent",
+        "Of what was sent over the present link, what was told about members",
+        Unit::Bytes,
+        member_sent,
+    );
+    registry.register_with_unit(
+        "peer_member_received",
+        "Of what was received over the present link, what the peer told about members",
+        Unit::Bytes,
+        member_received,
+    );
+    registry.register(
+        "members",
+        "Other nodes of the cluster by their state; suspect or down ones are not reached",
+        members_by_state(report),
+    );
     registry.register("peer_link_up", "1 while the link to the peer is up", up);
     registry.register_with_unit(
         "peer_rtt",

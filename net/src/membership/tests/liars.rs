@@ -130,7 +130,7 @@ fn invented_members_are_bounded_and_forgotten() {
 fn nobody_speaks_for_another() {
     let mut world = settled(3);
     let victim = world.id(1);
-    let known = world.members(LIAR).known();
+    let known = world.members(LIAR).known(0);
     let theirs = known
         .iter()
         .find(|member| member.replica == victim)

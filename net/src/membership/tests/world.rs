@@ -131,7 +131,8 @@ impl World {
 
     /// Stops without a word, as after a power cut; what it knew is on its disk.
     pub(crate) fn kill(&mut self, n: usize) {
-        self.nodes[n].known = self.nodes[n].members.take().unwrap().known();
+        let now_ms = self.clock(n).wall_ms;
+        self.nodes[n].known = self.nodes[n].members.take().unwrap().known(now_ms);
         for other in 0..self.nodes.len() {
             // The others notice as they would notice a cut.
             if let Some(since) = self.links.get_mut(&pair(n, other)) {
