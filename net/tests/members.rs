@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anabranch_net::relay::{Relay, Shape};
-use anabranch_net::{BindError, Config, Event, Identity, MemberState, Net, Roster};
+use anabranch_net::{BindError, Config, Event, Identity, MemberState, Net, Roster, SeedState};
 use support::{Cluster, Insider, Node, Warnings, free_address, guarded, loopback, pair, ping};
 use tokio::sync::mpsc;
 
@@ -186,14 +186,17 @@ async fn what_is_advertised_is_what_others_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_is_remembered_as_such_and_may_come_back() {
     let cluster = Cluster::new();
-    let a = Node::with(open(cluster.identity("a"), &[]), 1_024).await;
+    let seed = free_address();
+    let a = Node::with(open(cluster.identity("a"), &[seed]), 1_024).await;
     let b = Node::with(open(cluster.identity("b"), &[a.address()]), 1_024).await;
     let identity = cluster.identity("c");
-    let c = Node::with(open(identity.clone(), &[a.address()]), 1_024).await;
+    let mut config = open(identity.clone(), &[a.address()]);
+    config.listen = seed;
+    let c = Node::with(config, 1_024).await;
     let mut nodes = [a, b, c];
     links(&mut nodes, 2).await;
     let [a, b, c] = nodes;
-    let roster = c.net.roster();
+    let (roster, c_id) = (c.net.roster(), c.net.replica_id());
     assert!(
         roster.leave(Duration::from_secs(30)).await,
         "nobody noted it"
@@ -206,6 +209,13 @@ async fn a_node_that_leaves_is_remembered_as_such_and_may_come_back() {
         let known = node.net.roster().known();
         assert!(known.iter().any(|member| member.name == "c" && member.left));
     }
+    // Not even as the seed that it was; its state is no member's, so nothing tells when it changes.
+    let seed_left = async {
+        while !matches!(a.net.seeds()[0].state, SeedState::Left { peer } if peer == c_id) {
+            tokio::task::yield_now().await;
+        }
+    };
+    guarded("the seed is let go", seed_left).await;
     let mut config = open(identity, &[]);
     config.known = roster.known();
     let c = Node::with(config, 1_024).await;

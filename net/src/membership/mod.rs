@@ -101,9 +101,10 @@ pub(crate) struct Membership {
     maintenance_due: Duration,
     ask_around_due: Duration,
     published_ms: u64,
-    /// Somebody holds a newer announcement of this node than it has made itself, in this version.
-    outdone: Option<u64>,
-    outdone_due: Duration,
+    /// This node is to announce itself anew, in a version above this one.
+    renewal: Option<u64>,
+    /// Not before then: peers can bring it about.
+    renewal_due: Duration,
     /// Nothing is told any more but that this node leaves.
     stopping: bool,
     rng: StdRng,
@@ -152,8 +153,8 @@ impl Membership {
             maintenance_due: now.mono,
             ask_around_due: now.mono,
             published_ms: now.wall_ms,
-            outdone: None,
-            outdone_due: now.mono,
+            renewal: None,
+            renewal_due: now.mono,
             stopping: false,
             rng: StdRng::seed_from_u64(seed),
             outputs: VecDeque::new(),
@@ -252,11 +253,17 @@ impl Membership {
                 digest,
                 announcement,
             } => {
-                let fits = self.announcements(now, [announcement]);
+                let fits = self.announcements(now, [announcement.clone()]);
                 let version = self.table.version(peer).unwrap_or_default();
                 self.send(peer, &Message::Noted { version });
-                if self.own.witness(peer, observed, self.table.own()) && !self.stopping {
-                    self.publish(now, false, 0);
+                let held = self.table.get(peer).and_then(|entry| entry.signed.as_ref());
+                let held = held.map(|held| held.bytes.clone());
+                if let Some(held) = held.filter(|held| fits && *held != announcement) {
+                    // It has forgotten what it once said, and has to outdo it to be heard.
+                    self.answer(now, peer, &pack([held]));
+                }
+                if self.own.witness(peer, observed, self.table.own()) {
+                    self.want_renewal(0);
                 }
                 // One of the two asks, or both would say everything twice.
                 if self.table.own().replica < peer {
@@ -271,9 +278,6 @@ impl Membership {
                 if self.stopping {
                     // Somebody may wait for it.
                     self.outputs.push_back(Output::Changed);
-                }
-                if version > self.table.own().said.version {
-                    self.outdone = self.outdone.max(Some(version));
                 }
                 true
             }
@@ -329,8 +333,9 @@ impl Membership {
             };
             let (replica, version) = (signed.replica, signed.said.version);
             if replica == self.table.own().replica {
+                // Its signature is this node's, so it has said so itself: before it lost its data, or somewhere else.
                 if version > self.table.own().said.version {
-                    self.outdone = self.outdone.max(Some(version));
+                    self.want_renewal(version);
                 }
             } else if self.table.merge(signed, now.wall_ms) == Merged::Taken {
                 self.spread(now);
@@ -408,6 +413,11 @@ impl Membership {
             }
         };
         self.table.entries().iter().map(status).collect()
+    }
+
+    #[cfg(test)]
+    fn forget_where_it_listens(&mut self) {
+        self.own.forget_where_it_listens();
     }
 
     fn look_at_states(&mut self, now: Duration) {

@@ -83,6 +83,11 @@ impl Own {
         self.sign(addresses, left, before.max(last.said.version), wall_ms)
     }
 
+    #[cfg(test)]
+    pub(crate) fn forget_where_it_listens(&mut self) {
+        self.fixed.addresses.clear();
+    }
+
     /// A peer tells where it sees this node. True if that changes what is announced.
     pub(crate) fn witness(&mut self, peer: ReplicaId, seen: SocketAddr, last: &Signed) -> bool {
         if !self.fixed.addresses.is_empty() {

@@ -270,8 +270,9 @@ impl Swim {
     }
 
     fn is_credible(&self, id: &Life, around: &impl Surroundings) -> bool {
-        if id.replica == self.foca.identity().replica {
-            return true;
+        let own = self.foca.identity();
+        if id.replica == own.replica {
+            return id.life <= own.life;
         }
         let announced = around.announced(ReplicaId(id.replica));
         announced.is_some_and(|version| id.life <= version) && self.has_room_for(id)

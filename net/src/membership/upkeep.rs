@@ -19,8 +19,9 @@ const MAINTENANCE: Duration = Duration::from_secs(600);
 const STATES: Duration = Duration::from_secs(1);
 /// How often somebody is asked about members that this node does not reach.
 const ASK_AROUND: Duration = Duration::from_secs(60);
-/// Between two answers to a newer announcement of this very node: there may be two of it.
-const OUTDONE: Duration = Duration::from_secs(10);
+/// Between two announcements that others have brought about: by what they see or hold of this node, which may be a lie,
+/// or because there are two of it.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 impl Membership {
     /// When it wants to be ticked.
@@ -31,20 +32,20 @@ impl Membership {
         for link in links {
             due = due.min(link.due(version));
         }
+        if self.renewal.is_some() {
+            due = due.min(self.renewal_due);
+        }
         if self.stopping {
             return due;
         }
         if self.rounds > 0 {
             due = due.min(self.round_due);
         }
-        if self.outdone.is_some() {
-            due = due.min(self.outdone_due);
-        }
         due.min(self.swim.due().unwrap_or(Duration::MAX))
     }
 
     pub(super) fn upkeep(&mut self, now: Now) {
-        self.publish_if_outdone(now);
+        self.renew(now);
         self.tell_links(now);
         if !self.stopping {
             self.swim.tick(now.mono, &(&self.links, &self.table));
@@ -61,8 +62,8 @@ impl Membership {
                 self.outputs.push_back(Output::Changed);
             }
             let age = Duration::from_millis(now.wall_ms.saturating_sub(self.published_ms));
-            if age >= ANNOUNCEMENT_RENEWED && !self.stopping {
-                self.publish(now, false, 0);
+            if age >= ANNOUNCEMENT_RENEWED {
+                self.want_renewal(0);
             }
         }
         if self.states_due <= now.mono {
@@ -75,8 +76,8 @@ impl Membership {
     fn take_from_swim(&mut self, now: Now) {
         if self.swim.take_rejoined() && !self.stopping {
             // Others take this node's new life for its own only once it is announced.
-            let life = self.swim.life();
-            self.publish(now, false, life - 1);
+            self.want_renewal(self.swim.life().saturating_sub(1));
+            self.renew(now);
             let peers: Vec<_> = self.links.keys().copied().collect();
             for peer in peers {
                 self.swim.join(now.mono, peer, &(&self.links, &self.table));
@@ -125,20 +126,17 @@ impl Membership {
         }
     }
 
-    fn publish_if_outdone(&mut self, now: Now) {
-        if self.outdone_due > now.mono {
-            return;
-        }
-        let Some(version) = self.outdone.take() else {
-            return;
-        };
-        self.outdone_due = now.mono + OUTDONE;
-        if version > self.table.own().said.version {
-            tracing::debug!(
-                "others hold an announcement of this node from an earlier run, or from another node with its certificate"
-            );
+    /// This node is to announce itself anew soon, in a version above `before`.
+    pub(super) fn want_renewal(&mut self, before: u64) {
+        self.renewal = self.renewal.max(Some(before));
+    }
+
+    fn renew(&mut self, now: Now) {
+        if self.renewal.is_some() && self.renewal_due <= now.mono {
+            let before = self.renewal.take().unwrap_or_default();
+            self.renewal_due = now.mono + RENEWAL;
             let left = self.table.own().said.left;
-            self.publish(now, left, version);
+            self.publish(now, left, before);
         }
     }
 

@@ -77,7 +77,7 @@ fn garbage_is_dropped_and_told() {
 #[test]
 fn invented_members_are_bounded_and_forgotten() {
     let mut world = settled(2);
-    for batch in 0..60_u64 {
+    for batch in 0..54_u64 {
         let ghosts = (0..10).map(|n| invented(10 * batch + n, 5).bytes);
         for message in pack(ghosts) {
             tell(&mut world, message.encode());
@@ -116,7 +116,7 @@ fn invented_members_are_bounded_and_forgotten() {
     let sent: u64 = world.nodes.iter().map(|node| node.bytes_sent).sum();
     // Tables that can't be equal any more are compared every minute: six links, some 25 KB each.
     assert!(sent < 10 * 6 * 40_000, "{sent}");
-    (0..3).for_each(|_| world.skip_hours(25));
+    (0..2).for_each(|_| world.skip_hours(25));
     let now = world.clock(0);
     assert_eq!(
         world.members(0).members(now).len(),
@@ -242,4 +242,51 @@ fn a_peer_that_asks_and_asks_is_answered_at_a_bounded_rate() {
     // A minute: the burst, and 64 a second, of 900 bytes at most here.
     assert!(sent < (512 + 64 * 61) * 1_150, "{sent}");
     assert!(world.nodes[0].complaints > 1_000);
+}
+
+/// What peers bring about, they bring about seldom: here a node is told again and again that it is down, that its
+/// announcement is old, and that it is somewhere else.
+#[test]
+fn a_node_can_not_be_made_to_announce_itself_all_the_time() {
+    use crate::membership::swim::test_support::{Life, header, packet};
+
+    let mut world = settled(6);
+    world.members(0).forget_where_it_listens();
+    let before = world.members(0).table.own().said.version;
+    let zero = world.id(0);
+    world.nodes[0].bytes_sent = 0;
+    let (mut versions, mut last) = (0, before);
+    for n in 0..600_u16 {
+        tell(&mut world, Message::Noted { version: u64::MAX }.encode());
+        let liar = Life::of(world.id(LIAR), world.members(LIAR).swim.life());
+        let own = Life::of(zero, world.members(0).swim.life());
+        let down = foca::Member::new(own, 0, foca::State::Down);
+        let packet = packet(&header(liar, own), &[down]);
+        tell(&mut world, Message::Swim(packet.into()).encode());
+        let announcement = world.members(LIAR).table.own().bytes.clone();
+        let observed = ([10, 66, 0, 1], 1 + n).into();
+        let (digest, hello) = (u64::from(n), announcement);
+        let hello = Message::Hello {
+            observed,
+            digest,
+            announcement: hello,
+        };
+        tell(&mut world, hello.encode());
+        world.run_for(Duration::from_millis(100));
+        let version = world.members(0).table.own().said.version;
+        versions += usize::from(version != last);
+        last = version;
+    }
+    // In a minute.
+    assert!(versions <= 13, "{versions}");
+    assert!(
+        last < before + 1_000_000,
+        "a lie has used versions up: {last}"
+    );
+    assert!(
+        world.nodes[0].bytes_sent < 600_000,
+        "{}",
+        world.nodes[0].bytes_sent
+    );
+    world.run_until(s(60), "all know all", World::all_know_all);
 }
