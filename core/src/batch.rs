@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::{LogRecord, ReceiptKey};
+use crate::record::Record;
 use crate::{Key, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
@@ -77,12 +78,12 @@ pub struct DocumentWrite {
 }
 
 impl Batch {
-    /// The batches of a log record, for what looks at a log from outside.
+    /// The batches of a log record, for what looks at a log from outside; none of a record that holds something else.
     ///
     /// # Errors
     /// When the record can't be read.
     pub fn of_record(record: &LogRecord) -> Result<Vec<Arc<Self>>, DecodeError> {
-        decode(record.bytes.clone())
+        Record::batches(&record.bytes)
     }
 
     /// About how many bytes it takes encoded.

@@ -218,6 +218,11 @@ pub enum Request {
         /// The position; 0 for all.
         after: Lsn,
     },
+    /// Compare what all members hold of a namespace, and repair what differs.
+    Verify {
+        /// Which.
+        namespace: Namespace,
+    },
 }
 
 /// What to do to one document of a [`Request::Write`].
@@ -287,6 +292,8 @@ pub enum Reply {
     },
     /// To a scan.
     Page(Page),
+    /// To a question whether all hold the same.
+    Verified(Verified),
     /// To a question for versions.
     Versions(Versions),
     /// To a question for differences: what makes the older of the two the newer.
@@ -421,4 +428,67 @@ pub struct Visible {
     pub local: bool,
     /// The documents that it changed; none for a write that changed nothing and is remembered only.
     pub documents: Vec<DocumentId>,
+    /// If this is no batch but what a repair has brought, from many batches at once. Origin, number and time then mean
+    /// nothing.
+    pub repaired: Option<Repaired>,
+}
+
+/// See [`Visible::repaired`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repaired {
+    /// Up to where each origin's batches are visible now, at least.
+    pub positions: Vec<(Origin, Seq)>,
+    /// Whether the documents that are named are all that changed. If not, any document of the namespace may have.
+    pub whole: bool,
+}
+
+/// What members hold of a namespace, compared at what the one that was asked held when it was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Verified {
+    /// Which.
+    pub namespace: Namespace,
+    /// The root of the summary of the one that was asked, in hexadecimal.
+    pub root: String,
+    /// Documents there, deleted ones included.
+    pub documents: u64,
+    /// The others.
+    pub peers: Vec<VerifiedPeer>,
+}
+
+/// One other member.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct VerifiedPeer {
+    /// Who.
+    pub replica: ReplicaId,
+    /// Its name, if it is known.
+    pub name: Option<String>,
+    /// Its datacenter, if it is known.
+    pub datacenter: Option<String>,
+    /// How it compares.
+    #[serde(flatten)]
+    pub compared: Compared,
+}
+
+/// How a member compares with the one that was asked.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Compared {
+    /// It holds the same.
+    Equal {
+        /// Documents there.
+        documents: u64,
+    },
+    /// It does not.
+    Different {
+        /// Documents there.
+        documents: u64,
+        /// What was missing here and has come from there, by key; none: that was still under way.
+        repaired: Option<Vec<Key>>,
+    },
+    /// It did not come to hold as much in time, or can't tell.
+    Unknown,
+    /// It did not answer in time.
+    Silent,
+    /// There is no link to it.
+    Away,
 }

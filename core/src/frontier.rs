@@ -65,6 +65,24 @@ impl Heads {
         self.0.insert(origin, seq);
     }
 
+    /// Adds all of another such set. Either set is told by its frontier.
+    pub(crate) fn join(&mut self, own: &Frontier, other: &Self, others: &Frontier) {
+        let heads = std::mem::take(&mut self.0);
+        let still = |(origin, seq): &(&Origin, &Seq), set: &Self, frontier: &Frontier| {
+            // What the other set holds and is none of its heads, something there comes after.
+            **seq > frontier.of(origin) || set.0.get(origin) == Some(seq)
+        };
+        let ours = Self(heads);
+        let kept = ours.0.iter().filter(|head| still(head, other, others));
+        let added = other.0.iter().filter(|head| still(head, &ours, own));
+        let mut joined = BTreeMap::new();
+        for (origin, seq) in kept.chain(added) {
+            let last = joined.entry(*origin).or_insert(*seq);
+            *last = (*last).max(*seq);
+        }
+        self.0 = joined;
+    }
+
     pub(crate) fn iter(&self) -> btree_map::Iter<'_, Origin, Seq> {
         self.0.iter()
     }

@@ -25,16 +25,19 @@ mod message;
 mod notice;
 mod path;
 pub mod persist;
+mod record;
+mod repair_message;
 mod replica;
+mod summary;
 mod token;
 
 pub use batch::{Batch, DocumentWrite, Receipt};
 pub use codec::DecodeError;
 pub use document::{Version, VersionError, compact};
 pub use effect::{
-    Answer, Author, Claim, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed, Missing,
-    Notice, Now, Output, Page, Reply, Request, RequestError, RequestId, Session, Snapshot,
-    VersionInfo, Versions, Visible, Write, Written,
+    Answer, Author, Claim, Compared, Conflict, FetchId, IdempotencyKey, Input, LinkId, Listed,
+    Missing, Notice, Now, Output, Page, Repaired, Reply, Request, RequestError, RequestId, Session,
+    Snapshot, Verified, VerifiedPeer, VersionInfo, Versions, Visible, Write, Written,
 };
 pub use frontier::Frontier;
 pub use id::{
@@ -44,5 +47,7 @@ pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use path::{Path, PathError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
-pub use replica::{Config, Counters, PeerStatus, Replica, Room, Status};
+pub use replica::{
+    Config, Counters, NamespaceStatus, PeerStatus, RepairStatus, Replica, Room, Status,
+};
 pub use token::{Token, TokenError};

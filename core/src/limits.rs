@@ -81,3 +81,27 @@ pub const RECEIPTS_FORGOTTEN_PER_FOLD_MAX: usize = 8_192;
 pub const SESSION_WAIT_MS_MAX: u64 = 60_000;
 /// Most branches of a document's history that a write on top of an old version leaves open.
 pub const HEADS_MAX: usize = 16;
+/// Most nodes of a summary that are looked into at once; what else differs is found by the next comparison.
+pub const NODES_MAX: usize = 32_768;
+/// Most operations in a document that is given whole by a peer.
+pub const DOCUMENT_OPS_MAX: u64 = 4_000_000;
+/// Most digests in one message of a comparison.
+pub const DIGESTS_MAX: usize = 4 * NODES_MAX;
+/// Most documents of one comparison for which what is missing can't be told from sums.
+pub const UNCLEAR_MAX: usize = 4_096;
+/// Most documents that are named when what a repair has brought becomes visible; of more it is only said that there are.
+pub const ARRIVED_KEYS_MAX: usize = 4_096;
+/// Most comparisons that are answered at once.
+pub const COMPARISONS_MAX: usize = 8;
+/// Most changes of a namespace during one comparison; past it the comparison is begun anew.
+pub const CHANGES_MEANWHILE_MAX: usize = 1 << 20;
+/// Documents that are looked at in one go while some are looked for.
+pub const DOCUMENTS_LOOKED_AT: usize = 2_048;
+/// Bytes of documents in one message of a repair, about.
+pub const PART_BYTES: usize = 128 << 10;
+/// Bytes of documents on their way to a peer and not durable there.
+pub const PARTS_WINDOW_BYTES: usize = 1 << 20;
+/// Larger documents are not given whole but change by change.
+pub const WHOLE_BYTES_MAX: usize = 2 << 20;
+/// Recent changes by which a summary can be brought back to an earlier frontier.
+pub const RECENT_TERMS_MAX: usize = 1 << 16;

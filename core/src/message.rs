@@ -7,6 +7,7 @@
 //! delta    = packet (see batch)
 //! want     = entries:[namespace:text  origin  after+1 | 0 for stop]
 //! ask      = number  from:bound  before:bound
+//! 7 to 17  = see repair_message
 //! given    = number  sections:[namespace:text  entries:[origin seq]]  0 | 1 documents:[document]
 //! bound    = 0 | 1 namespace:text key:text
 //! document = namespace:text key:text  state:bytes  changes:[bytes]  present:u8 (0 no, 1 yes, 2 unknown)
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use crate::batch::{self, Batch};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::{DocumentRange, StoredDocument};
+use crate::repair_message::{self, RepairMessage};
 use crate::{DocumentId, Incarnation, Namespace, Origin, Seq, limits};
 
 /// The version of the whole exchange; both ends must speak the same.
@@ -67,6 +69,7 @@ pub(crate) enum Message {
         range: DocumentRange,
     },
     Given(Given),
+    Repair(RepairMessage),
 }
 
 /// Answers [`Message::Ask`].
@@ -126,6 +129,7 @@ impl Message {
                 writer.u8(6);
                 given.encode(&mut writer);
             }
+            Self::Repair(message) => message.encode(&mut writer),
         }
         writer.finish()
     }
@@ -159,6 +163,9 @@ impl Message {
                 },
             },
             6 => Self::Given(Given::decode(&mut reader)?),
+            kind if repair_message::KINDS.contains(&kind) => {
+                Self::Repair(RepairMessage::decode(kind, &mut reader)?)
+            }
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",
@@ -274,6 +281,7 @@ fn decode_document(reader: &mut Reader) -> Result<(DocumentId, StoredDocument), 
         state,
         changes,
         present,
+        sum: None,
     };
     Ok((id, stored))
 }
@@ -386,6 +394,7 @@ mod tests {
                         state: vec![1; 40].into(),
                         changes: vec![vec![2; 3].into()],
                         present: None,
+                        sum: None,
                     },
                 )]),
             }),

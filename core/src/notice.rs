@@ -80,7 +80,34 @@ pub enum Notice {
         /// How many.
         documents: usize,
     },
-    /// A peer lacks batches that the log does not hold any more.
+    /// At one and the same frontier a peer does not hold the same: something was lost or is broken. It is being looked for.
+    RootsDiffer {
+        /// Who.
+        peer: ReplicaId,
+        /// Where.
+        namespace: Namespace,
+    },
+    /// What was missing here has come from a peer.
+    NamespaceRepaired {
+        /// From whom.
+        peer: ReplicaId,
+        /// Where.
+        namespace: Namespace,
+        /// Documents that something was missing of.
+        documents: u64,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+    },
+    /// What a peer says of its documents can't be true; nothing of it was let in.
+    RepairRefused {
+        /// Who.
+        peer: ReplicaId,
+        /// Where.
+        namespace: Namespace,
+        /// Why.
+        why: String,
+    },
+    /// A peer lacks batches that the log does not hold any more. It is told, and gets what it lacks by a repair.
     LogTooShort {
         /// Who.
         peer: ReplicaId,
@@ -138,6 +165,9 @@ pub enum RequestError {
         /// What is missing here.
         missing: Vec<Missing>,
     },
+    /// The summaries are not built yet after a start.
+    #[error("what is stored is still being summed up after a start; try again shortly")]
+    NotReady,
     /// The idempotency key came with another write before. Nothing was written.
     #[error("this idempotency key was used for another write; use a new key for each write")]
     KeyReused,

@@ -16,8 +16,13 @@
 //! * nothing is ever given out that is not what was written: damage is an error that names what is lost;
 //! * on opening it reports what it holds as a [`Recovery`].
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+pub use crate::summary::Place;
 use crate::{DocumentId, Incarnation, Key, Lsn, Namespace};
 
 /// Names one commit; the replica numbers them 1, 2, 3 in the order in which it hands them out. 0 comes before all.
@@ -58,6 +63,9 @@ pub struct StoredDocument {
     /// False for a deleted document: kept for its history, left out of listings. None: whoever wants to know has
     /// to load it.
     pub present: Option<bool>,
+    /// The sum over the changes in the state, as whoever compacted it has said; the changes beside it are not counted. None: whoever
+    /// wants to know has to load it.
+    pub sum: Option<u64>,
 }
 
 impl StoredDocument {
@@ -234,8 +242,35 @@ pub enum Fetch {
         /// Stop once the documents add up to this many bytes; at least one is given when there is one.
         bytes_max: usize,
     },
+    /// Sums of documents by rising id, without their states where those are all there is and their sums are known.
+    Sums {
+        /// Where to begin.
+        from: Bound<DocumentId>,
+        /// Stop once so many documents have been looked at.
+        limit: usize,
+    },
+    /// Documents of a namespace whose places are among some, in key order, with all their content.
+    Picked {
+        /// The namespace.
+        namespace: Namespace,
+        /// Which; none: every one.
+        places: Option<Arc<BTreeSet<Place>>>,
+        /// Only keys after this one.
+        after: Option<Key>,
+        /// Stop once so many documents have been looked at,
+        limit: usize,
+        /// or once those that were found add up to this many bytes.
+        bytes_max: usize,
+    },
     /// The receipt under a key.
     Receipt(ReceiptKey),
+    /// Receipts in an order of the store's own.
+    Receipts {
+        /// As an answer gave it; empty: from the beginning.
+        from: Vec<u8>,
+        /// Stop once they add up to this many bytes.
+        bytes_max: usize,
+    },
     /// Log records from a position on, in order.
     Log {
         /// The first one wanted.
@@ -264,8 +299,29 @@ pub enum Fetched {
         /// Whether there may be more after the last of them.
         more: bool,
     },
+    /// Some of what was asked for.
+    Sums {
+        /// By rising id.
+        documents: Vec<(DocumentId, StoredDocument)>,
+        /// Whether there may be more after the last of them.
+        more: bool,
+    },
+    /// Some of what was asked for.
+    Picked {
+        /// In key order.
+        documents: Vec<(Key, StoredDocument)>,
+        /// The last key that was looked at, if there may be more after it.
+        more_after: Option<Key>,
+    },
     /// Absent when there is none.
     Receipt(Option<StoredReceipt>),
+    /// Some of what was asked for.
+    Receipts {
+        /// Each once.
+        receipts: Vec<StoredReceipt>,
+        /// Where to go on, if there may be more.
+        next: Option<Vec<u8>>,
+    },
     /// In rising order. None means that the log ends before the position. A gap means that the records there have
     /// been released (at the front) or can't be read.
     Log(Vec<LogRecord>),

@@ -106,7 +106,7 @@ pub enum SeedState {
     },
     /// It is this very node; it isn't dialled any more.
     Itself,
-    /// The peer behind it has left for good; it isn't dialled until it is back.
+    /// The peer behind it has left for good; its address is tried once a minute, in case that somebody else comes to it.
     Left {
         /// That peer.
         peer: ReplicaId,

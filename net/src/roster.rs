@@ -214,6 +214,10 @@ impl Roster {
         lock(&self.0.membership).has_left(member)
     }
 
+    pub(crate) fn left_at(&self, address: &str) -> Option<ReplicaId> {
+        lock(&self.0.membership).left_at(address)
+    }
+
     pub(crate) fn was_seen(&self, member: ReplicaId) -> bool {
         lock(&self.0.membership).was_seen(member)
     }

@@ -1,7 +1,7 @@
 //! Dialling one configured seed for ever, except while its peer is linked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_core::ReplicaId;
 
@@ -9,6 +9,9 @@ use crate::dial::{Backoff, dial, resolve};
 use crate::event::{SeedState, SeedStatus};
 use crate::failure::Failure;
 use crate::net::Shared;
+
+/// Between two attempts at the address of somebody who has left.
+const LEFT_PAUSE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Seed {
     address: String,
@@ -62,7 +65,6 @@ impl Seed {
     pub(crate) async fn keep_linked(&self, shared: &Arc<Shared>) {
         let mut backoff = Backoff::new(shared.config.backoff_initial, shared.config.backoff_max);
         loop {
-            self.wait_while_left(shared).await;
             self.progress().state = SeedState::Connecting;
             let started = Instant::now();
             let outcome = self.attempt(shared).await;
@@ -80,7 +82,9 @@ impl Seed {
                 Err(failure) => (None, Some(failure)),
             };
             if let Some(failure) = failure {
-                shared.complaints.log(&self.address, &failure);
+                if self.left(shared).is_none() {
+                    shared.complaints.log(&self.address, &failure);
+                }
                 self.progress().last_error = Some(failure.to_string());
             }
             if let Some(peer) = peer {
@@ -88,11 +92,13 @@ impl Seed {
             }
             self.wait_while_linked(shared, &mut backoff, started).await;
 
-            let pause = backoff.pause(rand::random());
-            self.progress().state = SeedState::Waiting {
-                until: Instant::now() + pause,
-            };
-            tokio::time::sleep(pause).await;
+            if !self.wait_while_left(shared).await {
+                let pause = backoff.pause(rand::random());
+                self.progress().state = SeedState::Waiting {
+                    until: Instant::now() + pause,
+                };
+                tokio::time::sleep(pause).await;
+            }
             // It may have come up from the other side during the pause.
             self.wait_while_linked(shared, &mut backoff, Instant::now())
                 .await;
@@ -134,14 +140,27 @@ impl Seed {
         Err(failure)
     }
 
-    /// Whoever has left for good is not dialled until it is back.
-    async fn wait_while_left(&self, shared: &Shared) {
-        let Some(peer) = self.progress().peer else {
-            return;
+    /// Who was behind it, and has left for good.
+    fn left(&self, shared: &Shared) -> Option<ReplicaId> {
+        let peer = self.progress().peer;
+        peer.filter(|peer| shared.roster.has_left(*peer))
+            .or_else(|| shared.roster.left_at(&self.address))
+    }
+
+    /// Whoever has left for good is looked for no more until it is back. Somebody else may come to its address, whose
+    /// seed this is then, so that is tried now and then. False if nobody has left.
+    async fn wait_while_left(&self, shared: &Shared) -> bool {
+        let Some(peer) = self.left(shared) else {
+            return false;
         };
-        if shared.roster.has_left(peer) {
-            self.progress().state = SeedState::Left { peer };
-            shared.roster.until(|members| !members.has_left(peer)).await;
+        {
+            let mut progress = self.progress();
+            progress.state = SeedState::Left { peer };
+            progress.last_error = None;
         }
+        let back = shared.roster.until(|members| !members.has_left(peer));
+        // An error means that the pause is over.
+        let _ = tokio::time::timeout(LEFT_PAUSE, back).await;
+        true
     }
 }

@@ -209,7 +209,7 @@ async fn a_node_that_leaves_is_remembered_as_such_and_may_come_back() {
         let known = node.net.roster().known();
         assert!(known.iter().any(|member| member.name == "c" && member.left));
     }
-    // Not even as the seed that it was; its state is no member's, so nothing tells when it changes.
+    // Nor as the seed that it was; its state is no member's, so nothing tells when it changes.
     let seed_left = async {
         while !matches!(a.net.seeds()[0].state, SeedState::Left { peer } if peer == c_id) {
             tokio::task::yield_now().await;

@@ -96,7 +96,17 @@ impl Changes {
             .filter(is_wanted)
             .cloned()
             .collect();
-        (!documents.is_empty()).then(|| Visible {
+        let any = self
+            .namespace
+            .as_ref()
+            .is_none_or(|namespace| visible.namespace == *namespace);
+        // If not all that has come by a repair is named, something that is wanted may be among the rest.
+        let others = any
+            && visible
+                .repaired
+                .as_ref()
+                .is_some_and(|repaired| !repaired.whole);
+        (others || !documents.is_empty()).then(|| Visible {
             documents,
             ..visible.clone()
         })

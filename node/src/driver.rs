@@ -450,10 +450,30 @@ fn log(notice: &Notice) {
             namespace,
             origin,
             seq,
-        } => tracing::error!(
+        } => tracing::info!(
             %peer, %namespace, %origin, first = seq.0,
-            "a peer lacks batches that this node's log does not hold any more; start it with an empty data directory \
-             next to a node that still has them, or restore it from a newer backup"
+            "a peer lacks batches that this node's log does not hold any more; it gets what it lacks by a repair"
+        ),
+        Notice::NamespaceRepaired {
+            peer,
+            namespace,
+            documents,
+            took_ms,
+        } => {
+            tracing::info!(%peer, %namespace, documents, took_ms, "what was missing here has come from a peer")
+        }
+        Notice::RootsDiffer { peer, namespace } => tracing::error!(
+            %peer, %namespace,
+            "a peer does not hold the same as this node, although both have seen the same batches: something was lost or is broken \
+             on either side. It is being looked for and repaired; check the disks"
+        ),
+        Notice::RepairRefused {
+            peer,
+            namespace,
+            why,
+        } => tracing::error!(
+            %peer, %namespace, %why,
+            "what a peer offered for a repair can't be true, and was not let in; the peer is not asked again for a while"
         ),
         _ => tracing::warn!(?notice, "notice"),
     }

@@ -10,18 +10,33 @@ const NOTING: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Node {
-    /// Whether somebody else holds all that was written here, so that this node may go.
+    /// Waits until somebody else holds all that was written here, so that this node may go.
     ///
     /// # Errors
-    /// When nobody does, or this node runs alone.
-    pub async fn may_leave(&self) -> Result<(), LeaveError> {
+    /// When nobody does in time, or this node runs alone.
+    pub async fn may_leave(&self, wait: Duration) -> Result<(), LeaveError> {
+        let held = async {
+            loop {
+                match self.is_held().await {
+                    Err(LeaveError::NotHeld { .. }) => tokio::time::sleep(LOOK).await,
+                    other => return other,
+                }
+            }
+        };
+        match tokio::time::timeout(wait, held).await {
+            Ok(held) => held,
+            Err(_) => self.is_held().await,
+        }
+    }
+
+    async fn is_held(&self) -> Result<(), LeaveError> {
         if self.roster().is_none() {
             return Err(LeaveError::Alone);
         }
         let report = self.status().await.map_err(|_| LeaveError::Closed)?;
         let is_linked = |replica| report.links.iter().any(|link| link.peer == replica);
-        let linked = report.replica.peers.iter();
-        let lacking = linked
+        let peers = report.replica.peers.iter();
+        let lacking = peers
             .filter(|peer| is_linked(peer.replica))
             .map(|peer| peer.behind_batches)
             .min();
@@ -41,22 +56,11 @@ impl Node {
     /// When nobody holds all of it in time, and `force` is not set; the node goes on as before. When it runs alone.
     pub async fn leave(&self, wait: Duration, force: bool) -> Result<(), LeaveError> {
         let roster = self.roster().ok_or(LeaveError::Alone)?;
-        let held = async {
-            loop {
-                match self.may_leave().await {
-                    Err(LeaveError::NotHeld { .. }) => tokio::time::sleep(LOOK).await,
-                    other => return other,
-                }
+        match self.may_leave(wait).await {
+            Err(LeaveError::NotHeld { .. }) if force => {
+                tracing::warn!("leaving by force: what no other node holds is lost");
             }
-        };
-        match tokio::time::timeout(wait, held).await {
-            Ok(held) => held?,
-            Err(_) => match self.may_leave().await {
-                Err(LeaveError::NotHeld { .. }) if force => {
-                    tracing::warn!("leaving by force: what no other node holds is lost");
-                }
-                other => other?,
-            },
+            held => held?,
         }
         if !roster.leave(NOTING).await {
             tracing::warn!(

@@ -85,11 +85,11 @@ pub mod typed;
 mod visitor;
 
 pub use anabranch_core::{
-    Answer, Author, Claim, Conflict, Counters, DocumentId, Edit, EditError, Guard, IdempotencyKey,
-    Intent, Key, Listed, Lsn, Missing, NameError, Namespace, Origin, Page, PatchOperation, Path,
-    PathError, PeerStatus, ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Status,
-    Token, TokenError, Version, VersionError, VersionInfo, Versions, Visible, Write, Written,
-    limits,
+    Answer, Author, Claim, Compared, Conflict, Counters, DocumentId, Edit, EditError, Guard,
+    IdempotencyKey, Intent, Key, Listed, Lsn, Missing, NameError, Namespace, Origin, Page,
+    PatchOperation, Path, PathError, PeerStatus, RepairStatus, Repaired, ReplicaId, Reply, Request,
+    RequestError, Seq, Session, Snapshot, Status, Token, TokenError, Verified, VerifiedPeer,
+    Version, VersionError, VersionInfo, Versions, Visible, Write, Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anabranch_core::{Answer, Lsn, Namespace, Request, RequestError, Session, Token, Visible};
+use anabranch_core::{
+    Answer, Lsn, Namespace, Request, RequestError, Session, Token, Verified, Visible,
+};
 use anabranch_net::{Net, Roster};
 use anabranch_store::Engine;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -196,6 +198,18 @@ impl Node {
                 None => return Ok((*hasher.finalize().as_bytes(), documents)),
             }
         }
+    }
+
+    /// Asks all members whether they hold the same of a namespace as this node does now, and repairs what differs.
+    /// Takes a moment: whoever is behind has to catch up first.
+    ///
+    /// # Errors
+    /// [`RequestError::NotReady`] shortly after a start; [`Error::Closed`] when the node is shutting down.
+    pub async fn verify(&self, namespace: &str) -> Result<Verified, Error> {
+        let namespace = Namespace::new(namespace)?;
+        let request = Request::Verify { namespace };
+        let answer = self.ask(request, Session::default()).await?;
+        crate::questions::verified(answer.reply)
     }
 
     pub(crate) fn source(&self) -> &Source {

@@ -2,7 +2,7 @@
 
 use anabranch_core::{
     Conflict, DocumentId, Guard, Intent, Key, Namespace, Page, PatchOperation, Reply, Request,
-    RequestError, Snapshot, Versions, Write, Written,
+    RequestError, Snapshot, Verified, Versions, Write, Written,
 };
 
 use crate::{Error, Scan};
@@ -74,6 +74,13 @@ pub(crate) fn written(reply: Reply) -> Result<Written, Error> {
 pub(crate) fn page(reply: Reply) -> Result<Page, Error> {
     match reply {
         Reply::Page(page) => Ok(page),
+        _ => Err(unexpected()),
+    }
+}
+
+pub(crate) fn verified(reply: Reply) -> Result<Verified, Error> {
+    match reply {
+        Reply::Verified(verified) => Ok(verified),
         _ => Err(unexpected()),
     }
 }

@@ -72,8 +72,12 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     );
     let spare = Incarnation(rand::random());
     let room = room(config);
+    let gossip = config.gossip.as_ref();
     let mut config = anabranch_core::Config::new(replica, &config.name, &config.datacenter, spare);
     config.room = room;
+    if let Some(gossip) = gossip {
+        config.summary_key = summary_key(&gossip.ca_pem);
+    }
     let log_end = recovery.log_end;
     let (mut replica, from) = Replica::recover(config, recovery)?;
     let mut next = from;
@@ -110,6 +114,13 @@ fn room(config: &Config) -> Room {
         log_bytes_max: config.log_max_bytes,
         ..Room::default()
     }
+}
+
+/// The same for all nodes of a cluster. Those who write documents have no business with the CA's certificate.
+fn summary_key(ca_pem: &str) -> [u8; 32] {
+    // Line ends may have been changed on the way.
+    let text: String = ca_pem.split_whitespace().collect();
+    blake3::derive_key("anabranch 2026-11-22 key of summaries", text.as_bytes())
 }
 
 /// A long replay goes on to the documents as it comes, or it would not fit into memory.

@@ -453,7 +453,8 @@ impl World {
         if self.machines[site].process.is_none() || waits {
             return;
         }
-        if self.plan.releases && self.machines[site].subscriber.at == Lsn(0) {
+        let goes = self.plan.releases || self.plan.truncates;
+        if goes && self.machines[site].subscriber.at == Lsn(0) {
             // The log may not reach back that far.
             self.resubscribe(site);
             if self.machines[site].subscriber.at == Lsn(0) {
@@ -578,6 +579,7 @@ impl std::fmt::Display for Shown<'_> {
                 )
             }
             Request::Changes { after } => write!(f, "changes after {}", after.0),
+            Request::Verify { namespace } => write!(f, "verify {namespace}"),
         }
     }
 }

@@ -127,6 +127,7 @@ impl World {
         let process = machine.process.as_ref()?;
         let status = process.replica.status(machine.now(self.schedule.now_us));
         let quiet = status.unpersisted_bytes == 0
+            && status.arriving == 0
             && status.failed.is_none()
             && !process.closed
             && !process.replica.is_saturated()

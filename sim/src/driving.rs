@@ -253,8 +253,19 @@ impl World {
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
+        if let Some(repaired) = &change.repaired {
+            let accepted = process.accepted.entry(change.namespace.clone());
+            let accepted = accepted.or_default();
+            for (origin, seq) in &repaired.positions {
+                accepted.raise(*origin, *seq);
+            }
+            self.tally.arrivals += 1;
+        }
+        let Some(process) = &mut self.machines[site].process else {
+            return;
+        };
         // What an earlier incarnation wrote counts as written here, too, and may come back from peers.
-        let fresh = change.origin == process.replica.origin();
+        let fresh = change.origin == process.replica.origin() && change.repaired.is_none();
         let taken = process.live.take(change, &mut self.provenance, fresh);
         if fresh {
             let announced = (change.documents.clone(), change.origin, change.seq);
@@ -280,7 +291,22 @@ impl World {
                 self.tally.ranges_damaged += 1;
             }
             Notice::DocumentsRepaired { .. } => self.tally.ranges_repaired += 1,
-            Notice::LogTooShort { .. } if self.released_unmet => {}
+            // Whoever was not met when the log was let go, or begins anew, gets it by a repair.
+            Notice::LogTooShort { .. } if self.plan.truncates || self.released_unmet => {}
+            Notice::NamespaceRepaired { documents, .. } => {
+                self.tally.repairs += 1;
+                self.tally.documents_repaired += documents;
+            }
+            Notice::RootsDiffer { peer, namespace } => {
+                self.tally.roots_different += 1;
+                // What is lost on a disk is found by this; where nothing was lost there is nothing to find.
+                if self.plan.victim.is_none()
+                    && self.tally.disks_lost + self.tally.disks_restored == 0
+                {
+                    let found = format!("{} and {peer} in {namespace}", crate::site_name(site));
+                    self.fail("equal sets have equal roots", found);
+                }
+            }
             Notice::LogTooShort {
                 peer,
                 namespace,

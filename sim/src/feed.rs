@@ -63,6 +63,14 @@ impl Feed {
             return Err(format!("a batch of {namespace} shows {other}"));
         }
         let shown = self.shown.entry(namespace.clone()).or_default();
+        if let Some(repaired) = &change.repaired {
+            // What it stands for was shown elsewhere, or nowhere; from here on everything counts again.
+            for (origin, seq) in &repaired.positions {
+                shown.raise(*origin, *seq);
+            }
+            self.at = change.lsn;
+            return Ok(());
+        }
         let name = (namespace, change.origin, change.seq);
         let expected = shown.of(&change.origin).next();
         if change.seq != expected {
@@ -109,6 +117,7 @@ mod tests {
         Visible {
             lsn: Lsn(lsn),
             namespace: Namespace::new("n").unwrap(),
+            repaired: None,
             documents: vec![DocumentId::new("n", "d").unwrap()],
             origin: Origin {
                 replica: ReplicaId([origin; 16]),

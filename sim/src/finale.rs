@@ -41,12 +41,6 @@ impl World {
     }
 
     pub(crate) fn inspect(&mut self) {
-        if self.released_unmet {
-            // Only summaries could tell those what they lack.
-            self.tally.cut_short += 1;
-            self.phase = Phase::Over;
-            return;
-        }
         let now_us = self.schedule.now_us;
         match self.phase {
             Phase::Healing { since_us } => {
@@ -101,7 +95,10 @@ impl World {
             && self.machines.iter().all(|machine| {
                 machine.process.as_ref().is_some_and(|process| {
                     let status = process.replica.status(machine.now(self.schedule.now_us));
+                    let summed = |of: &anabranch_core::NamespaceStatus| of.documents.is_some();
                     status.unfolded_bytes == 0
+                        && status.arriving == 0
+                        && status.namespaces.iter().all(summed)
                         && status.damaged.is_empty()
                         && status.unpersisted_bytes == 0
                         && status.requests_open == 0
@@ -183,6 +180,7 @@ impl World {
                 return self.fail("nothing waits in the end", found);
             }
         }
+        self.compare_roots();
         let documents = self.compare_everything();
         if self.violation.is_some() {
             return;
@@ -206,6 +204,70 @@ impl World {
             return;
         }
         self.compare_states(documents.into_keys());
+    }
+
+    /// Which documents are counted otherwise than they are.
+    #[cfg(feature = "planted")]
+    fn tell_sums(&mut self) {
+        for site in 0..self.machines.len() {
+            let from = std::ops::Bound::Unbounded;
+            let fetch = Fetch::Sums {
+                from,
+                limit: 10_000,
+            };
+            let Some(Ok(Fetched::Sums { documents, .. })) = self.read_store(site, &fetch) else {
+                continue;
+            };
+            for (id, _) in documents {
+                let fetch = Fetch::Document(id.clone());
+                let Some(Ok(Fetched::Document(Some(stored)))) = self.read_store(site, &fetch)
+                else {
+                    continue;
+                };
+                let stored_sum = stored.sum;
+                let changes = stored.changes.len();
+                let sum = compact(&stored).ok().and_then(|compacted| compacted.sum);
+                let Some(process) = &mut self.machines[site].process else {
+                    continue;
+                };
+                let counted = process.replica.counted(&id);
+                if Some(counted) != sum {
+                    self.note(
+                        Some(site),
+                        Topic::World,
+                        format_args!("{id} is counted {counted:x}, and is {sum:x?} (stored {stored_sum:x?} and {changes} changes)"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Checker: replicas that hold the same have the same roots.
+    fn compare_roots(&mut self) {
+        let mut known: std::collections::BTreeMap<Namespace, Option<String>> = Default::default();
+        for site in 0..self.machines.len() {
+            let machine = &self.machines[site];
+            let Some(process) = &machine.process else {
+                continue;
+            };
+            let status = process.replica.status(machine.now(self.schedule.now_us));
+            for of in status.namespaces {
+                let first = known.entry(of.namespace.clone());
+                let first = first.or_insert_with(|| of.root.clone());
+                if *first != of.root {
+                    let found = format!(
+                        "{} is {:?} at {}, and {first:?} elsewhere",
+                        of.namespace,
+                        of.root,
+                        site_name(site)
+                    );
+                    #[cfg(feature = "planted")]
+                    self.tell_sums();
+                    return self.fail("equal sets have equal roots", found);
+                }
+                self.tally.roots_compared += 1;
+            }
+        }
     }
 
     /// Whether stored states are equal to the byte is counted; equal content is what is promised.

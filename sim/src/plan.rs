@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     /// The log is let go as soon as all who were ever met hold what is in it. Disks are not lost then: whoever
     /// begins with nothing finds no log that reaches back far enough.
     pub(crate) releases: bool,
+    /// Logs are let go of whoever needs them, and what is missing comes by repairs.
+    pub(crate) truncates: bool,
     /// The machine in whose files bits flip; no disk is lost then but this one, when it has become unreadable.
     pub(crate) victim: Option<usize>,
     pub(crate) cache_bytes: usize,
@@ -93,6 +95,14 @@ impl Plan {
             room.fold_after_ms = *random.pick(&[50, 300]);
             room.fold_idle_ms = *random.pick(&[20, 50]);
         }
+        let truncates = !releases && random.chance(350);
+        if truncates {
+            room.log_bytes_kept = 0;
+            room.log_bytes_max = 0;
+            room.fold_after_ms = *random.pick(&[20, 100]);
+            room.fold_idle_ms = *random.pick(&[5, 30]);
+            room.recent_log_bytes_max = *random.pick(&[0, 2_000]);
+        }
         let victim = (!releases && random.chance(350)).then(|| random.index(3));
         Self {
             victim,
@@ -105,6 +115,7 @@ impl Plan {
             fault_every_us: random.between(100_000, 600_000),
             room,
             releases,
+            truncates,
             log_segment_bytes: *random.pick(&[8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10]),
             restart_all_at_heal: random.coin(),
             hot: random.between(1, 3),
@@ -129,6 +140,7 @@ fn cramped_room(random: &mut Random) -> Room {
         fold_documents: *random.pick(&[2, 10, 1_000]),
         fold_bytes: *random.pick(&[1_000, 5_000, 1_000_000]),
         checkpoint_records: *random.pick(&[1, 10, 50]),
+        looked_at_documents: *random.pick(&[1, 3, 20]),
         ..Room::default()
     }
 }

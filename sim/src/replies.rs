@@ -140,7 +140,7 @@ impl World {
                 self.unwritten(site, pending, &undone, error);
             }
             (Asked::Changes { after }, RequestError::Released { first, .. })
-                if self.plan.releases && after.next() < *first =>
+                if (self.plan.releases || self.plan.truncates) && after.next() < *first =>
             {
                 self.tally.feeds_cut += 1;
                 self.resubscribe(site);
@@ -490,6 +490,9 @@ impl World {
 
     /// Checker: a batch is shown with all its documents, wherever it is shown.
     pub(crate) fn check_shown(&mut self, change: &Visible) {
+        if change.repaired.is_some() {
+            return;
+        }
         let position = (change.origin, change.seq);
         let issued = self.ledger.issued(&change.namespace, &position);
         let Some(number) = issued.and_then(|issued| issued.number) else {
@@ -563,6 +566,7 @@ impl std::fmt::Display for Outcome<'_> {
             Ok(Reply::Versions(versions)) => write!(f, "{} versions", versions.versions.len()),
             Ok(Reply::Diff(operations)) => write!(f, "{} differences", operations.len()),
             Ok(Reply::Page(page)) => write!(f, "page of {}", page.documents.len()),
+            Ok(Reply::Verified(verified)) => write!(f, "{:?}", verified.peers),
             Ok(Reply::Changes { visible, .. }) => write!(f, "{} batches", visible.len()),
             Err(error) => write!(f, "refused: {error}"),
         }

@@ -58,6 +58,16 @@ pub struct Tally {
     pub ranges_repaired: u64,
     pub reads_damaged: u64,
     pub log_releases: u64,
+    /// Times that what a repair had brought became visible.
+    pub arrivals: u64,
+    /// Repairs of namespaces, and documents that they brought.
+    pub repairs: u64,
+    /// See above.
+    pub documents_repaired: u64,
+    /// Times that replicas at one frontier had different roots.
+    pub roots_different: u64,
+    /// Roots that were compared in the end.
+    pub roots_compared: u64,
     pub feeds_cut: u64,
     pub cut_short: u64,
     pub folds: u64,
@@ -148,6 +158,11 @@ fields!(
     ranges_repaired,
     reads_damaged,
     log_releases,
+    arrivals,
+    repairs,
+    documents_repaired,
+    roots_different,
+    roots_compared,
     feeds_cut,
     cut_short,
     folds,

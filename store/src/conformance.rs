@@ -91,6 +91,7 @@ pub fn compact(stored: &StoredDocument) -> Result<StoredDocument, String> {
         state: pack(&changes).into(),
         changes: Vec::new(),
         present: present.or(stored.present),
+        sum: Some(changes.len() as u64),
     })
 }
 
@@ -138,6 +139,8 @@ macro_rules! conformance {
             pages_are_in_key_order_within_one_namespace
             a_page_ends_at_its_limits
             presence_is_listed_without_content
+            sums_are_listed_without_states
+            documents_are_picked_by_their_places
             folds_and_fetches_go_on_beside_commits
             a_receipt_is_found_and_no_other
             the_oldest_receipts_are_forgotten_by_number

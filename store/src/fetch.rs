@@ -37,6 +37,30 @@ impl Store {
                 let (documents, more) = self.documents.range(range, *bytes_max)?;
                 Fetched::Range { documents, more }
             }
+            Fetch::Sums { from, limit } => {
+                let (documents, more) = self.documents.sums(from.as_ref(), *limit)?;
+                Fetched::Sums { documents, more }
+            }
+            Fetch::Picked {
+                namespace,
+                places,
+                after,
+                limit,
+                bytes_max,
+            } => {
+                let (places, after) = (places.as_ref(), after.as_ref());
+                let (documents, more_after) = self
+                    .documents
+                    .picked(namespace, places, after, *limit, *bytes_max)?;
+                Fetched::Picked {
+                    documents,
+                    more_after,
+                }
+            }
+            Fetch::Receipts { from, bytes_max } => {
+                let (receipts, next) = self.documents.receipts_from(from, *bytes_max)?;
+                Fetched::Receipts { receipts, next }
+            }
             Fetch::Receipt(key) => Fetched::Receipt(self.documents.receipt(*key)?),
             Fetch::Log { from, bytes_max } => {
                 // Asked before the log is, which then holds at least as much.

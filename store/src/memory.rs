@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anabranch_core::limits::RECEIPTS_FORGOTTEN_PER_FOLD_MAX;
 use anabranch_core::persist::{
-    Checkpoint, Commit, Compact, Continuity, DocumentFold, Fetch, Fetched, Fold, LogRecord,
+    Checkpoint, Commit, Compact, Continuity, DocumentFold, Fetch, Fetched, Fold, LogRecord, Place,
     ReceiptKey, Recovery, Repair, Retention, StoreError, StoredDocument, StoredReceipt,
 };
 use anabranch_core::{DocumentId, Incarnation, Key, Lsn, Namespace};
@@ -252,6 +252,66 @@ impl Engine for MemoryStore {
                     documents: found,
                     more,
                 }
+            }
+            Fetch::Sums { from, limit } => {
+                let mut rest = state.documents.range((from.clone(), Bound::Unbounded));
+                let documents = rest.by_ref().take(*limit).map(|(id, stored)| {
+                    let mut stored = stored.clone();
+                    if stored.sum.is_some() && stored.changes.is_empty() {
+                        stored.state = Bytes::new();
+                    }
+                    (id.clone(), stored)
+                });
+                Fetched::Sums {
+                    documents: documents.collect(),
+                    more: rest.next().is_some(),
+                }
+            }
+            Fetch::Picked {
+                namespace,
+                places,
+                after,
+                limit,
+                bytes_max,
+            } => {
+                let mut keys = state.keys(namespace, "", after.as_ref()).peekable();
+                let (mut documents, mut bytes, mut looked_at, mut passed) =
+                    (Vec::new(), 0, 0, None);
+                while looked_at < *limit
+                    && bytes < *bytes_max
+                    && let Some((key, stored)) = keys.next()
+                {
+                    looked_at += 1;
+                    passed = Some(key.clone());
+                    let id = DocumentId {
+                        namespace: namespace.clone(),
+                        key: key.clone(),
+                    };
+                    let is_wanted =
+                        |places: &Arc<BTreeSet<Place>>| places.contains(&Place::of(&id));
+                    if places.as_ref().is_none_or(is_wanted) {
+                        bytes += stored.bytes();
+                        documents.push((key.clone(), stored.clone()));
+                    }
+                }
+                Fetched::Picked {
+                    documents,
+                    more_after: passed.filter(|_| keys.peek().is_some()),
+                }
+            }
+            Fetch::Receipts { from, bytes_max } => {
+                let from = |key: &ReceiptKey| key.0[..] >= from[..];
+                let mut rest = state.receipts.iter().skip_while(|(key, _)| !from(key));
+                let (mut receipts, mut bytes, mut next) = (Vec::new(), 0, None);
+                for (key, receipt) in &mut rest {
+                    if bytes >= *bytes_max && !receipts.is_empty() {
+                        next = Some(key.0.to_vec());
+                        break;
+                    }
+                    bytes += receipt.bytes.len() + 40;
+                    receipts.push(receipt.clone());
+                }
+                Fetched::Receipts { receipts, next }
             }
             Fetch::Receipt(key) => Fetched::Receipt(state.receipts.get(key).cloned()),
             Fetch::Log { from, bytes_max } => Fetched::Log(state.records(*from, *bytes_max)),

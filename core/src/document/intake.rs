@@ -8,9 +8,11 @@
 use automerge::{AutoCommit, Change};
 use bytes::Bytes;
 
+use super::exchange::{is_whole, load_whole};
 use crate::limits;
 
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+pub(super) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+pub(super) const CHUNK_DOCUMENT: u8 = 0;
 const CHUNK_CHANGE: u8 = 1;
 const COLUMN_ACTION: u64 = 0x42;
 const COLUMN_PREDECESSORS: u64 = 0x70;
@@ -39,6 +41,13 @@ pub(super) fn absorb<'a>(
     let mut refused = Vec::new();
     let mut ready: Vec<Change> = Vec::new();
     for bytes in changes {
+        if is_whole(bytes) {
+            // Whatever builds on it comes later.
+            if let Err(reason) = merge_whole(doc, bytes) {
+                refused.push(Refusal::new(bytes, reason));
+            }
+            continue;
+        }
         match guarded(|| parse(bytes)) {
             Ok(change) => ready.push(change),
             Err(reason) => refused.push(Refusal::new(bytes, reason)),
@@ -92,6 +101,20 @@ pub(super) fn absorb<'a>(
     refused
 }
 
+/// Takes in all of a document that somebody else has.
+fn merge_whole(doc: &mut AutoCommit, bytes: &Bytes) -> Result<(), String> {
+    let before = doc.clone();
+    let merged = guarded(|| {
+        let mut whole = load_whole(bytes)?;
+        doc.merge(&mut whole).map_err(|error| error.to_string())
+    });
+    if merged.is_err() {
+        *doc = before;
+    }
+    forget_patches(doc);
+    merged.map(drop)
+}
+
 /// Whether every dependency of some changes is in the document or earlier among them.
 pub(super) fn has_what_precedes(doc: &mut AutoCommit, changes: &[Bytes]) -> bool {
     let mut known = std::collections::BTreeSet::new();
@@ -114,12 +137,12 @@ fn forget_patches(doc: &mut AutoCommit) {
 
 /// Turns a panic over what somebody else sent into an error: it would come again at every start, since the
 /// change stands in the log. What the panic left half done is thrown away by the caller.
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err("the CRDT library can't take it".to_owned()))
 }
 
-fn parse(bytes: &Bytes) -> Result<Change, String> {
+pub(super) fn parse(bytes: &Bytes) -> Result<Change, String> {
     let operations = measure(bytes).ok_or("not an uncompressed automerge change")?;
     if operations > limits::CHANGE_OPS_MAX {
         return Err(format!(
@@ -171,7 +194,7 @@ pub(super) fn measure(bytes: &[u8]) -> Option<u64> {
 }
 
 /// How many values a run-length-encoded column of unsigned numbers has, or what they add up to.
-fn rows(column: &[u8], sum: bool) -> Option<u64> {
+pub(super) fn rows(column: &[u8], sum: bool) -> Option<u64> {
     let mut cursor = Cursor(column);
     let mut total: u64 = 0;
     while !cursor.0.is_empty() {
@@ -202,21 +225,21 @@ fn rows(column: &[u8], sum: bool) -> Option<u64> {
     Some(total)
 }
 
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, len: u64) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, len: u64) -> Option<&'a [u8]> {
         let (front, rest) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
         self.0 = rest;
         Some(front)
     }
 
-    fn sized(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
         let len = self.unsigned()?;
         self.take(len)
     }
 
-    fn unsigned(&mut self) -> Option<u64> {
+    pub(super) fn unsigned(&mut self) -> Option<u64> {
         let mut value: u64 = 0;
         for shift in (0..64).step_by(7) {
             let byte = *self.take(1)?.first()?;
@@ -228,7 +251,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    fn signed(&mut self) -> Option<i64> {
+    pub(super) fn signed(&mut self) -> Option<i64> {
         let mut value: i64 = 0;
         for shift in (0..64).step_by(7) {
             let byte = *self.take(1)?.first()?;

@@ -6,6 +6,7 @@ mod cells;
 mod conflicts;
 mod difference;
 mod equalise;
+mod exchange;
 mod history;
 mod intake;
 mod lists;
@@ -41,6 +42,7 @@ use serde_json::Value;
 
 use crate::persist::StoredDocument;
 use crate::{Conflict, EditError, Incarnation, Intent, Origin, ReplicaId};
+pub(crate) use exchange::{is_acceptable, is_whole, sum_of_piece};
 pub(crate) use intake::Refusal;
 pub(crate) use scalars::normalised;
 use standing::View;
@@ -133,9 +135,11 @@ pub fn compact(stored: &StoredDocument) -> Result<StoredDocument, String> {
     let mut document =
         Document::of_stored(&nobody, Some(stored)).map_err(|error| error.to_string())?;
     Ok(StoredDocument {
-        state: Bytes::from(document.save()),
+        // Without automerge's compression, which nobody would take from us: the store compresses neighbours together.
+        state: document.whole(),
         changes: Vec::new(),
         present: Some(document.present()),
+        sum: Some(document.sum()),
     })
 }
 
@@ -225,6 +229,7 @@ impl Document {
     }
 
     /// The compacted form.
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn save(&mut self) -> Vec<u8> {
         self.doc.save()
     }

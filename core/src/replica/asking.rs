@@ -43,7 +43,9 @@ impl Request {
             Self::Read { document, .. }
             | Self::Versions { document, .. }
             | Self::Diff { document, .. } => Some(&document.namespace),
-            Self::Write { namespace, .. } | Self::Scan { namespace, .. } => Some(namespace),
+            Self::Write { namespace, .. }
+            | Self::Scan { namespace, .. }
+            | Self::Verify { namespace } => Some(namespace),
             Self::Changes { .. } => None,
         }
     }
@@ -70,7 +72,9 @@ impl Request {
                     max: limits::WRITES_MAX,
                 }),
             },
-            Self::Read { .. } | Self::Diff { .. } | Self::Changes { .. } => Ok(()),
+            Self::Read { .. } | Self::Diff { .. } | Self::Changes { .. } | Self::Verify { .. } => {
+                Ok(())
+            }
         }
     }
 }
@@ -166,6 +170,7 @@ impl Replica {
                 found: Vec::new(),
             }),
             Request::Changes { after } => self.read_changes(caller, after),
+            Request::Verify { namespace } => self.verify(now, caller, &namespace),
         }
     }
 

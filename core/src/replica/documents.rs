@@ -10,6 +10,7 @@ use crate::DocumentId;
 use crate::document::{Document, Refusal, Version};
 use crate::effect::{FetchId, Notice, Now, Output, RequestError};
 use crate::persist::{Fetch, StoreError, StoredDocument, Ticket};
+use crate::summary::term_of_change;
 
 /// Something to do with a document once it is loaded.
 pub(super) enum Job {
@@ -32,12 +33,23 @@ pub(super) enum Job {
     Write(Box<Writing>),
     /// One more document of a write to several is there.
     Part(GatheringId),
+    /// Which changes of it are the latest, for a comparison.
+    Heads(u64),
 }
 
 impl Replica {
     /// Does a job now if the document is loaded, or else as soon as it is.
     pub(super) fn with_document(&mut self, now: Now, id: &DocumentId, job: Job) {
+        let lacks = self.imports.lacks(id);
         let entry = self.shelf.entry(id);
+        if lacks {
+            entry.waiting.push(job);
+            if !entry.fetching {
+                entry.fetching = true;
+                self.fetch_imports_of(id);
+            }
+            return;
+        }
         if entry.loaded.is_some() {
             self.shelf.touch(id);
             return self.work(now, id, job);
@@ -84,6 +96,15 @@ impl Replica {
         }
     }
 
+    /// What a repair has brought for a document is there, or it turned out that there is nothing.
+    pub(super) fn resume_jobs(&mut self, now: Now, id: &DocumentId) {
+        let folded = self.shelf.settle_fetched(id);
+        self.folded_while_fetched(id, folded);
+        for job in std::mem::take(&mut self.shelf.entry(id).waiting) {
+            self.with_document(now, id, job);
+        }
+    }
+
     /// From now on only the store has these changes. A listing may have asked it before it had.
     fn folded_while_fetched(&mut self, id: &DocumentId, changes: Vec<Bytes>) {
         if !changes.is_empty() {
@@ -107,6 +128,7 @@ impl Replica {
                 | Job::Diff { caller, .. } => self.answer(caller, Ticket(0), Err(error)),
                 Job::Write(writing) => self.written(*writing, Ticket(0), Err(error)),
                 Job::Part(gathering) => self.gathering_failed(now, gathering, error),
+                Job::Heads(number) => self.heads_known(now, id, number, None),
             }
         }
     }
@@ -127,7 +149,26 @@ impl Replica {
             Job::Diff { caller, from, to } => self.compare(id, caller, &from, to.as_ref()),
             Job::Write(writing) => self.write_now(now, *writing),
             Job::Part(gathering) => self.part_is_there(now, gathering, id),
+            Job::Heads(number) => {
+                let known = self.tell_heads(id);
+                self.heads_known(now, id, number, known);
+            }
         }
+    }
+
+    /// The starts of the hashes of a loaded document's latest changes, and of all.
+    fn tell_heads(&mut self, id: &DocumentId) -> Option<(Vec<u64>, Vec<u64>)> {
+        let document = self.shelf.get(id)?.loaded.as_mut()?;
+        let (heads, terms) = (document.head_starts(), document.terms());
+        let sum = terms
+            .iter()
+            .fold(0_u64, |sum, term| sum.wrapping_add(*term));
+        let durable = self.history.durable_end;
+        let late = self.shelf.unfolded_after(id, durable);
+        let late = late.iter().map(|change| term_of_change(change));
+        let sum = late.fold(sum, u64::wrapping_sub);
+        self.correct_sum(id, sum);
+        Some((heads, terms))
     }
 
     /// Lets the loaded document take in what was written since, and says what it could not.

@@ -40,6 +40,8 @@ pub(super) struct Folding {
     checkpoint: Lsn,
     /// The last sweep left the checkpoint where it was, since batches have to be written anew first.
     owed: bool,
+    /// Nothing that is left can be folded, since it waits for something else.
+    stuck: bool,
     /// Why the last one failed, until one has worked again.
     pub(super) failing: Option<StoreError>,
 }
@@ -78,6 +80,16 @@ impl Folding {
         }
     }
 
+    /// Whether a fold is on its way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether all that could be folded waits for something that is not in memory.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
     /// Something was written that is to be folded.
     pub(super) fn written(&mut self, now: Now, idle_ms: u64) {
         self.written_ms = now.mono_ms;
@@ -95,11 +107,14 @@ impl Replica {
     }
 
     pub(super) fn tick_folding(&mut self, now: Now) {
-        if self.failed.is_some() || self.folding.under_way.is_some() || self.fold_repair(now) {
+        let busy = self.folding.under_way.is_some() || self.summaries.is_asking();
+        if self.failed.is_some() || busy || self.fold_repair(now) {
             return;
         }
         // Memory may run short at any time.
-        let short = self.is_short_of_memory() && self.folding.failing.is_none();
+        // What a repair has brought is put in place as fast as it goes.
+        let short = self.is_short_of_memory() || self.imports.has_pending();
+        let short = short && self.folding.failing.is_none();
         if self.folding.due.is_none_or(|due| due > now.mono_ms) && !short {
             return;
         }
@@ -148,7 +163,7 @@ impl Replica {
         let Some(oldest) = oldest else {
             // What left no change behind still moves the log on.
             let far = through.0 >= self.folding.checkpoint.0 + room.checkpoint_records;
-            let waits = self.salvage.is_under_way(self.durable);
+            let waits = self.must_keep_log();
             let far = (far || self.folding.owed) && !waits;
             self.folding.due = waits.then_some(now.mono_ms + RETRY_MS);
             if far {
@@ -198,7 +213,11 @@ impl Replica {
             documents_max: room.fold_documents,
             bytes_max: room.fold_bytes,
         };
-        let documents = self.shelf.begin_fold(id, sweep.cursor.as_ref(), slice);
+        let imports = &self.imports;
+        let lacks = |id: &DocumentId| imports.lacks(id);
+        let documents = self
+            .shelf
+            .begin_fold(id, sweep.cursor.as_ref(), slice, lacks);
         // Those that were passed over get another chance.
         sweep.cursor = documents.last().map(|document| document.id.clone());
         let receipts = self
@@ -215,7 +234,7 @@ impl Replica {
             self.shelf.is_folded_through(through) && self.receipts.is_folded_through(through);
         if last && let Some(sweep) = self.folding.sweep.take() {
             fold.retain_receipts = self.forget_old(now);
-            self.folding.owed = self.salvage.is_under_way(self.durable);
+            self.folding.owed = self.must_keep_log();
             if !self.folding.owed {
                 fold.release_before = self.release_log(through.next());
                 fold.checkpoint = Some(Checkpoint {
@@ -225,10 +244,17 @@ impl Replica {
             }
         } else if fold.documents.is_empty() && fold.receipts.is_empty() {
             // What is left is being asked for.
+            self.folding.stuck = true;
             self.folding.due = Some(now.mono_ms + room.fold_idle_ms.div_ceil(4).max(1));
             return;
         }
+        self.folding.stuck = false;
         self.hand_out(now, fold, hurried);
+    }
+
+    /// Whether replay must begin where it does, whatever has been folded.
+    fn must_keep_log(&self) -> bool {
+        self.salvage.is_under_way(self.durable) || self.imports.hold_log()
     }
 
     pub(super) fn folded(&mut self, now: Now, id: FoldId, result: Result<(), StoreError>) {
@@ -237,8 +263,11 @@ impl Replica {
         };
         let last = crate::effect::FetchId(self.fetch_count);
         let done = result.is_ok();
-        for (document, changes) in self.shelf.end_fold(id, done) {
-            self.scans.folded(&document, changes, last);
+        for (document, changes, is_out) in self.shelf.end_fold(id, done) {
+            self.summaries.folded(&document, &changes);
+            if is_out {
+                self.scans.folded(&document, changes, last);
+            }
         }
         self.receipts.end_fold(id, done);
         self.folding.ended += 1;
@@ -267,6 +296,9 @@ impl Replica {
                 }
             }
         }
+        self.summaries.hasten(now);
+        self.tick_summaries(now);
+        self.tick_imports(now);
         self.tick_folding(now);
     }
 

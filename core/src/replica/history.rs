@@ -8,6 +8,7 @@ use super::extent::Extent;
 use super::session::Stream;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::frontier::Heads;
+use crate::record::Arrival;
 use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin, or once per so many records of the log,
@@ -15,7 +16,7 @@ use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, 
 const INDEX_EVERY: u64 = 128;
 const INDEX_EVERY_RECORDS: u64 = 4_096;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// What became of a batch that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,11 @@ pub(super) struct Space {
     fresh: BTreeSet<Origin>,
     held_back: BTreeMap<Origin, BTreeMap<Seq, Arc<Batch>>>,
     index: BTreeMap<Origin, Vec<(Seq, Lsn)>>,
+    /// When the last batch of each was written, by its writer's clock.
+    times: BTreeMap<Origin, u64>,
+    /// Of origins whose batches did not all come by the log: the first after those that did not, and the record that
+    /// brought those.
+    logged_from: BTreeMap<Origin, (Seq, Lsn)>,
 }
 
 impl Space {
@@ -283,8 +289,9 @@ impl History {
         for (namespace, space) in &self.spaces {
             for (origin, seq) in space.durable.iter() {
                 let held = holds(namespace, origin);
-                if held < *seq {
-                    needed = needed.min(self.find(namespace, origin, held.next()));
+                let next = held.next();
+                if held < *seq && !self.was_never_logged(namespace, origin, next) {
+                    needed = needed.min(self.find(namespace, origin, next));
                 }
             }
         }
@@ -301,6 +308,7 @@ impl History {
         if batch.origin != *own {
             space.fresh.insert(batch.origin);
         }
+        space.times.insert(batch.origin, batch.time_ms);
         let index = space.index.entry(batch.origin).or_default();
         if index.last().is_none_or(|(seq, at)| {
             batch.seq.0 >= seq.0 + INDEX_EVERY || lsn.0 >= at.0 + INDEX_EVERY_RECORDS
@@ -329,20 +337,99 @@ impl History {
         self.durable_end = self.log_end;
     }
 
-    fn become_durable(&mut self, batch: &Batch) {
+    fn become_durable(&mut self, batch: &Batch) -> bool {
         if let Some(space) = self.spaces.get_mut(&batch.namespace)
             && space.durable.raise(batch.origin, batch.seq)
         {
             let heads = &mut space.durable_heads;
             heads.add(batch.origin, batch.seq, &batch.causes);
+            return true;
+        }
+        false
+    }
+
+    /// A batch is durable: from now on it may be shown and sent. Says whether it was not held by then.
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>, lsn: Lsn, recent_bytes_max: usize) -> bool {
+        self.durable_end = self.durable_end.max(lsn);
+        let is_new = self.become_durable(batch);
+        self.recent.push(batch.clone(), recent_bytes_max);
+        is_new
+    }
+
+    /// Gives a record that is no batch its place in the log.
+    pub(super) fn accept_record(&mut self) -> Lsn {
+        self.log_end = self.log_end.next();
+        self.log_end
+    }
+
+    /// Such a record is durable.
+    pub(super) fn settle_record(&mut self, lsn: Lsn) {
+        self.durable_end = self.durable_end.max(lsn);
+    }
+
+    /// All that a peer held has come by a repair, as of a record of the log.
+    pub(super) fn arrive(&mut self, arrival: &Arrival, lsn: Lsn, own: &Origin) {
+        for (origin, ..) in &arrival.positions {
+            self.tag(*origin);
+        }
+        let space = self.spaces.entry(arrival.namespace.clone()).or_default();
+        let positions = arrival.positions.iter();
+        let theirs: Frontier = positions.clone().map(|(o, seq, _)| (*o, *seq)).collect();
+        let mut heads = Heads::default();
+        for (origin, seq, is_head) in positions {
+            if *is_head {
+                heads.add(*origin, *seq, &[]);
+            }
+        }
+        space.durable_heads.join(&space.durable, &heads, &theirs);
+        space.accepted_heads.join(&space.accepted, &heads, &theirs);
+        for (origin, seq) in theirs.iter() {
+            space.durable.raise(*origin, *seq);
+            if space.accepted.raise(*origin, *seq) {
+                space.logged_from.insert(*origin, (seq.next(), lsn));
+                // Nothing of the origin before here is worth looking for.
+                space.index.insert(*origin, vec![(seq.next(), lsn)]);
+                if origin != own {
+                    space.fresh.insert(*origin);
+                }
+            }
         }
     }
 
-    /// A batch is durable: from now on it may be shown and sent.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>, lsn: Lsn, recent_bytes_max: usize) {
-        self.durable_end = self.durable_end.max(lsn);
-        self.become_durable(batch);
-        self.recent.push(batch.clone(), recent_bytes_max);
+    /// Whether a batch stands in the log although all that it brings had come by a repair before.
+    pub(super) fn came_before(&self, batch: &Batch, lsn: Lsn) -> bool {
+        let space = self.spaces.get(&batch.namespace);
+        let from = space.and_then(|space| space.logged_from.get(&batch.origin));
+        from.is_some_and(|(from, arrival)| batch.seq < *from && lsn > *arrival)
+    }
+
+    /// Since when, by their writers' clocks, batches may be missing that others hold; 0: since ever.
+    pub(super) fn lacks_since(&self, namespace: &Namespace, theirs: &Frontier) -> u64 {
+        let Some(space) = self.spaces.get(namespace) else {
+            return 0;
+        };
+        let ahead = theirs
+            .iter()
+            .filter(|(origin, seq)| **seq > space.durable.of(origin));
+        // Of an origin that is not known here, its replica's last one tells.
+        let last = |origin: &Origin| {
+            let known = space.times.iter();
+            let known = known.filter(|(of, _)| of.replica == origin.replica);
+            known.map(|(_, time)| *time).min().unwrap_or(0)
+        };
+        ahead.map(|(origin, _)| last(origin)).min().unwrap_or(0)
+    }
+
+    /// Whether a batch that is held never was in the log, as far as it reaches back.
+    pub(super) fn was_never_logged(
+        &self,
+        namespace: &Namespace,
+        origin: &Origin,
+        seq: Seq,
+    ) -> bool {
+        let space = self.spaces.get(namespace);
+        let from = space.and_then(|space| space.logged_from.get(origin));
+        from.is_some_and(|(from, _)| seq < *from)
     }
 
     /// A durable batch that is still in memory.
@@ -404,6 +491,10 @@ impl History {
                     writer.number(seq.0);
                     writer.number(lsn.0);
                 }
+                let logged_from = space.logged_from.get(origin);
+                writer.number(logged_from.map_or(0, |(from, _)| from.0));
+                writer.number(logged_from.map_or(0, |(_, lsn)| lsn.0));
+                writer.number(space.times.get(origin).copied().unwrap_or(0));
             }
         }
     }
@@ -434,6 +525,15 @@ impl History {
                 let index = space.index.entry(origin).or_default();
                 for _ in 0..count {
                     index.push((reader.seq()?, Lsn(reader.number("lsn")?)));
+                }
+                let logged_from = Seq(reader.number("logged from")?);
+                let arrival = Lsn(reader.number("arrival")?);
+                if logged_from > Seq(0) {
+                    space.logged_from.insert(origin, (logged_from, arrival));
+                }
+                let time_ms = reader.number("time")?;
+                if time_ms > 0 {
+                    space.times.insert(origin, time_ms);
                 }
             }
             space.durable = space.accepted.clone();

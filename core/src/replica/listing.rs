@@ -50,6 +50,9 @@ impl Scans {
 
 impl Replica {
     pub(super) fn scan(&mut self, scan: Scan) {
+        if self.imports.is_pending(&scan.namespace) {
+            return self.imports.park(scan);
+        }
         self.scans.under_way += 1;
         let fetch = Fetch::Page {
             namespace: scan.namespace.clone(),

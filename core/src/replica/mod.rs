@@ -5,11 +5,13 @@
 //! While [`Replica::is_saturated`], give it only the answers to what it asked for.
 
 mod asking;
+mod comparing;
 mod documents;
 mod extent;
 mod folding;
 mod gathering;
 mod history;
+mod imports;
 mod listing;
 mod members;
 mod peers;
@@ -25,6 +27,7 @@ mod session;
 mod shelf;
 mod starting;
 mod status;
+mod summaries;
 mod taking_back;
 #[cfg(test)]
 mod tests;
@@ -40,10 +43,14 @@ use crate::batch;
 use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
 use crate::persist::{Commit, Fetch, Fetched, LogRecord, Recovery, StoreError, Ticket};
-use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
+use crate::record::{Arrival, Import};
+use crate::{Batch, DocumentId, Incarnation, Lsn, Namespace, Origin, ReplicaId};
 use asking::{Caller, Owed};
+pub use comparing::RepairStatus;
+use comparing::{Comparisons, Picking};
 use gathering::Gatherings;
 use history::{History, Offered};
+use imports::Imports;
 use listing::{Scan, Scans};
 use peers::Peers;
 #[cfg(feature = "planted")]
@@ -51,7 +58,8 @@ pub use planting::Planted;
 use receipts::Receipts;
 pub use room::Room;
 use shelf::{Made, Shelf};
-pub use status::{Counters, PeerStatus, Status};
+pub use status::{Counters, NamespaceStatus, PeerStatus, Status};
+use summaries::Summaries;
 use waiting::Waits;
 use writing::Writing;
 
@@ -69,6 +77,8 @@ pub struct Config {
     pub spare_incarnation: Incarnation,
     /// How much it may keep in memory.
     pub room: Room,
+    /// The key of its summaries; replicas that are to be compared need the same. Whoever writes documents should not know it.
+    pub summary_key: [u8; 32],
     /// A deliberate bug, for the test of the simulator.
     #[cfg(feature = "planted")]
     pub planted: Option<Planted>,
@@ -89,6 +99,7 @@ impl Config {
             datacenter: datacenter.into(),
             spare_incarnation,
             room: Room::default(),
+            summary_key: [0; 32],
             #[cfg(feature = "planted")]
             planted: None,
         }
@@ -99,9 +110,27 @@ impl Config {
 struct Unsettled {
     ticket: Ticket,
     bytes: usize,
-    batch: Option<(Lsn, Arc<Batch>)>,
+    carried: Carried,
     /// Bytes of its record.
     record_bytes: u64,
+}
+
+/// What a commit puts into the log.
+enum Carried {
+    Nothing,
+    Batch(Lsn, Arc<Batch>),
+    /// See [`imports`].
+    Import(Lsn, Import),
+    Arrival(Lsn, Arrival),
+}
+
+impl Carried {
+    fn lsn(&self) -> Option<Lsn> {
+        match self {
+            Self::Nothing => None,
+            Self::Batch(lsn, _) | Self::Import(lsn, _) | Self::Arrival(lsn, _) => Some(*lsn),
+        }
+    }
 }
 
 /// What a fetch is for.
@@ -123,6 +152,19 @@ enum Awaited {
     Range(repairs::Asking),
     /// Records with batches of our own that do not count, since one before them is lost.
     PassedOver(Lsn),
+    /// Sums for the summaries.
+    Sums,
+    /// Documents that a peer lacks something of.
+    Picked(Picking),
+    /// Receipts that a peer lacks.
+    Receipts {
+        peer: ReplicaId,
+        number: u64,
+    },
+    /// What repairs have brought into a namespace.
+    Imports(Namespace),
+    /// The same, for one document.
+    ImportsOf(DocumentId),
 }
 
 /// One replica of everything.
@@ -138,6 +180,9 @@ pub struct Replica {
     receipts: Receipts,
     repairs: repairs::Repairs,
     salvage: salvage::Salvage,
+    summaries: Summaries,
+    comparisons: Comparisons,
+    imports: Imports,
     starting: starting::Starting,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
@@ -182,6 +227,9 @@ impl Replica {
             incarnation: recovery.incarnation,
         };
         let mut replica = Self {
+            summaries: Summaries::new(config.summary_key),
+            comparisons: Comparisons::default(),
+            imports: Imports::default(),
             config,
             origin,
             history,
@@ -245,12 +293,23 @@ impl Replica {
                 self.tick_peers(now);
                 self.tick_repairs(now);
                 self.tick_salvage(now);
+                self.tick_imports(now);
                 self.tick_folding(now);
+                self.tick_summaries(now);
+                self.tick_comparisons(now);
                 self.tick_waiting(now);
             }
         }
         self.begin_gathering(now);
         self.serve_released(now);
+    }
+
+    /// What is counted for one document.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn counted(&mut self, id: &DocumentId) -> u64 {
+        let place = crate::persist::Place::of(id);
+        self.summaries.of(&id.namespace).sum(place)
     }
 
     /// The next thing to do, in order; none when everything has been given out.
@@ -264,8 +323,17 @@ impl Replica {
         if self.failed.is_some() {
             return u64::MAX;
         }
-        let own = self.folding.wake_at().min(self.waits.wake_at());
+        // No fold begins while the store is asked for sums.
+        let folding = match self.summaries.is_asking() {
+            true => u64::MAX,
+            false => self.folding.wake_at(),
+        };
+        let own = folding.min(self.waits.wake_at());
         let own = own.min(self.repairs.wake_at()).min(self.salvage.wake_at());
+        let own = own
+            .min(self.imports.wake_at())
+            .min(self.summaries.wake_at());
+        let own = own.min(self.comparisons.wake_at());
         self.peers.wake_at().min(own)
     }
 
@@ -314,6 +382,25 @@ impl Replica {
             (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
                 self.range_fetched(asking, Some((documents, more)));
             }
+            (Awaited::Sums, Ok(Fetched::Sums { documents, more })) => {
+                self.sums_fetched(now, documents, more);
+            }
+            (
+                Awaited::Picked(picking),
+                Ok(Fetched::Picked {
+                    documents,
+                    more_after,
+                }),
+            ) => self.picked(now, picking, documents, more_after),
+            (Awaited::Receipts { peer, number }, Ok(Fetched::Receipts { receipts, next })) => {
+                self.receipts_picked(now, (peer, number), receipts, next);
+            }
+            (Awaited::Imports(namespace), Ok(Fetched::Log(records))) => {
+                self.imports_fetched(now, &namespace, records);
+            }
+            (Awaited::ImportsOf(id), Ok(Fetched::Log(records))) => {
+                self.imports_of_fetched(now, &id, records);
+            }
             (awaited, Ok(_)) => {
                 let error = StoreError::Failed("the store answered another question".to_owned());
                 self.fetch_failed(now, awaited, error);
@@ -344,7 +431,7 @@ impl Replica {
                 log: vec![record],
                 ..Commit::new(ticket)
             },
-            Some((lsn, batch.clone())),
+            Carried::Batch(lsn, batch.clone()),
         );
         self.folding.written(now, self.config.room.fold_idle_ms);
         #[cfg(feature = "planted")]
@@ -356,7 +443,20 @@ impl Replica {
         ticket
     }
 
-    fn persist(&mut self, commit: Commit, batch: Option<(Lsn, Arc<Batch>)>) {
+    /// Puts a record that is no batch into the log.
+    fn admit_record(&mut self, bytes: Bytes, carried: impl FnOnce(Lsn) -> Carried) -> Lsn {
+        let lsn = self.history.accept_record();
+        let ticket = Ticket(self.issued.0 + 1);
+        self.history.extent.grow(lsn, bytes.len());
+        let commit = Commit {
+            log: vec![LogRecord { lsn, bytes }],
+            ..Commit::new(ticket)
+        };
+        self.persist(commit, carried(lsn));
+        lsn
+    }
+
+    fn persist(&mut self, commit: Commit, carried: Carried) {
         self.issued = commit.ticket;
         let bytes = commit.bytes();
         let record_bytes = commit
@@ -368,7 +468,7 @@ impl Replica {
         self.unsettled.push_back(Unsettled {
             ticket: commit.ticket,
             bytes,
-            batch,
+            carried,
             record_bytes,
         });
         self.outputs.push_back(Output::Persist(commit));
@@ -395,12 +495,28 @@ impl Replica {
             .pop_front_if(|unsettled| unsettled.ticket <= through)
         {
             self.unsettled_bytes -= settled.bytes;
-            if let Some((lsn, batch)) = settled.batch {
-                self.history.settle(&batch, lsn, recent_bytes_max);
-                self.arrived(now, &batch);
-                let visible = self.visible(lsn, &batch);
-                self.outputs.push_back(Output::Visible(visible));
-                arrived.push(batch);
+            match settled.carried {
+                Carried::Nothing => {}
+                Carried::Batch(lsn, batch) => {
+                    if !self.history.settle(&batch, lsn, recent_bytes_max) {
+                        // All that it brings has come by a repair.
+                        continue;
+                    }
+                    self.summarise(now, &batch);
+                    self.arrived(now, &batch);
+                    let visible = self.visible(lsn, &batch);
+                    self.outputs.push_back(Output::Visible(visible));
+                    arrived.push(batch);
+                }
+                Carried::Import(lsn, import) => {
+                    self.history.settle_record(lsn);
+                    self.import_settled(now, lsn, &import);
+                }
+                Carried::Arrival(lsn, arrival) => {
+                    self.history.settle_record(lsn);
+                    self.arrived_by_repair(now, lsn, &arrival);
+                    self.end_seeking(now, &arrival.namespace);
+                }
             }
         }
         while let Some(entry) = self
@@ -413,8 +529,9 @@ impl Replica {
             }
         }
         for batch in arrived {
-            self.wake_waiting(now, &batch);
+            self.wake_waiting(now, &batch.namespace, &batch.origin, batch.seq);
         }
+        self.answer_questions(now);
         self.has_room(now);
         if self.has_repairs() {
             // Those may have waited for this.
@@ -427,8 +544,8 @@ impl Replica {
     fn is_settled(&self, lsn: Lsn) -> bool {
         self.unsettled
             .iter()
-            .find_map(|unsettled| unsettled.batch.as_ref())
-            .is_none_or(|(first, _)| lsn < *first)
+            .find_map(|unsettled| unsettled.carried.lsn())
+            .is_none_or(|first| lsn < first)
     }
 
     /// The store is of no more use: every caller is told, and nothing more is written or sent.
@@ -440,6 +557,14 @@ impl Replica {
         }
         self.stop_waiting(error);
         self.stop_gathering(error);
+        self.stop_verifying(error);
+        for scan in self.imports.take_parked() {
+            self.answer(
+                scan.caller,
+                Ticket(0),
+                Err(RequestError::Store(error.to_owned())),
+            );
+        }
         for awaited in std::mem::take(&mut self.fetches).into_values() {
             self.fetch_failed(now, awaited, StoreError::Failed(error.to_owned()));
         }
@@ -507,6 +632,17 @@ impl Replica {
                 self.backlog_failed(peer, link, &error.to_string());
             }
             Awaited::PassedOver(_) => self.passed_over_failed(now),
+            Awaited::Sums => self.sums_failed(now, error),
+            Awaited::Picked(picking) => {
+                self.store_error(now, error);
+                self.picking_failed(&picking);
+            }
+            Awaited::Receipts { peer, number } => {
+                self.store_error(now, error);
+                self.receipts_failed(peer, number);
+            }
+            Awaited::Imports(namespace) => self.imports_failed(now, &namespace),
+            Awaited::ImportsOf(id) => self.document_lost(now, &id, error),
             Awaited::Range(asking) => {
                 self.store_error(now, error);
                 self.range_fetched(asking, None);

@@ -73,6 +73,10 @@ impl Peers {
             .collect()
     }
 
+    pub(super) fn is_anybody_linked(&self) -> bool {
+        !self.links.is_empty()
+    }
+
     pub(super) fn is_stated(&self, peer: &ReplicaId) -> bool {
         self.by_id
             .get(peer)
@@ -95,6 +99,7 @@ impl Replica {
             self.peers.links.remove(&old.link);
         }
         self.peers.links.insert(link, peer);
+        self.comparisons.verifying.stir(now);
         self.say_hello(peer);
         self.state_everything(now, peer);
     }
@@ -122,6 +127,7 @@ impl Replica {
         }
         self.peers.behind = true;
         self.peers.wants_due = now.mono_ms;
+        self.comparisons_lose(now, peer);
     }
 
     fn say_hello(&mut self, peer: ReplicaId) {
@@ -179,12 +185,15 @@ impl Replica {
         }
     }
 
-    pub(super) fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) {
+    /// Sends one message; how many bytes it has.
+    pub(super) fn say(&mut self, peer: ReplicaId, link: LinkId, message: &Message) -> usize {
         let frame = message.encode();
+        let bytes = frame.len();
         if let Some(session) = self.peers.session(peer) {
-            session.in_flight += frame.len();
+            session.in_flight += bytes;
         }
         self.send(link, frame);
+        bytes
     }
 
     pub(super) fn frame(&mut self, now: Now, link: LinkId, bytes: &Bytes) {
@@ -209,6 +218,7 @@ impl Replica {
                 self.asked_for_documents(peer, link, number, range);
             }
             Ok(Message::Given(given)) => self.documents_given(now, peer, given),
+            Ok(Message::Repair(message)) => self.repair_message(now, peer, link, message),
             Err(error) => self.refuse(now, peer, link, &error.to_string()),
         }
     }
@@ -269,6 +279,12 @@ impl Replica {
                     && let Some(stream) = session.streams.get_mut(&name)
                 {
                     stream.progressed(now.mono_ms);
+                    if stream.next <= seq {
+                        // It has come there by another way.
+                        stream.rewind(seq.next());
+                        session.starved.remove(&name);
+                        session.ready.insert(name);
+                    }
                 }
                 let accepted = self.history.accepted(&namespace, &origin);
                 if seq > accepted {

@@ -1,14 +1,16 @@
 //! Reading: documents as they are and as they were, and what has become visible.
 
+use std::sync::Arc;
+
 use super::asking::Caller;
 use super::{Awaited, Replica};
-use crate::batch;
 use crate::document::{UnknownVersion, Version};
 use crate::effect::{
     Author, Claim, Conflict, Notice, Output, Reply, RequestError, Snapshot, VersionInfo, Versions,
     Visible,
 };
 use crate::persist::{Fetch, LogRecord, Ticket};
+use crate::record::Record;
 use crate::{Batch, DocumentId, Lsn, OriginTag};
 
 impl Replica {
@@ -149,9 +151,15 @@ impl Replica {
             if !self.is_settled(record.lsn) {
                 break;
             }
-            match batch::decode(record.bytes) {
-                Ok(batches) => {
-                    visible.extend(batches.iter().map(|batch| self.visible(record.lsn, batch)));
+            match Record::decode(&record.bytes) {
+                Ok(Record::Batches(batches)) => {
+                    let new = |batch: &&Arc<Batch>| !self.history.came_before(batch, record.lsn);
+                    let batches = batches.iter().filter(new);
+                    visible.extend(batches.map(|batch| self.visible(record.lsn, batch)));
+                }
+                Ok(Record::Import(_)) => {}
+                Ok(Record::Arrival(arrival)) => {
+                    visible.push(self.arrival_visible(record.lsn, &arrival));
                 }
                 Err(error) => {
                     let notice = Notice::BadRecord {
@@ -178,6 +186,7 @@ impl Replica {
             documents: writes
                 .map(|write| Self::address(&batch.namespace, &write.key))
                 .collect(),
+            repaired: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::document::normalised;
 use crate::effect::{IdempotencyKey, Now, Reply, RequestError, Write, Written};
 use crate::persist::{Fetch, FoldId, ReceiptKey, Retention, StoredReceipt, Ticket};
+use crate::repair_message::GivenReceipt;
 use crate::{Batch, EditError, Lsn, Namespace, limits};
 
 const FORMAT: u8 = 1;
@@ -167,6 +168,46 @@ impl Receipts {
         if let Some(forgetting) = &mut self.forgetting {
             forgetting.newest_ms = None;
         }
+    }
+
+    /// What others remember of a write has come by a repair, and counts from a record of the log on.
+    pub(super) fn came_by_repair(&mut self, receipt: GivenReceipt, lsn: Lsn) {
+        let GivenReceipt {
+            key,
+            time_ms,
+            answer,
+        } = receipt;
+        if self.fresh.contains_key(&key) {
+            return;
+        }
+        let fresh = Fresh {
+            ticket: Ticket(0),
+            lsn,
+            time_ms,
+            answer,
+            folding: None,
+            folded: false,
+        };
+        self.unfolded_bytes += weight_of(&fresh);
+        self.unfolded.insert((lsn, key));
+        self.fresh.insert(key, fresh);
+        if let Some(forgetting) = &mut self.forgetting {
+            forgetting.newest_ms = None;
+        }
+    }
+
+    /// What is remembered and not in the store yet, of writes that are not older.
+    pub(super) fn unfolded_since(&self, since_ms: u64, durable: Lsn) -> Vec<GivenReceipt> {
+        let unfolded = self.unfolded.iter().take_while(|(lsn, _)| *lsn <= durable);
+        let fresh = unfolded.filter_map(|(_, key)| Some((key, self.fresh.get(key)?)));
+        let young = fresh.filter(|(_, fresh)| fresh.time_ms >= since_ms);
+        young
+            .map(|(key, fresh)| GivenReceipt {
+                key: *key,
+                time_ms: fresh.time_ms,
+                answer: fresh.answer.clone(),
+            })
+            .collect()
     }
 
     fn forget_unfolded(&mut self, fresh: &Fresh, key: ReceiptKey) {

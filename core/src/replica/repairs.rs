@@ -247,6 +247,8 @@ impl Replica {
             return self.read_range(asking);
         }
         self.repairs.answering = self.repairs.answering.saturating_sub(1);
+        // What is not in its place yet can't be given.
+        let stale = stale || self.imports.has_pending();
         let whole = stored.filter(|(_, more)| !more && !stale);
         let documents = whole.map(|(documents, _)| self.with_unfolded(&asking.range, documents));
         let bytes = |documents: &Vec<(DocumentId, StoredDocument)>| -> usize {
@@ -370,6 +372,9 @@ impl Replica {
                 };
                 self.outputs.push_back(Output::Notice(notice));
                 self.counters.documents_repaired += documents as u64;
+                if self.summaries.is_incomplete() {
+                    self.count_anew(now);
+                }
                 self.salvage.stir(now);
             } else {
                 let until_ms = now.mono_ms + RETRY_MS;

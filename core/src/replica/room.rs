@@ -43,6 +43,8 @@ pub struct Room {
     pub receipts_kept_ms: u64,
     /// Whether writes are made from a document's tip where that is enough. Off only to measure what it is worth.
     pub tips: bool,
+    /// Documents that the store goes through in one go to sum them up or to look for some.
+    pub looked_at_documents: usize,
     /// How long a request may wait for what its session has seen, in milliseconds, whatever it asks.
     pub session_wait_ms_max: u64,
 }
@@ -68,6 +70,7 @@ impl Default for Room {
             tips: true,
             receipts_max: limits::RECEIPTS_MAX,
             receipts_kept_ms: limits::RECEIPTS_KEPT_MS,
+            looked_at_documents: limits::DOCUMENTS_LOOKED_AT,
             session_wait_ms_max: limits::SESSION_WAIT_MS_MAX,
         }
     }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use super::{Awaited, Replica};
 use crate::effect::{Notice, Now, Output};
 use crate::persist::{Fetch, LogRecord, ReceiptKey, Ticket};
-use crate::{Batch, DocumentId, Lsn, batch};
+use crate::record::Record;
+use crate::{Batch, DocumentId, Lsn};
 
 /// Bytes of the log that are looked through at once.
 const SLICE_BYTES: usize = 1 << 20;
@@ -72,6 +73,11 @@ impl Salvage {
 
     pub(super) fn begin(&mut self) {
         self.begun = true;
+    }
+
+    /// Whether the replay is over.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Whether what was written under this key may be on its way to be written anew.
@@ -218,7 +224,7 @@ impl Replica {
                     continue;
                 }
                 // What can't be decoded was refused at the start.
-                for batch in batch::decode(record.bytes).unwrap_or_default() {
+                for batch in Record::batches(&record.bytes).unwrap_or_default() {
                     if self.is_cut_off(&batch) {
                         self.salvage.queue.push_back((record.lsn, batch));
                     }

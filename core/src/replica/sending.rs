@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::session::{STALL_MS_MAX, Session};
 use super::{Awaited, Replica};
-use crate::batch;
 use crate::effect::{LinkId, Notice, Now, Output};
 use crate::message::Message;
 use crate::persist::{Fetch, LogRecord};
+use crate::record::Record;
+use crate::repair_message::RepairMessage;
 use crate::{Batch, Lsn, Namespace, Origin, ReplicaId};
 
 impl Replica {
@@ -168,22 +169,37 @@ impl Replica {
             }
             session.ready.insert(name);
         }
-        for ((namespace, origin), seq) in too_short {
-            self.outputs.push_back(Output::Notice(Notice::LogTooShort {
-                peer,
-                namespace,
-                origin,
-                seq,
-            }));
-        }
+        self.tell_behind(peer, too_short);
         self.deliver_in_frames(now, peer, due);
         self.pump(now, peer);
+    }
+
+    /// What a peer waits for is not in the log any more: it has to come by a repair.
+    fn tell_behind(&mut self, peer: ReplicaId, too_short: Vec<((Namespace, Origin), crate::Seq)>) {
+        if too_short.is_empty() {
+            return;
+        }
+        for ((namespace, origin), seq) in &too_short {
+            self.outputs.push_back(Output::Notice(Notice::LogTooShort {
+                peer,
+                namespace: namespace.clone(),
+                origin: *origin,
+                seq: *seq,
+            }));
+        }
+        let entries = too_short.into_iter();
+        let entries = entries.map(|((namespace, origin), seq)| (namespace, origin, seq));
+        let Some(link) = self.peers.session(peer).map(|session| session.link) else {
+            return;
+        };
+        let message = Message::Repair(RepairMessage::Behind(entries.collect()));
+        self.say(peer, link, &message);
     }
 
     fn batches_of(&mut self, records: Vec<LogRecord>) -> Vec<Arc<Batch>> {
         let mut batches = Vec::new();
         for record in records {
-            match batch::decode(record.bytes) {
+            match Record::batches(&record.bytes) {
                 Ok(decoded) => batches.extend(decoded),
                 Err(error) => {
                     let notice = Notice::BadRecord {

@@ -387,6 +387,7 @@ impl Shelf {
         fold: FoldId,
         after: Option<&DocumentId>,
         slice: Slice,
+        lacks: impl Fn(&DocumentId) -> bool,
     ) -> Vec<DocumentFold> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut documents = Vec::new();
@@ -399,7 +400,8 @@ impl Shelf {
                 continue;
             };
             // What the store is being asked for must not change under the question.
-            if *oldest > slice.through || entry.fetching {
+            // Nor may a change go there before what it builds on.
+            if *oldest > slice.through || entry.fetching || lacks(id) {
                 continue;
             }
             let count = entry
@@ -427,8 +429,13 @@ impl Shelf {
         documents
     }
 
-    /// The fold is done, or was given up. Gives what reached the store, for listings under way.
-    pub(super) fn end_fold(&mut self, fold: FoldId, done: bool) -> Vec<(DocumentId, Vec<Bytes>)> {
+    /// The fold is done, or was given up. Gives what reached the store, and whether that is out of memory now: not yet, if
+    /// the store is being asked for the document.
+    pub(super) fn end_fold(
+        &mut self,
+        fold: FoldId,
+        done: bool,
+    ) -> Vec<(DocumentId, Vec<Bytes>, bool)> {
         let mut folded = Vec::new();
         for id in std::mem::take(&mut self.in_fold) {
             let Some(entry) = self.entries.get_mut(&id) else {
@@ -440,10 +447,13 @@ impl Shelf {
             };
             if entry.fetching {
                 entry.folded_meanwhile = count;
+                let changes = entry.unfolded[..count].iter();
+                let changes = changes.map(|(_, change)| change.clone()).collect();
+                folded.push((id, changes, false));
                 continue;
             }
             let changes = self.drop_folded(&id, count);
-            folded.push((id, changes));
+            folded.push((id, changes, true));
         }
         folded
     }
@@ -526,7 +536,8 @@ impl Shelf {
         let ids = dirty.map(|(id, _)| id).take_while(|id| range.contains(id));
         let entries = ids.filter_map(|id| Some((id, self.entries.get(id)?)));
         let changes = entries.map(|(id, entry)| {
-            let changes = entry.unfolded.iter();
+            // What has gone to the store stays a little longer where the store is being asked for it.
+            let changes = entry.unfolded[entry.folded_meanwhile..].iter();
             let changes = changes.take_while(|(lsn, _)| *lsn <= durable);
             (
                 id.clone(),
@@ -534,6 +545,81 @@ impl Shelf {
             )
         });
         changes.collect()
+    }
+
+    /// The changes of all documents that are durable and that the store's documents lack.
+    pub(super) fn unfolded_through(&self, durable: Lsn) -> Vec<(DocumentId, Vec<Bytes>)> {
+        let all = DocumentRange {
+            from: None,
+            before: None,
+        };
+        self.unfolded_in(&all, durable)
+    }
+
+    /// The same of one document.
+    pub(super) fn unfolded_of(&self, id: &DocumentId, durable: Lsn) -> Vec<Bytes> {
+        let unfolded = self.entries.get(id).map(|entry| entry.unfolded.iter());
+        let durable = unfolded
+            .into_iter()
+            .flatten()
+            .take_while(|(lsn, _)| *lsn <= durable);
+        durable.map(|(_, change)| change.clone()).collect()
+    }
+
+    /// The changes of one document that are not durable.
+    pub(super) fn unfolded_after(&self, id: &DocumentId, durable: Lsn) -> Vec<Bytes> {
+        let unfolded = self.entries.get(id).map(|entry| entry.unfolded.iter());
+        let late = unfolded.into_iter().flatten();
+        let late = late.filter(|(lsn, _)| *lsn > durable);
+        late.map(|(_, change)| change.clone()).collect()
+    }
+
+    /// The documents of a namespace with changes that the store's pages lack, after a key and up to another.
+    pub(super) fn dirty_between(
+        &self,
+        namespace: &Namespace,
+        (after, through): (Option<&Key>, Option<&Key>),
+    ) -> Vec<DocumentId> {
+        let address = |key: &Key| DocumentId {
+            namespace: namespace.clone(),
+            key: key.clone(),
+        };
+        let from = match after {
+            Some(after) => Bound::Excluded(address(after)),
+            None => Bound::Included(address(&Key::floor(""))),
+        };
+        let ids = self.dirty.range((from, Bound::Unbounded)).map(|(id, _)| id);
+        ids.take_while(|id| {
+            id.namespace == *namespace && through.is_none_or(|through| id.key <= *through)
+        })
+        .cloned()
+        .collect()
+    }
+
+    /// Adds what a repair has brought, which counts from a position on, before what came after that.
+    pub(super) fn insert(&mut self, id: &DocumentId, lsn: Lsn, pieces: &[Bytes]) {
+        if pieces.is_empty() {
+            return;
+        }
+        self.forget(id);
+        let entry = self.entry(id);
+        let at = entry.unfolded.partition_point(|(of, _)| *of <= lsn);
+        let pieces = pieces.iter().map(|piece| (lsn, piece.clone()));
+        let bytes: usize = pieces.clone().map(|(_, piece)| weight_of(&piece)).sum();
+        entry.unfolded.splice(at..at, pieces);
+        self.unfolded_bytes += bytes;
+        self.note_age(id);
+    }
+
+    /// Lets go of documents of which more has come than they show.
+    pub(super) fn forget_all(&mut self, changed: impl Fn(&DocumentId) -> bool) {
+        let ids: Vec<_> = self
+            .entries
+            .keys()
+            .filter(|id| changed(id))
+            .cloned()
+            .collect();
+        ids.iter().for_each(|id| self.forget(id));
     }
 
     /// Takes back what was added at or after a position: it never became durable, and never will.

@@ -1,10 +1,11 @@
 //! Coming up from what the store holds.
 
 use super::shelf::Made;
-use super::{Commit, Replica};
+use super::{Carried, Commit, Replica};
 use crate::codec::DecodeError;
 use crate::persist::{Continuity, LogRecord, Ticket};
-use crate::{DocumentId, Lsn, batch};
+use crate::record::Record;
+use crate::{DocumentId, Lsn};
 
 /// How far the replay has come.
 pub(super) struct Starting {
@@ -37,7 +38,18 @@ impl Replica {
             self.starting.expected = record.lsn.next();
             self.history.end_replay(record.lsn);
             self.history.extent.grow(record.lsn, record.bytes.len());
-            for batch in batch::decode(record.bytes)? {
+            let batches = match Record::decode(&record.bytes)? {
+                Record::Batches(batches) => batches,
+                Record::Import(import) => {
+                    self.replay_import(record.lsn, &import);
+                    continue;
+                }
+                Record::Arrival(arrival) => {
+                    self.replay_arrival(record.lsn, &arrival);
+                    continue;
+                }
+            };
+            for batch in batches {
                 if !self.history.replay(&batch, record.lsn, &self.origin) {
                     // Something before it is lost; what the others still have of it they send again, and this too.
                     self.counters.batches_out_of_order += 1;
@@ -65,7 +77,8 @@ impl Replica {
     /// [`Input::Tick`](crate::Input::Tick), and answer the folds that come of it, until it is false.
     #[must_use]
     pub fn is_short_of_memory(&self) -> bool {
-        self.unfolded_bytes() > self.config.room.unfolded_bytes_max / 2
+        // What waits for something else first can't go on.
+        self.unfolded_bytes() > self.config.room.unfolded_bytes_max / 2 && !self.folding.is_stuck()
     }
 
     /// Ends the replay, which has come to the log's end, if it has any records. Other input may come from now on.
@@ -79,6 +92,7 @@ impl Replica {
             self.begin_incarnation();
         }
         self.salvage.begin();
+        self.summaries.begin(self.history.durable_end);
         self.resume_folding();
     }
 
@@ -94,7 +108,7 @@ impl Replica {
                 incarnation: Some(incarnation),
                 ..Commit::new(ticket)
             },
-            None,
+            Carried::Nothing,
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Replica;
+use super::{RepairStatus, Replica};
 use crate::effect::{LinkId, Now};
 use crate::{Lsn, Namespace, Origin, ReplicaId, Seq};
 
@@ -27,8 +27,22 @@ pub struct Counters {
     pub changes_refused: u64,
     /// Documents whose changes were moved to the store's documents, counted each time.
     pub folds: u64,
-    /// Documents that could not be read, and came from a peer.
+    /// Documents that could not be read or lacked something, and came from a peer.
     pub documents_repaired: u64,
+    /// Repairs of namespaces that came to their end.
+    pub repairs: u64,
+    /// Documents given to peers that lacked something of them.
+    pub documents_given: u64,
+    /// Comparisons that peers asked for.
+    pub comparisons_served: u64,
+    /// Comparisons that ended since the peer did not keep to the rules, or gave what is not what it said.
+    pub comparisons_refused: u64,
+    /// Times that a root was compared with a peer's at the same frontier.
+    pub roots_compared: u64,
+    /// Of those, times that they were different.
+    pub roots_different: u64,
+    /// Documents whose sum turned out to be another one than was counted.
+    pub sums_corrected: u64,
 }
 
 /// One replica as it is now.
@@ -62,6 +76,10 @@ pub struct Status {
     pub full: Option<String>,
     /// Why changes can't be moved from the log to their documents, if they can't.
     pub fold_failing: Option<String>,
+    /// Documents that have come by a repair and are being put in place.
+    pub arriving: usize,
+    /// Bytes of summaries, about.
+    pub summary_bytes: usize,
     /// Bytes of changes that no document state includes yet.
     pub unfolded_bytes: usize,
     /// Bytes on their way to the disk.
@@ -85,6 +103,14 @@ pub struct NamespaceStatus {
     pub namespace: Namespace,
     /// Durable batches of all origins.
     pub batches: u64,
+    /// Documents with changes, deleted ones included; none until the summaries are built after a start.
+    pub documents: Option<u64>,
+    /// The root of the namespace's summary, in hexadecimal.
+    pub root: Option<String>,
+    /// How long ago the root was last found to be equal with somebody's, in milliseconds.
+    pub root_age_ms: Option<u64>,
+    /// The last repair.
+    pub last_repair: Option<RepairStatus>,
     /// Origins that have written to it.
     pub origins: usize,
 }
@@ -121,6 +147,20 @@ impl Replica {
                 namespace: namespace.clone(),
                 batches: space.durable.iter().map(|(_, seq)| seq.0).sum(),
                 origins: space.durable.len(),
+                documents: self
+                    .summaries
+                    .root(namespace)
+                    .map(|(_, documents)| documents),
+                root: self
+                    .summaries
+                    .root(namespace)
+                    .map(|(root, _)| format!("{root:016x}")),
+                root_age_ms: self
+                    .comparisons
+                    .verifying
+                    .last_equal(namespace)
+                    .map(|at| now.mono_ms - at),
+                last_repair: self.comparisons.last.get(namespace).copied(),
             });
         Status {
             replica: self.config.replica,
@@ -142,6 +182,8 @@ impl Replica {
             damaged: self.repairs.open(),
             full: self.full.as_ref().map(|full| full.why.clone()),
             fold_failing: self.folding.failing.as_ref().map(ToString::to_string),
+            arriving: self.imports.pending(),
+            summary_bytes: self.summaries.bytes(),
             unfolded_bytes: self.unfolded_bytes(),
             unpersisted_bytes: self.unsettled_bytes,
             held_back_bytes: self.history.held_back_bytes(),

@@ -3,8 +3,8 @@
 //! Nothing that was not durable has left the replica, so forgetting it is enough: positions, changes, receipts.
 //! Callers are told that nothing was written; peers send their batches again.
 
-use super::Replica;
 use super::asking::Shows;
+use super::{Carried, Replica};
 use crate::effect::{Notice, Now, Output, RequestError};
 use crate::persist::{Commit, StoreError, Ticket};
 
@@ -35,7 +35,7 @@ impl Replica {
             .iter()
             .any(|unsettled| concerned(unsettled.ticket))
         {
-            self.take_back(from, &why);
+            self.take_back(now, from, &why);
             self.salvage.taken_back(now, self.durable);
         }
         if self.full.is_none() {
@@ -47,17 +47,22 @@ impl Replica {
     }
 
     /// Everything from a ticket on: what came after it builds on it.
-    fn take_back(&mut self, from: Ticket, why: &str) {
+    fn take_back(&mut self, now: Now, from: Ticket, why: &str) {
         let (mut first, mut bytes) = (None, 0);
         let mut incarnation = None;
+        let mut repairs = false;
         while let Some(gone) = self.unsettled.pop_back_if(|last| last.ticket >= from) {
             self.unsettled_bytes -= gone.bytes;
-            let Some((lsn, batch)) = gone.batch else {
+            let Some(lsn) = gone.carried.lsn() else {
                 incarnation = Some(self.origin.incarnation);
                 continue;
             };
             first = Some(lsn);
             bytes += gone.record_bytes;
+            let Carried::Batch(_, batch) = gone.carried else {
+                repairs = true;
+                continue;
+            };
             self.receipts.take_back(&batch, lsn);
             for write in &batch.writes {
                 let id = Self::address(&batch.namespace, &write.key);
@@ -68,13 +73,16 @@ impl Replica {
             self.history.take_back(bytes);
             self.peers.behind = true;
         }
+        if repairs {
+            self.end_all_comparisons(now);
+        }
         if incarnation.is_some() {
             let ticket = Ticket(self.issued.0 + 1);
             let commit = Commit {
                 incarnation,
                 ..Commit::new(ticket)
             };
-            self.persist(commit, None);
+            self.persist(commit, Carried::Nothing);
         }
         let held = self.held_replies.split_off(&from);
         for owed in held.into_values().flatten() {

@@ -8,6 +8,7 @@ mod bed;
 mod causes;
 mod disturbed;
 mod folding;
+mod pairs;
 mod receipts;
 mod repairs;
 mod salvage;

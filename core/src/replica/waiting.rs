@@ -9,7 +9,7 @@ use super::Replica;
 use super::asking::Caller;
 use crate::effect::{Missing, Now, Request, RequestError};
 use crate::persist::Ticket;
-use crate::{Batch, Namespace, Origin, OriginTag, ReplicaId, Seq};
+use crate::{Namespace, Origin, OriginTag, ReplicaId, Seq};
 
 /// Origins looked through for the name of one that has no batch here; names are for people only.
 const HEARD_OF_MAX: usize = 1_024;
@@ -110,20 +110,26 @@ impl Replica {
         self.waits.put(number, namespace, waiter);
     }
 
-    /// Carries out what waited for this batch, which has become durable, and for nothing else any more.
-    pub(super) fn wake_waiting(&mut self, now: Now, batch: &Batch) {
+    /// Carries out what waited for this position, which has become durable, and for nothing else any more.
+    pub(super) fn wake_waiting(
+        &mut self,
+        now: Now,
+        namespace: &Namespace,
+        origin: &Origin,
+        seq: Seq,
+    ) {
         if self.waits.is_empty() {
             return;
         }
-        let tag = self.history.tag_of(&batch.origin);
-        for number in self.waits.at(&batch.namespace, tag, batch.seq) {
+        let tag = self.history.tag_of(origin);
+        for number in self.waits.at(namespace, tag, seq) {
             let Some(waiter) = self.waits.take(number) else {
                 continue;
             };
             match self.first_unseen(&waiter.caller) {
                 Some(position) => {
                     let waiter = Waiter { position, ..waiter };
-                    self.waits.put(number, batch.namespace.clone(), waiter);
+                    self.waits.put(number, namespace.clone(), waiter);
                 }
                 None => self.carry_out(now, waiter.caller, waiter.request),
             }

@@ -362,6 +362,22 @@ impl Membership {
         self.table.get(member).is_some_and(table::Entry::has_left)
     }
 
+    /// Who has left, and was at an address where nobody else is known to be.
+    pub(crate) fn left_at(&self, address: &str) -> Option<ReplicaId> {
+        let announce = |entry: &table::Entry| {
+            let signed = entry.signed.iter();
+            signed
+                .flat_map(|signed| &signed.said.addresses)
+                .any(|at| at == address)
+        };
+        let entries = self.table.entries().iter();
+        let mut there = entries.filter(|(_, entry)| announce(entry));
+        match (there.next(), there.next()) {
+            (Some((replica, entry)), None) if entry.has_left() => Some(*replica),
+            _ => None,
+        }
+    }
+
     /// Whether there ever was a link with a member.
     pub(crate) fn was_seen(&self, member: ReplicaId) -> bool {
         let entry = self.table.get(member);

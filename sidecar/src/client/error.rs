@@ -59,6 +59,9 @@ pub(super) enum ClientError {
         "{count} versions of the document begin with {given}; give more digits (`anabranch history --full` has all)"
     )]
     SeveralVersions { given: String, count: usize },
+    /// Not all members hold the same, or it is not known.
+    #[error("not every member is known to hold the same of: {}", namespaces.join(", "))]
+    Unequal { namespaces: Vec<String> },
     /// What was to be read can't be.
     #[error("cannot read {from}: {source}")]
     Input { from: String, source: io::Error },
@@ -220,6 +223,7 @@ impl ClientError {
                 _ => 1,
             },
             Self::BadLine { .. } | Self::LeftOut { .. } => 6,
+            Self::Unequal { .. } => 7,
             Self::Stopped { source, .. } => source.exit_code(),
             Self::SessionFile { .. }
             | Self::OutputFile { .. }

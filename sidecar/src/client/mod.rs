@@ -12,6 +12,7 @@ mod output;
 mod porting;
 mod session;
 mod status;
+mod verify;
 mod watch;
 mod writing;
 
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Status(status::Status),
     /// Take a node out of its cluster for good, and stop it
     Leave(leave::Leave),
+    /// Compare what all datacenters hold of a namespace, and repair what differs
+    Verify(verify::Verify),
 }
 
 /// What all of them take.
@@ -108,6 +111,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Leave(command) => command.run(),
+        Command::Verify(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

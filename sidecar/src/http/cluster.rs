@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anabranch::{LeaveError, LinkReport, MemberReport, PeerStatus, ReplicaId, Report};
+use anabranch::{
+    Compared, LeaveError, LinkReport, MemberReport, PeerStatus, ReplicaId, Report, VerifiedPeer,
+};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode, Uri};
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::{Service, answer};
+use crate::limits;
 
 /// `GET /v1/cluster`
 pub(super) async fn show(
@@ -20,6 +24,25 @@ pub(super) async fn show(
 ) -> Result<Response<Body>, Problem> {
     Query::parse(uri.query())?.end(&[])?;
     Ok(answer::json(&view(&service.node.status().await?)))
+}
+
+/// `POST /v1/cluster/verify?ns=`
+pub(super) async fn verify(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+) -> Result<Response<Body>, Problem> {
+    let mut query = Query::parse(uri.query())?;
+    let namespace = query.text("ns");
+    query.end(&["ns"])?;
+    let Some(namespace) = namespace else {
+        let detail = "which namespace? Say it by `?ns=NAMESPACE`";
+        return Err(Problem::new(Kind::BadQuery, detail).with("parameter", "ns"));
+    };
+    let verified = service.node.verify(&namespace).await?;
+    let equal = |peer: &VerifiedPeer| matches!(peer.compared, Compared::Equal { .. });
+    let mut body = json!(verified);
+    body["equal"] = verified.peers.iter().all(equal).into();
+    Ok(answer::json(&body))
 }
 
 /// What a node is told that is to leave its cluster for good.
@@ -37,7 +60,12 @@ pub(super) async fn leave(
     let mut query = Query::parse(uri.query())?;
     let force = query.flag("force")?;
     query.end(&["force"])?;
-    match service.node.may_leave().await {
+    let wait = if force {
+        Duration::ZERO
+    } else {
+        limits::LEAVE_WAIT
+    };
+    match service.node.may_leave(wait).await {
         Err(LeaveError::NotHeld { .. }) if force => {}
         held => held?,
     }

@@ -148,7 +148,7 @@ impl Feed {
             };
             match next {
                 Ok(visible) => {
-                    feed.rest = events(&visible).collect();
+                    feed.rest = events(&visible);
                     let first = feed.rest.pop_front()?;
                     Some((Ok(first), Some(feed)))
                 }
@@ -169,8 +169,22 @@ impl Feed {
     }
 }
 
-/// One for each document.
-fn events(visible: &Visible) -> impl Iterator<Item = Event> + '_ {
+/// One for each document; and one that says so, where not all that changed are named.
+fn events(visible: &Visible) -> VecDeque<Event> {
+    let mut events: VecDeque<_> = changes(visible).collect();
+    if visible
+        .repaired
+        .as_ref()
+        .is_some_and(|repaired| !repaired.whole)
+    {
+        let data = json!({"lsn": visible.lsn, "ns": visible.namespace});
+        let event = Event::default().event("resync").data(data.to_string());
+        events.push_back(event.id(visible.lsn.0.to_string()));
+    }
+    events
+}
+
+fn changes(visible: &Visible) -> impl Iterator<Item = Event> + '_ {
     let parts = visible.documents.len();
     // The same at every node, unlike the position.
     let batch = format!("{}.{}", visible.origin, visible.seq.0);

@@ -52,6 +52,9 @@ impl From<RequestError> for Problem {
                 format!("{detail}; read it again, and repeat the request on what it is now"),
             )
             .with("version", version.map(|version| version.to_string())),
+            RequestError::NotReady => {
+                Self::new(Kind::NotReadyYet, detail).retry_after(limits::RETRY_AFTER_S)
+            }
             RequestError::Busy => Self::new(Kind::Busy, detail).retry_after(limits::RETRY_AFTER_S),
             RequestError::Store(_) => Self::new(Kind::StoreFailed, detail),
             RequestError::Full { .. } => {

@@ -116,7 +116,7 @@ pub(crate) fn router(
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
         .route("/metrics", get(metrics::show))
-        .route("/v1/cluster/verify", any(to_come))
+        .route("/v1/cluster/verify", post(cluster::verify))
         .route("/automerge", any(to_come))
         .route("/openapi.json", any(to_come))
         .fallback(unknown_path)

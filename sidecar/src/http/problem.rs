@@ -44,6 +44,7 @@ kinds! {
     IdempotencyKeyReused: "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key came with another write before";
     Internal: "internal", INTERNAL_SERVER_ERROR, "A bug of Anabranch";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
+    NotReadyYet: "not-ready-yet", SERVICE_UNAVAILABLE, "This node has not summed up yet what it holds";
     NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";
     PositionGone: "position-gone", GONE, "The log of this node does not have that position";
     PreconditionFailed: "precondition-failed", PRECONDITION_FAILED, "The document is not as the request requires";

@@ -1,10 +1,13 @@
 //! Pages: documents in the order of their keys, and what goes on beside.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use anabranch_core::persist::{DocumentFold, Fetch, Fetched, Fold, FoldId};
-use anabranch_core::{Key, Namespace};
+use anabranch_core::persist::{DocumentFold, Fetch, Fetched, Fold, FoldId, Place};
+use anabranch_core::{DocumentId, Key, Namespace};
 
 use super::Bed;
 use super::asking::{change, content, folding, held, id, log, logging, open, page};
@@ -53,6 +56,123 @@ pub fn pages_are_in_key_order_within_one_namespace(bed: &mut impl Bed) {
     for namespace in ["l", "o"] {
         let (found, more) = page(&engine, namespace, "", None, 5, usize::MAX).unwrap();
         assert!(found.is_empty() && !more);
+    }
+}
+
+/// Of every namespace, a portion at a time. Where there are changes beside a state, both come along: a change may be in both.
+pub fn sums_are_listed_without_states(bed: &mut impl Bed) {
+    let engine = open(bed);
+    let names = ["a/1", "a/2", "a/3", "b/1", "b/2"];
+    let ids = names.map(|name| {
+        let (namespace, key) = name.split_once('/').unwrap();
+        id(namespace, key)
+    });
+    let fold = |keys: &[usize], text: &str, compact| {
+        let documents = keys.iter().map(|at| DocumentFold {
+            id: ids[*at].clone(),
+            changes: vec![change(text)],
+            present: None,
+        });
+        let mut fold = Fold::new(FoldId(1));
+        fold.documents = documents.collect();
+        fold.compact = compact;
+        engine.fold(&fold).unwrap();
+    };
+    fold(&[0, 1, 2, 3, 4], "one", true);
+    fold(&[1, 3], "two", true);
+    fold(&[1, 4], "three", false);
+    for limit in [1, 2, 5, 100] {
+        let mut seen = Vec::new();
+        loop {
+            let last = seen
+                .last()
+                .map(|(id, _, _): &(DocumentId, _, _)| id.clone());
+            let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+            let fetch = Fetch::Sums { from, limit };
+            let Fetched::Sums { documents, more } = engine.fetch(&fetch).unwrap() else {
+                panic!("asked for sums");
+            };
+            assert!(documents.len() <= limit);
+            for (id, stored) in documents {
+                let is_all = stored.changes.is_empty();
+                assert_eq!(
+                    stored.state.is_empty(),
+                    is_all,
+                    "with changes beside it, it is wanted"
+                );
+                seen.push((id, stored.sum, stored.changes));
+            }
+            if !more {
+                break;
+            }
+        }
+        let from = Bound::Included(ids[3].clone());
+        let fetched = engine.fetch(&Fetch::Sums { from, limit: 1 }).unwrap();
+        let Fetched::Sums { documents, more } = fetched else {
+            panic!("asked for sums");
+        };
+        assert!(documents[0].0 == ids[3] && more);
+        let seen: Vec<_> = seen
+            .into_iter()
+            .map(|(_, sum, changes)| (sum, changes))
+            .collect();
+        let none = Vec::new;
+        assert_eq!(
+            seen,
+            [
+                (Some(1), none()),
+                (Some(2), vec![change("three")]),
+                (Some(1), none()),
+                (Some(2), none()),
+                (Some(1), vec![change("three")]),
+            ]
+        );
+    }
+}
+
+/// Those that are wanted and no others, with all that they hold, however many are passed over in between.
+pub fn documents_are_picked_by_their_places(bed: &mut impl Bed) {
+    let engine = open(bed);
+    let keys: Vec<String> = (0..100).map(|n: u32| format!("k{n:03}")).collect();
+    engine
+        .fold(&folding(
+            keys.iter().map(|key| (key.as_str(), key.as_str())),
+        ))
+        .unwrap();
+    let wanted: Vec<_> = keys.iter().step_by(7).cloned().collect();
+    let places = wanted.iter().map(|key| Place::of(&id("n", key)));
+    let places = Some(Arc::new(places.collect::<BTreeSet<_>>()));
+    for (places, expected) in [(places, &wanted), (None, &keys)] {
+        for (limit, bytes_max) in [(1, usize::MAX), (10, usize::MAX), (1_000, 1), (1_000, 200)] {
+            let mut found = Vec::new();
+            let mut after = None;
+            loop {
+                let fetch = Fetch::Picked {
+                    namespace: Namespace::new("n").unwrap(),
+                    places: places.clone(),
+                    after,
+                    limit,
+                    bytes_max,
+                };
+                let Fetched::Picked {
+                    documents,
+                    more_after,
+                } = engine.fetch(&fetch).unwrap()
+                else {
+                    panic!("asked for documents");
+                };
+                assert!(documents.len() <= limit);
+                for (key, stored) in documents {
+                    assert_eq!(content(&stored), [change(key.as_str())]);
+                    found.push(key.as_str().to_owned());
+                }
+                after = more_after;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(&found, expected);
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Reading: every answer is shown by a tile, and no view of the data outlives a call.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::Arc;
 
-use anabranch_core::persist::{DocumentRange, StoredDocument};
-use anabranch_core::{DocumentId, Key, Namespace};
+use anabranch_core::persist::{DocumentRange, Place, StoredDocument};
+use anabranch_core::{DocumentId, Key, Namespace, limits};
 use bytes::Bytes;
 use redb::ReadTransaction;
 
@@ -50,8 +52,13 @@ impl Documents {
             range,
             limit,
             bytes_left: bytes_max,
-            values,
+            wanted: match values {
+                true => Wanted::Values,
+                false => Wanted::Presence,
+            },
             documents: Vec::new(),
+            passed: None,
+            looked_at: 0,
         };
         let (documents, more) = self.turn(page)?;
         let keys = documents.into_iter().map(|(id, stored)| (id.key, stored));
@@ -68,8 +75,10 @@ impl Documents {
             range: PageRange::of(range),
             limit: usize::MAX,
             bytes_left: bytes_max,
-            values: true,
+            wanted: Wanted::Values,
             documents: Vec::new(),
+            passed: None,
+            looked_at: 0,
         })
     }
 
@@ -93,9 +102,73 @@ impl Documents {
             range,
             limit: usize::MAX,
             bytes_left: bytes_max,
-            values: true,
+            wanted: Wanted::Values,
             documents: Vec::new(),
+            passed: None,
+            looked_at: 0,
         })
+    }
+
+    /// Sums of documents of any namespaces from one on, by rising id, and whether there may be more after them.
+    pub(crate) fn sums(
+        &self,
+        from: Bound<&DocumentId>,
+        limit: usize,
+    ) -> Result<(Vec<(DocumentId, StoredDocument)>, bool), Fault> {
+        let mut range = PageRange::of(&DocumentRange {
+            from: None,
+            before: None,
+        });
+        let row_key = |id: &DocumentId| {
+            let mut row_key = Vec::new();
+            document_key(id, &mut row_key);
+            row_key
+        };
+        match from {
+            Bound::Unbounded => {}
+            from => range.start = from.map(row_key),
+        }
+        self.turn(Page {
+            range,
+            limit,
+            bytes_left: limits::PAGE_BYTES_MAX,
+            wanted: Wanted::Sums,
+            documents: Vec::new(),
+            passed: None,
+            looked_at: 0,
+        })
+    }
+
+    /// Documents of a namespace whose places are among some, and the last key that was looked at, if there may be more
+    /// after it.
+    pub(crate) fn picked(
+        &self,
+        namespace: &Namespace,
+        places: Option<&Arc<BTreeSet<Place>>>,
+        after: Option<&Key>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<(Key, StoredDocument)>, Option<Key>), Fault> {
+        let Some(range) = PageRange::new(namespace, "", after) else {
+            return Ok((Vec::new(), None));
+        };
+        let mut page = Page {
+            range,
+            limit,
+            bytes_left: bytes_max,
+            wanted: places.map_or(Wanted::Values, |places| Wanted::Picked(places.clone())),
+            documents: Vec::new(),
+            passed: None,
+            looked_at: 0,
+        };
+        let mut at = page.first_key();
+        let more = self
+            .read(|view| page.fill(view, &mut at))
+            .map_err(|fault| self.named(&at, fault))?;
+        let passed = page.passed.as_deref().and_then(document_id);
+        let documents = page.documents.into_iter();
+        let documents = documents.map(|(id, stored)| (id.key, stored)).collect();
+        Ok((documents, passed.filter(|_| more).map(|id| id.key)))
     }
 
     fn turn(&self, mut page: Page) -> Result<(Vec<(DocumentId, StoredDocument)>, bool), Fault> {
@@ -164,12 +237,27 @@ fn lost(row_key: &[u8]) -> Fault {
     Fault::damaged(format!("documents near {near} are not what was written"))
 }
 
+/// What is wanted of each document.
+enum Wanted {
+    /// All of it.
+    Values,
+    /// Whether it is there.
+    Presence,
+    /// All but a state that is all there is, if its sum is known.
+    Sums,
+    /// All of it, of those whose places are among these; nothing of the others.
+    Picked(Arc<BTreeSet<Place>>),
+}
+
 struct Page {
     range: PageRange,
     limit: usize,
     bytes_left: usize,
-    values: bool,
+    wanted: Wanted,
     documents: Vec<(DocumentId, StoredDocument)>,
+    /// The last row that was looked at.
+    passed: Option<Vec<u8>>,
+    looked_at: usize,
 }
 
 impl Page {
@@ -189,7 +277,7 @@ impl Page {
     }
 
     fn is_full(&self) -> bool {
-        self.documents.len() >= self.limit || (self.bytes_left == 0 && !self.documents.is_empty())
+        self.looked_at >= self.limit || (self.bytes_left == 0 && !self.documents.is_empty())
     }
 
     /// Takes documents from tile after tile, each of which must begin where the one before ends.
@@ -240,13 +328,27 @@ impl Page {
 
     fn take(&mut self, row_key: &[u8], value: &Bytes) -> Result<(), Fault> {
         let id = document_id(row_key).ok_or_else(|| lost(row_key))?;
-        let (present, _) = record::glance(value).ok_or_else(|| lost(row_key))?;
-        let document = if self.values || present.is_none() {
-            record::decode(value).ok_or_else(|| lost(row_key))?
-        } else {
-            StoredDocument {
-                present,
-                ..StoredDocument::default()
+        self.looked_at += 1;
+        self.passed = Some(row_key.to_vec());
+        let document = match &self.wanted {
+            Wanted::Picked(places) if !places.contains(&Place::of(&id)) => return Ok(()),
+            Wanted::Values | Wanted::Picked(_) => {
+                record::decode(value).ok_or_else(|| lost(row_key))?
+            }
+            Wanted::Presence => match record::glance(value).ok_or_else(|| lost(row_key))? {
+                (None, _) => record::decode(value).ok_or_else(|| lost(row_key))?,
+                (present, _) => StoredDocument {
+                    present,
+                    ..StoredDocument::default()
+                },
+            },
+            Wanted::Sums => {
+                let mut document = record::decode(value).ok_or_else(|| lost(row_key))?;
+                // A change may come again after a crash, and then is in the state and beside it.
+                if document.sum.is_some() && document.changes.is_empty() {
+                    document.state = Bytes::new();
+                }
+                document
             }
         };
         let content: usize = document.changes.iter().map(Bytes::len).sum();

@@ -1,8 +1,9 @@
 //! One document in a tile: its state and the changes since.
 //!
 //! ```text
-//! presence:1  number of changes, for each its length and bytes, then the state
+//! presence:1  the state's sum:8, if it is known  number of changes, for each its length and bytes, then the state
 //! ```
+//! Presence is 0 for no, 1 for yes, 2 for unknown, and 3 more where the sum follows.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,14 +19,25 @@ const CHANGES_MAX: usize = 32;
 /// and so are changes that outgrow the state, if they have so many bytes.
 const CHANGES_BYTES_MIN: usize = 1024;
 
+/// What the first byte is raised by where the sum follows it.
+const WITH_SUM: u8 = 3;
+const SUM_BYTES: usize = 8;
+
 pub(crate) fn encode(document: &StoredDocument) -> Vec<u8> {
     let changes: usize = document.changes.iter().map(|change| change.len() + 3).sum();
-    let mut record = Vec::with_capacity(document.state.len() + changes + 4);
-    record.push(match document.present {
+    let mut record = Vec::with_capacity(document.state.len() + changes + 12);
+    let present = match document.present {
         Some(false) => 0,
         Some(true) => 1,
         None => 2,
-    });
+    };
+    match document.sum {
+        None => record.push(present),
+        Some(sum) => {
+            record.push(present + WITH_SUM);
+            record.extend_from_slice(&sum.to_le_bytes());
+        }
+    }
     varint::put(document.changes.len(), &mut record);
     for change in &document.changes {
         varint::put(change.len(), &mut record);
@@ -38,11 +50,12 @@ pub(crate) fn encode(document: &StoredDocument) -> Vec<u8> {
 /// Nothing when it is none. Shares its bytes with the record.
 pub(crate) fn decode(record: &Bytes) -> Option<StoredDocument> {
     let mut rest = record.clone();
-    let present = match varint::take_bytes(&mut rest, 1)?[0] {
-        0 => Some(false),
-        1 => Some(true),
-        2 => None,
-        _ => return None,
+    let (present, has_sum) = presence(varint::take_bytes(&mut rest, 1)?[0])?;
+    let sum = if has_sum {
+        let bytes = varint::take_bytes(&mut rest, SUM_BYTES)?;
+        Some(u64::from_le_bytes(bytes[..].try_into().ok()?))
+    } else {
+        None
     };
     let count = varint::take(&mut rest)?;
     let mut changes = Vec::new();
@@ -54,18 +67,25 @@ pub(crate) fn decode(record: &Bytes) -> Option<StoredDocument> {
         state: rest,
         changes,
         present,
+        sum,
     })
+}
+
+/// Whether the document is there, if that is known, and whether the state's sum follows.
+fn presence(byte: u8) -> Option<(Option<bool>, bool)> {
+    let present = match byte % WITH_SUM {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
+    (byte < 2 * WITH_SUM).then_some((present, byte >= WITH_SUM))
 }
 
 /// Presence alone, and whether there are changes.
 pub(super) fn glance(record: &Bytes) -> Option<(Option<bool>, bool)> {
-    let present = match record.first()? {
-        0 => Some(false),
-        1 => Some(true),
-        2 => None,
-        _ => return None,
-    };
-    Some((present, *record.get(1)? != 0))
+    let (present, has_sum) = presence(*record.first()?)?;
+    let count_at = if has_sum { 1 + SUM_BYTES } else { 1 };
+    Some((present, *record.get(count_at)? != 0))
 }
 
 /// Adds changes that it does not have yet: after a crash the same ones come again. What is known of its presence is
@@ -110,7 +130,13 @@ mod tests {
 
     #[test]
     fn a_document_comes_back() {
-        for present in [None, Some(true), Some(false)] {
+        for (present, sum) in [
+            (None, None),
+            (Some(true), None),
+            (Some(false), Some(u64::MAX)),
+            (None, Some(0)),
+            (Some(true), Some(1)),
+        ] {
             for changes in [vec![], vec![bytes("one"), bytes("")]] {
                 let has_changes = !changes.is_empty();
                 let state = bytes("state");
@@ -118,6 +144,7 @@ mod tests {
                     state,
                     changes,
                     present,
+                    sum,
                 };
                 let record = encode(&document).into();
                 assert_eq!(decode(&record).unwrap(), document);
@@ -125,7 +152,8 @@ mod tests {
             }
         }
         assert_eq!(decode(&bytes("")), None);
-        assert_eq!(decode(&bytes("\x03\0")), None);
+        assert_eq!(decode(&bytes("\x06\0")), None);
+        assert_eq!(decode(&bytes("\x03\0")), None, "the sum is missing");
         assert_eq!(decode(&bytes("\x01\x05\x01a")), None);
     }
 

@@ -12,7 +12,7 @@ use crate::effect::{
 };
 use crate::message::{Hello, Message, PROTOCOL};
 use crate::persist::{
-    Checkpoint, Commit, Continuity, Fetch, Fetched, Fold, LogRecord, ReceiptKey, Recovery,
+    Checkpoint, Commit, Continuity, Fetch, Fetched, Fold, LogRecord, Place, ReceiptKey, Recovery,
     Retention, StoreError, StoredDocument, StoredReceipt, Ticket,
 };
 use crate::replica::{Config, Replica, Room};
@@ -63,6 +63,10 @@ impl MemoryStore {
     fn answer(&self, fetch: &Fetch) -> Fetched {
         match fetch {
             Fetch::Document(id) => Fetched::Document(self.documents.get(id).cloned()),
+            Fetch::Receipts { .. } => Fetched::Receipts {
+                receipts: self.receipts.values().cloned().collect(),
+                next: None,
+            },
             Fetch::Receipt(key) => Fetched::Receipt(self.receipts.get(key).cloned()),
             Fetch::Log { from, bytes_max } => {
                 let mut bytes = 0;
@@ -80,6 +84,25 @@ impl MemoryStore {
                 Fetched::Range {
                     documents: documents.map(|(id, d)| (id.clone(), d.clone())).collect(),
                     more: false,
+                }
+            }
+            Fetch::Sums { .. } => Fetched::Sums {
+                documents: self.documents.clone().into_iter().collect(),
+                more: false,
+            },
+            Fetch::Picked {
+                namespace, places, ..
+            } => {
+                let wanted = |id: &&DocumentId| {
+                    let mut places = places.iter();
+                    id.namespace == *namespace
+                        && places.all(|places| places.contains(&Place::of(id)))
+                };
+                let ids = self.documents.keys().filter(wanted);
+                let picked = ids.map(|id| (id.key.clone(), self.documents[id].clone()));
+                Fetched::Picked {
+                    documents: picked.collect(),
+                    more_after: None,
                 }
             }
             Fetch::Page { namespace, .. } => {
@@ -110,16 +133,18 @@ pub(super) struct Bed {
     pub(super) hold_fetches: bool,
     pub(super) fetches: VecDeque<(FetchId, Fetch, Fetched)>,
     requests: u64,
+    replica_id: ReplicaId,
     room: Room,
 }
 
 fn begin(
+    replica: ReplicaId,
     room: Room,
     store: &MemoryStore,
     incarnation: Incarnation,
     log_end: Option<Lsn>,
 ) -> Replica {
-    let mut config = Config::new(ReplicaId([1; 16]), "a", "here", Incarnation(9));
+    let mut config = Config::new(replica, "a", "here", Incarnation(9));
     config.room = room;
     let recovery = Recovery {
         incarnation,
@@ -144,9 +169,14 @@ impl Bed {
     }
 
     pub(super) fn with_room(room: Room) -> Self {
+        Self::of(ReplicaId([1; 16]), room)
+    }
+
+    pub(super) fn of(replica_id: ReplicaId, room: Room) -> Self {
         let store = MemoryStore::default();
         Self {
-            replica: begin(room, &store, Incarnation(1), None),
+            replica_id,
+            replica: begin(replica_id, room, &store, Incarnation(1), None),
             now_ms: 1,
             outputs: Vec::new(),
             store,
@@ -181,7 +211,13 @@ impl Bed {
         self.folds.clear();
         self.fetches.clear();
         self.outputs.clear();
-        self.replica = begin(self.room, &self.store, incarnation, log_end);
+        self.replica = begin(
+            self.replica_id,
+            self.room,
+            &self.store,
+            incarnation,
+            log_end,
+        );
     }
 
     /// The same, and the peer is there again.

@@ -45,6 +45,7 @@ fn elsewhere(count: u64) -> (Vec<Batch>, StoredDocument) {
         state: document.save().into(),
         changes: Vec::new(),
         present: Some(true),
+        sum: None,
     };
     (batches, stored)
 }

@@ -91,6 +91,7 @@ fn compact(document: &StoredDocument) -> Result<StoredDocument, String> {
         state: state.into_bytes().into(),
         changes: Vec::new(),
         present: Some(true),
+        sum: None,
     })
 }
 

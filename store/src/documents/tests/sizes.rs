@@ -46,6 +46,7 @@ fn as_state(document: &StoredDocument) -> Result<StoredDocument, String> {
         state,
         changes: Vec::new(),
         present: Some(true),
+        sum: None,
     })
 }
 

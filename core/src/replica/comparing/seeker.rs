@@ -1,0 +1,696 @@
+//! The side that asks, and gets what it lacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::giving::sum_of_changes;
+use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS};
+use crate::document::{is_whole, sum_of_piece};
+use crate::effect::{Notice, Now, Output};
+use crate::persist::Place;
+use crate::record::{Import, Imported};
+use crate::repair_message::{GivenDocument, GivenReceipt, Leaf, Reason, RepairMessage};
+use crate::replica::documents::Job;
+use crate::replica::summaries::without;
+use crate::summary::{Descent, Digest, Found, Offsets, term_of_change};
+use crate::{DocumentId, Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
+
+/// Clocks are trusted so far: receipts of writes that are older by this much are asked for as well.
+const RECEIPTS_MARGIN_MS: u64 = 7_200_000;
+/// Comparisons in a row that each brought something, before what has come is taken for all.
+const ROUNDS_MAX: u32 = 16;
+/// Deeper than this no summary is compared.
+const LEAF_BITS_MAX: u8 = 40;
+
+/// One comparison that this replica has asked for.
+pub(super) struct Seeker {
+    pub(super) peer: ReplicaId,
+    number: u64,
+    pub(super) until_ms: u64,
+    since_ms: u64,
+    /// What the source holds as far as this comparison goes, and which of that no other batch comes after.
+    pub(super) cut: Frontier,
+    heads: BTreeSet<Origin>,
+    source_root: u64,
+    leaf_bits: u32,
+    descent: Option<Descent>,
+    /// It was said that there is nothing here.
+    whole: bool,
+    /// What was said to be here of the documents that differ.
+    said: BTreeMap<Place, u64>,
+    next_part: u64,
+    /// Parts that are in the log and not durable.
+    unsettled: BTreeMap<Lsn, u64>,
+    /// Documents whose heads are asked for, and those that are known.
+    heads_wanted: BTreeSet<Key>,
+    heads_known: Vec<(Key, Vec<u64>)>,
+    /// The last part has come.
+    all_given: bool,
+    /// Replicas that have not said yet that they have written what the source says they have.
+    unconfirmed: BTreeMap<u64, ReplicaId>,
+    /// Everything has been said of what is here: what comes by itself from now on may be given as well.
+    pub(super) said_all: bool,
+    /// Something has.
+    pub(super) disturbed: bool,
+    /// The changes that are here of documents whose heads were told.
+    terms: BTreeMap<Place, BTreeSet<u64>>,
+    /// Documents for which the source was told all that is here, in this comparison or one before it. What it gave of those is all
+    /// that it can give, however their sums compare.
+    settled: BTreeSet<Place>,
+    /// Its arrival is on its way into the log.
+    arriving: bool,
+    /// Comparisons before this one, of the same repair.
+    round: u32,
+    learnt: u64,
+    keys: BTreeSet<Key>,
+    status: RepairStatus,
+}
+
+/// One message with documents.
+pub(super) struct Part {
+    pub(super) part: u64,
+    pub(super) documents: Vec<GivenDocument>,
+    pub(super) receipts: Vec<GivenReceipt>,
+    /// Those of which the source needs the heads.
+    pub(super) unclear: Vec<Key>,
+    pub(super) last: bool,
+}
+
+impl Seeker {
+    fn said_of(&self, place: Place) -> u64 {
+        self.said.get(&place).copied().unwrap_or(0)
+    }
+}
+
+impl Replica {
+    /// Begins to compare a namespace.
+    pub(super) fn seek(&mut self, now: Now, namespace: &Namespace) {
+        let Some(peer) = self.choose_source(now, namespace) else {
+            return self.put_off(now, namespace, super::RETRY_MS);
+        };
+        self.seek_from(
+            now,
+            namespace,
+            peer,
+            0,
+            RepairStatus::default(),
+            now.mono_ms,
+        );
+    }
+
+    /// The one that seems to have it; another one, if that came to nothing.
+    fn choose_source(&self, now: Now, namespace: &Namespace) -> Option<ReplicaId> {
+        let lack = self.comparisons.lacks.get(namespace)?;
+        let trusted = |peer: &ReplicaId| {
+            let until = self.comparisons.distrusted.get(peer);
+            until.is_none_or(|until| now.mono_ms >= *until)
+        };
+        let fit = self.peers.linked().into_iter();
+        let fit: Vec<_> = fit
+            .filter(|peer| trusted(peer) && self.peers.is_stated(peer))
+            .collect();
+        if lack.tries == 0 && fit.contains(&lack.peer) {
+            return Some(lack.peer);
+        }
+        let ahead = |peer: &ReplicaId| {
+            let holds = self.peers.by_id[peer].holds.get(namespace);
+            holds.map_or(0, |theirs| self.batches_ahead(namespace, theirs))
+        };
+        let mut ahead: Vec<_> = fit.iter().map(|peer| (ahead(peer), *peer)).collect();
+        ahead.sort_by(|one, other| other.cmp(one));
+        let at = lack.tries as usize;
+        ahead.get(at % ahead.len().max(1)).map(|(_, peer)| *peer)
+    }
+
+    fn seek_from(
+        &mut self,
+        now: Now,
+        namespace: &Namespace,
+        peer: ReplicaId,
+        round: u32,
+        status: RepairStatus,
+        since_ms: u64,
+    ) {
+        let number = self.comparisons.next_number();
+        let held = self.durable_frontier(namespace);
+        let documents = self.summaries.view(namespace).summary.documents();
+        let whole = documents == 0 && !self.imports.has_staged(namespace);
+        let theirs = self.peers.by_id.get(&peer);
+        let theirs = theirs.and_then(|peer| peer.holds.get(namespace));
+        let expected = theirs.map_or(0, |theirs| self.batches_ahead(namespace, theirs));
+        let lacks_since_ms = theirs.map_or(0, |theirs| self.history.lacks_since(namespace, theirs));
+        let receipts_since_ms = lacks_since_ms.saturating_sub(RECEIPTS_MARGIN_MS);
+        let seeker = Seeker {
+            peer,
+            number,
+            until_ms: now.mono_ms + SEEKER_PATIENCE_MS,
+            since_ms,
+            cut: Frontier::default(),
+            heads: BTreeSet::new(),
+            source_root: 0,
+            leaf_bits: 0,
+            descent: None,
+            whole,
+            said: BTreeMap::new(),
+            next_part: 0,
+            unsettled: BTreeMap::new(),
+            heads_wanted: BTreeSet::new(),
+            heads_known: Vec::new(),
+            all_given: false,
+            unconfirmed: BTreeMap::new(),
+            said_all: false,
+            disturbed: false,
+            terms: BTreeMap::new(),
+            settled: BTreeSet::new(),
+            arriving: false,
+            round,
+            learnt: 0,
+            keys: BTreeSet::new(),
+            status,
+        };
+        self.comparisons.seeking.insert(namespace.clone(), seeker);
+        let message = RepairMessage::Compare {
+            number,
+            namespace: namespace.clone(),
+            positions: held.iter().map(|(origin, seq)| (*origin, *seq)).collect(),
+            documents,
+            // Of those that wait to be counted one document each is enough for a guess.
+            expected: match round {
+                0 => expected,
+                _ => 0,
+            },
+            whole,
+            since_ms: match round {
+                0 => receipts_since_ms,
+                // The first has brought them.
+                _ => u64::MAX,
+            },
+        };
+        self.say_as_seeker(namespace, peer, message);
+    }
+
+    fn say_as_seeker(&mut self, namespace: &Namespace, peer: ReplicaId, message: RepairMessage) {
+        let bytes = self.say_of_repair(peer, message);
+        if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
+            seeker.status.bytes_comparing += bytes as u64;
+            seeker.status.round_trips += 1;
+        }
+    }
+
+    fn sought(&mut self, now: Now, peer: ReplicaId, number: u64) -> Option<Namespace> {
+        let mut seeking = self.comparisons.seeking.iter_mut();
+        let (namespace, seeker) =
+            seeking.find(|(_, seeker)| seeker.peer == peer && seeker.number == number)?;
+        seeker.until_ms = now.mono_ms + SEEKER_PATIENCE_MS;
+        Some(namespace.clone())
+    }
+
+    /// What the summary here is to be compared as: at the cut, with what has come and does not count yet.
+    fn offsets_at(&self, namespace: &Namespace, cut: &Frontier) -> Offsets {
+        let durable = self.durable_frontier(namespace);
+        // If it is not known any more what came after the cut, some documents will seem to differ that don't.
+        let (beyond, _) = self.summaries.beyond(namespace, cut, &durable);
+        let mut offsets = without(&beyond);
+        for (place, amount) in self.imports.offsets(namespace) {
+            let offset = offsets.entry(place).or_insert(0);
+            *offset = offset.wrapping_add(amount);
+        }
+        offsets
+    }
+
+    /// The source has fixed a frontier and begins.
+    pub(super) fn cut_given(&mut self, now: Now, peer: ReplicaId, message: RepairMessage) {
+        let RepairMessage::Cut {
+            number,
+            positions,
+            heads,
+            root,
+            salt,
+            leaf_bits,
+            bits,
+            digests,
+            ..
+        } = message
+        else {
+            return;
+        };
+        let Some(namespace) = self.sought(now, peer, number) else {
+            return self.end_comparison(peer, number, Reason::Unknown);
+        };
+        let heads = heads.iter().filter_map(|at| positions.get(*at));
+        let heads = heads.map(|(origin, _)| *origin).collect();
+        let cut: Frontier = positions.into_iter().collect();
+        if leaf_bits > LEAF_BITS_MAX || !self.confirm(&namespace, peer, &cut) {
+            return self.distrust(
+                now,
+                peer,
+                &namespace,
+                "its summary has no end, or its frontier is not one",
+            );
+        }
+        let has_some = self.summaries.view(&namespace).summary.documents() > 0;
+        if self.comparisons.seeking[&namespace].whole && has_some {
+            // Something has come by itself meanwhile: what was said is not true any more.
+            let seeker = &self.comparisons.seeking[&namespace];
+            let (status, since_ms) = (seeker.status, seeker.since_ms);
+            self.end_comparison(peer, number, Reason::Outdated);
+            return self.seek_from(now, &namespace, peer, 0, status, since_ms);
+        }
+        self.imports.stage_at(&namespace, &cut);
+        let offsets = self.offsets_at(&namespace, &cut);
+        let own_root = self.summaries.view_with(&namespace, &offsets).root();
+        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
+            return;
+        };
+        seeker.status.bytes_comparing += digests.len() as u64 * 4 + 64;
+        seeker.cut = cut;
+        seeker.heads = heads;
+        seeker.source_root = root;
+        seeker.leaf_bits = leaf_bits.into();
+        if seeker.whole {
+            seeker.said_all = true;
+            return;
+        }
+        if own_root == root {
+            seeker.all_given = true;
+            return self.conclude(now, &namespace);
+        }
+        seeker.descent = Descent::join(salt, bits.into(), digests.len());
+        if seeker.descent.is_none() {
+            return self.distrust(now, peer, &namespace, "its digests are not of any depth");
+        }
+        self.step_down(now, peer, &namespace, &offsets, &digests);
+    }
+
+    /// A position that a replica is said to have written is confirmed by that replica, if it can be asked: nobody can make
+    /// this one believe that it holds what nobody wrote.
+    fn confirm(&mut self, namespace: &Namespace, peer: ReplicaId, cut: &Frontier) -> bool {
+        let mut unsure: BTreeMap<ReplicaId, Vec<(Origin, Seq)>> = BTreeMap::new();
+        for (origin, seq) in cut.iter() {
+            let writer = origin.replica;
+            if writer == self.config.replica || writer == peer || !self.peers.is_stated(&writer) {
+                continue;
+            }
+            if self.peers.by_id[&writer].incarnation != Some(origin.incarnation) {
+                // What it wrote before it lost its disk it may not know of itself.
+                continue;
+            }
+            let known = self.peers.by_id[&writer].holds(namespace, origin);
+            if *seq > known.max(self.history.accepted(namespace, origin)) {
+                unsure.entry(writer).or_default().push((*origin, *seq));
+            }
+        }
+        for (writer, positions) in unsure {
+            let number = self.comparisons.next_number();
+            let Some(seeker) = self.comparisons.seeking.get_mut(namespace) else {
+                return true;
+            };
+            seeker.unconfirmed.insert(number, writer);
+            let message = RepairMessage::AskRoot {
+                number,
+                namespace: namespace.clone(),
+                positions,
+                root: None,
+            };
+            self.say_of_repair(writer, message);
+        }
+        let own = cut.iter().filter(|(origin, _)| **origin == self.origin);
+        own.into_iter()
+            .all(|(origin, seq)| *seq <= self.history.durable(namespace, origin))
+    }
+
+    /// A writer has said whether it has written that much. True if it was a question of this kind.
+    pub(super) fn confirmed(
+        &mut self,
+        now: Now,
+        writer: ReplicaId,
+        number: u64,
+        yes: bool,
+    ) -> bool {
+        let asked = |seeker: &&mut Seeker| seeker.unconfirmed.get(&number) == Some(&writer);
+        let mut seeking = self.comparisons.seeking.iter_mut();
+        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| asked(&seeker)) else {
+            return false;
+        };
+        let (namespace, peer) = (namespace.clone(), seeker.peer);
+        seeker.unconfirmed.remove(&number);
+        match yes {
+            true => self.conclude(now, &namespace),
+            false => self.distrust(
+                now,
+                peer,
+                &namespace,
+                "it claims to hold batches that their writer has not written",
+            ),
+        }
+        true
+    }
+
+    pub(super) fn seeker_told(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        number: u64,
+        positions: &[usize],
+        children: &[Digest],
+    ) {
+        let Some(namespace) = self.sought(now, peer, number) else {
+            return self.end_comparison(peer, number, Reason::Unknown);
+        };
+        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
+            return;
+        };
+        seeker.status.bytes_comparing += (children.len() * 4 + positions.len()) as u64;
+        let leaf_bits = seeker.leaf_bits;
+        let in_step = seeker.descent.as_mut().is_some_and(|descent| {
+            descent.told(positions, true).is_some() && descent.bits() <= leaf_bits
+        });
+        if !in_step {
+            return self.distrust(
+                now,
+                peer,
+                &namespace,
+                "its answers are not to what was asked",
+            );
+        }
+        let cut = seeker.cut.clone();
+        let offsets = self.offsets_at(&namespace, &cut);
+        self.step_down(now, peer, &namespace, &offsets, children);
+    }
+
+    /// Compares what the source has sent, and goes on with what differs.
+    fn step_down(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        namespace: &Namespace,
+        offsets: &Offsets,
+        digests: &[Digest],
+    ) {
+        let view = self.summaries.view_with(namespace, offsets);
+        let Some(seeker) = self.comparisons.seeking.get_mut(namespace) else {
+            return;
+        };
+        let Some(descent) = &mut seeker.descent else {
+            return;
+        };
+        let number = seeker.number;
+        let deeper = descent.bits() < seeker.leaf_bits;
+        let found = descent.compare(view, digests, deeper);
+        let (positions, children) = match found {
+            Found::Differ {
+                positions,
+                children,
+            } => (positions, children),
+            Found::Nonsense(why) => return self.distrust(now, peer, namespace, why),
+        };
+        let message = if deeper {
+            RepairMessage::Differ {
+                number,
+                positions,
+                children,
+            }
+        } else {
+            seeker.said_all = true;
+            let bits = descent.bits();
+            let mut nodes = Vec::new();
+            for node in descent.nodes() {
+                let leaves = view.leaves(bits, *node);
+                seeker.said.extend(leaves.iter().copied());
+                let leaf = |(place, sum): (Place, u64)| Leaf {
+                    rest: Leaf::rest_of(place.0, bits),
+                    sum,
+                };
+                nodes.push(leaves.into_iter().map(leaf).collect());
+            }
+            RepairMessage::Leaves {
+                number,
+                positions,
+                nodes,
+            }
+        };
+        self.say_as_seeker(namespace, peer, message);
+    }
+
+    /// Documents have come.
+    pub(super) fn part_given(&mut self, now: Now, peer: ReplicaId, number: u64, given: Part) {
+        let Part {
+            part,
+            documents,
+            receipts,
+            unclear,
+            last,
+        } = given;
+        let Some(namespace) = self.sought(now, peer, number) else {
+            return self.end_comparison(peer, number, Reason::Unknown);
+        };
+        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
+            return;
+        };
+        if seeker.cut.is_empty() || seeker.all_given || part != seeker.next_part {
+            return self.seek_again_later(now, &namespace);
+        }
+        seeker.next_part += 1;
+        let seeker = &self.comparisons.seeking[&namespace];
+        let mut imported = Vec::new();
+        let mut bytes = 0;
+        for given in documents {
+            bytes += given.pieces.iter().map(bytes::Bytes::len).sum::<usize>();
+            let place = Place::of(&Self::address(&namespace, &given.key));
+            if seeker.settled.contains(&place) && !seeker.terms.contains_key(&place) {
+                continue;
+            }
+            match weigh(seeker, &namespace, given) {
+                Ok(document) => imported.push(document),
+                Err(why) => return self.distrust(now, peer, &namespace, &why),
+            }
+        }
+        let documents = imported.len() as u64;
+        let keys: Vec<Key> = imported
+            .iter()
+            .map(|imported| imported.key.clone())
+            .collect();
+        bytes += receipts
+            .iter()
+            .map(|receipt| receipt.answer.len() + 24)
+            .sum::<usize>();
+        let lsn = (!imported.is_empty() || !receipts.is_empty()).then(|| {
+            self.import(Import {
+                namespace: namespace.clone(),
+                documents: imported,
+                receipts,
+            })
+        });
+        let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
+            return;
+        };
+        seeker.learnt += documents;
+        seeker.status.documents += documents;
+        seeker.status.bytes_documents += bytes as u64;
+        if seeker.keys.len() < limits::ARRIVED_KEYS_MAX {
+            seeker.keys.extend(keys);
+        }
+        match lsn {
+            Some(lsn) => {
+                seeker.unsettled.insert(lsn, part);
+            }
+            None => {
+                let message = RepairMessage::Taken { number, part };
+                self.say_of_repair(peer, message);
+            }
+        }
+        if !last {
+            return;
+        }
+        let seeker = self.comparisons.seeking.get_mut(&namespace);
+        if let Some(seeker) = seeker {
+            seeker.all_given = unclear.is_empty();
+            let place = |key: &Key| Place::of(&Self::address(&namespace, key));
+            let open = unclear
+                .into_iter()
+                .filter(|key| !seeker.settled.contains(&place(key)));
+            seeker.heads_wanted = open.collect();
+            seeker.all_given |= seeker.heads_wanted.is_empty();
+        }
+        let open = self.comparisons.seeking.get(&namespace);
+        let open: Vec<Key> = open.map_or_else(Vec::new, |seeker| {
+            seeker.heads_wanted.iter().cloned().collect()
+        });
+        for id in Self::ids(&namespace, &open) {
+            self.with_document(now, &id, Job::Heads(number));
+        }
+        self.conclude(now, &namespace);
+    }
+
+    /// A document is loaded whose heads the source wants to know. None: it can't be read.
+    pub(in crate::replica) fn heads_known(
+        &mut self,
+        now: Now,
+        id: &DocumentId,
+        number: u64,
+        known: Option<(Vec<u64>, Vec<u64>)>,
+    ) {
+        let mut seeking = self.comparisons.seeking.iter_mut();
+        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| seeker.number == number) else {
+            return;
+        };
+        let (namespace, peer) = (namespace.clone(), seeker.peer);
+        if !seeker.heads_wanted.remove(&id.key) {
+            return;
+        }
+        seeker.until_ms = now.mono_ms + SEEKER_PATIENCE_MS;
+        if let Some((heads, terms)) = known {
+            seeker.heads_known.push((id.key.clone(), heads));
+            seeker
+                .terms
+                .insert(Place::of(id), terms.into_iter().collect());
+            seeker.settled.insert(Place::of(id));
+        }
+        if seeker.heads_wanted.is_empty() {
+            let documents = std::mem::take(&mut seeker.heads_known);
+            self.say_as_seeker(&namespace, peer, RepairMessage::Heads { number, documents });
+        }
+    }
+
+    /// What came is durable.
+    pub(in crate::replica) fn import_settled(&mut self, now: Now, lsn: Lsn, import: &Import) {
+        self.imports.stage(now.mono_ms, lsn, import);
+        let Some(seeker) = self.comparisons.seeking.get_mut(&import.namespace) else {
+            return;
+        };
+        let (peer, number) = (seeker.peer, seeker.number);
+        if let Some(part) = seeker.unsettled.remove(&lsn) {
+            self.say_of_repair(peer, RepairMessage::Taken { number, part });
+        }
+        self.conclude(now, &import.namespace);
+    }
+
+    /// Once everything has come: it counts, or it is looked whether it is everything.
+    fn conclude(&mut self, now: Now, namespace: &Namespace) {
+        let Some(seeker) = self.comparisons.seeking.get(namespace) else {
+            return;
+        };
+        let waits =
+            !seeker.all_given || !seeker.unsettled.is_empty() || !seeker.unconfirmed.is_empty();
+        if waits || seeker.arriving {
+            return;
+        }
+        let cut = seeker.cut.clone();
+        let offsets = self.offsets_at(namespace, &cut);
+        let root = self.summaries.view_with(namespace, &offsets).root();
+        let Some(seeker) = self.comparisons.seeking.get_mut(namespace) else {
+            return;
+        };
+        // Where this one has what the source has not, roots stay different; then what was found out counts.
+        let complete = root == seeker.source_root || seeker.learnt == 0;
+        if !complete && seeker.round < ROUNDS_MAX {
+            let (peer, round) = (seeker.peer, seeker.round + 1);
+            let (status, since_ms) = (seeker.status, seeker.since_ms);
+            let keys = std::mem::take(&mut seeker.keys);
+            let settled = std::mem::take(&mut seeker.settled);
+            self.seek_from(now, namespace, peer, round, status, since_ms);
+            if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
+                seeker.keys = keys;
+                seeker.settled = settled;
+            }
+            return;
+        }
+        seeker.arriving = true;
+        let heads = std::mem::take(&mut seeker.heads);
+        let new = !self.holds_all_of(namespace, &cut) || self.imports.has_staged(namespace);
+        if !new {
+            return self.end_seeking(now, namespace);
+        }
+        let positions = cut.iter();
+        let positions = positions.map(|(origin, seq)| (*origin, *seq, heads.contains(origin)));
+        let positions = positions.collect();
+        self.put_arrival(namespace, positions);
+    }
+
+    /// The repair has come to its end.
+    pub(in crate::replica) fn end_seeking(&mut self, now: Now, namespace: &Namespace) {
+        let Some(seeker) = self.comparisons.seeking.remove(namespace) else {
+            return;
+        };
+        self.comparisons.lacks.remove(namespace);
+        let status = RepairStatus {
+            took_ms: now.mono_ms - seeker.since_ms,
+            ..seeker.status
+        };
+        self.counters.repairs += 1;
+        self.counters.documents_repaired += status.documents;
+        self.comparisons.last.insert(namespace.clone(), status);
+        if status.documents > 0 {
+            let notice = Notice::NamespaceRepaired {
+                peer: seeker.peer,
+                namespace: namespace.clone(),
+                documents: status.documents,
+                took_ms: status.took_ms,
+            };
+            self.outputs.push_back(Output::Notice(notice));
+        }
+        self.verified_by_repair(
+            now,
+            namespace,
+            seeker.peer,
+            seeker.keys.into_iter().collect(),
+        );
+    }
+
+    /// The other side ends it.
+    pub(super) fn comparison_ended(
+        &mut self,
+        now: Now,
+        peer: ReplicaId,
+        number: u64,
+        reason: Reason,
+    ) {
+        self.comparisons.serving.remove(&(peer, number));
+        let Some(namespace) = self.sought(now, peer, number) else {
+            return;
+        };
+        self.seek_again_later(now, &namespace);
+        if reason == Reason::NotReady
+            && let Some(lack) = self.comparisons.lacks.get_mut(&namespace)
+        {
+            lack.tries = 0;
+            lack.due_ms = now.mono_ms + super::RETRY_MS;
+        }
+    }
+}
+
+/// Looks at what was given of a document before it is let in anywhere: it must be what it is said to be.
+fn weigh(seeker: &Seeker, namespace: &Namespace, given: GivenDocument) -> Result<Imported, String> {
+    let place = Place::of(&Replica::address(namespace, &given.key));
+    let said = seeker.said_of(place);
+    let mut total = 0_u64;
+    let mut given = given;
+    if let Some(known) = seeker.terms.get(&place) {
+        // The source did not know of all that is here.
+        given
+            .pieces
+            .retain(|piece| is_whole(piece) || !known.contains(&term_of_change(piece)));
+    }
+    for piece in &given.pieces {
+        let sum = sum_of_piece(piece)
+            .map_err(|why| format!("what it gave of a document is none: {why}"))?;
+        total = total.wrapping_add(sum);
+    }
+    let amount = match given.sum {
+        Some(sum) => {
+            let fits = match &given.pieces[..] {
+                [piece] if is_whole(piece) => total == sum,
+                changes => sum_of_changes(changes).wrapping_add(said) == sum,
+            };
+            if !fits {
+                return Err("what it gave of a document is not what its summary says".to_owned());
+            }
+            sum.wrapping_sub(said)
+        }
+        None => total,
+    };
+    Ok(Imported {
+        key: given.key,
+        amount,
+        pieces: given.pieces,
+    })
+}

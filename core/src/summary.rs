@@ -1,0 +1,63 @@
+//! Summaries: a few bytes by which two replicas find the documents in which they differ.
+//!
+//! Per document a **sum** is kept over the changes in it: the first eight bytes of every change's hash, added up modulo
+//! 2^64. A change adds a term without anything being read, and a term can be taken off again: so replicas at different
+//! frontiers can be compared at a common one. Over the sums lies a **trie**: a document has a *place*, a hash of its name,
+//! and a node stands for the places that begin alike. Its value is the sum of what a keyed function makes of place and
+//! sum of each document below it (keyed, since whoever writes documents must not be able to make two sets of them
+//! look the same; sums and not XOR, which linear algebra defeats). What is sent of a node are four bytes, salted anew for
+//! each comparison, so that a collision that hides a difference once does not hide it twice.
+//!
+//! This is a Merkle tree (Merkle 1987) in which the hash over children is a sum of a keyed pseudo-random function, an
+//! incremental multiset hash (Bellare, Micciancio 1997; Clarke et al. 2003): order does not matter, and a leaf changes
+//! without its neighbours being known. Such a sum finds differences; that what is then fetched is what somebody wrote, the hashes
+//! of the changes show.
+
+mod descent;
+#[cfg(test)]
+mod tests;
+mod trie;
+
+pub(crate) use descent::{Descent, Digest, Found, leaf_bits, start_bits};
+pub(crate) use trie::{Offsets, Summary, View};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::DocumentId;
+
+/// Where a document stands in the trie: a hash of its name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Place(pub u64);
+
+impl Place {
+    /// The first eight bytes of BLAKE3 over namespace, 0 and key.
+    #[must_use]
+    pub fn of(id: &DocumentId) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(id.namespace.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(id.key.as_str().as_bytes());
+        Self(first_eight(hasher.finalize().as_bytes()))
+    }
+}
+
+/// What one change adds to its document's sum, by its hash.
+pub(crate) fn term(hash: &[u8; 32]) -> u64 {
+    first_eight(hash)
+}
+
+/// The hash of an encoded change is that over all that follows its magic number and its check
+/// (<https://automerge.org/automerge-binary-format-spec/>).
+const HASHED_FROM: usize = 8;
+
+/// What an encoded, uncompressed change adds to its document's sum. Of what is no change, something or other.
+pub(crate) fn term_of_change(change: &[u8]) -> u64 {
+    let hashed = change.get(HASHED_FROM..).unwrap_or_default();
+    term(&Sha256::digest(hashed).into())
+}
+
+fn first_eight(hash: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    u64::from_le_bytes(first)
+}
