@@ -4,11 +4,12 @@
 use std::hint::black_box;
 
 use anabranch_core::measure::Bare;
-use anabranch_core::persist::{Continuity, Fetched, Recovery};
+use anabranch_core::persist::{Continuity, Fetched, Recovery, Ticket};
 use anabranch_core::{
-    Config, DocumentId, Edit, Incarnation, Input, Intent, Now, Output, Path, Replica, ReplicaId,
-    Request, RequestId, Session, Write,
+    Config, DocumentId, Edit, Incarnation, Input, Intent, LinkId, Now, Output, Path, Replica,
+    ReplicaId, Request, RequestId, Session, Write,
 };
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 struct Bed {
@@ -18,6 +19,14 @@ struct Bed {
 
 impl Bed {
     fn new(lines: usize) -> Self {
+        let mut bed = Self::with_id(1);
+        for line in 0..lines {
+            bed.write(increment(line));
+        }
+        bed
+    }
+
+    fn with_id(id: u8) -> Self {
         let recovery = Recovery {
             incarnation: Incarnation(1),
             continuity: Continuity::New,
@@ -25,18 +34,14 @@ impl Bed {
             log_end: None,
             log_first: None,
         };
-        let config = Config::new(ReplicaId([1; 16]), "bench", "bench", Incarnation(2));
+        let config = Config::new(ReplicaId([id; 16]), "bench", "bench", Incarnation(2));
         let Ok((replica, _)) = Replica::recover(config, recovery) else {
             unreachable!("an empty store")
         };
-        let mut bed = Self {
+        Self {
             replica,
             requests: 0,
-        };
-        for line in 0..lines {
-            bed.write(increment(line));
         }
-        bed
     }
 
     fn request(&mut self, request: Request) {
@@ -78,18 +83,22 @@ impl Bed {
     }
 
     fn write(&mut self, edit: Edit) {
-        let DocumentId { namespace, key } = cart();
-        let write = Write {
-            key,
-            intent: Intent::Edits(vec![edit]),
-            guard: None,
-            base: None,
-        };
-        self.request(Request::Write {
-            namespace,
-            writes: vec![write],
-            idempotency: None,
-        });
+        self.request(write(edit));
+    }
+}
+
+fn write(edit: Edit) -> Request {
+    let DocumentId { namespace, key } = cart();
+    let write = Write {
+        key,
+        intent: Intent::Edits(vec![edit]),
+        guard: None,
+        base: None,
+    };
+    Request::Write {
+        namespace,
+        writes: vec![write],
+        idempotency: None,
     }
 }
 
@@ -202,5 +211,129 @@ fn document(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, replica, document);
+/// Two replicas whose frames are handed over by hand.
+struct Pair {
+    replicas: [Replica; 2],
+    /// On the way to each.
+    frames: [Vec<Bytes>; 2],
+    requests: u64,
+}
+
+impl Pair {
+    const LINK: LinkId = LinkId(1);
+
+    /// Linked, and each knows what the other holds.
+    fn new() -> Self {
+        let mut pair = Self {
+            replicas: [1, 2].map(|id| Bed::with_id(id).replica),
+            frames: [Vec::new(), Vec::new()],
+            requests: 0,
+        };
+        for at in 0..2 {
+            let peer = ReplicaId([2 - u8::from(at == 1); 16]);
+            pair.handle(
+                at,
+                Input::LinkUp {
+                    link: Self::LINK,
+                    peer,
+                },
+            );
+        }
+        while pair.deliver(0) + pair.deliver(1) > 0 {}
+        pair
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono_ms: self.requests,
+            wall_ms: 1_700_000_000_000,
+        }
+    }
+
+    /// All that comes of an input, but what waits for the disk.
+    fn handle(&mut self, at: usize, input: Input) -> Option<Ticket> {
+        let now = self.now();
+        self.replicas[at].handle(now, input);
+        let mut last = None;
+        while let Some(output) = self.replicas[at].poll() {
+            match output {
+                Output::Persist(commit) => last = Some(commit.ticket),
+                Output::Fetch { id, .. } => {
+                    let result = Ok(Fetched::Document(None));
+                    self.replicas[at].handle(now, Input::Fetched { id, result });
+                }
+                Output::Send { frame, .. } => self.frames[1 - at].push(frame),
+                output => {
+                    black_box(output);
+                }
+            }
+        }
+        last
+    }
+
+    /// Makes all of it durable at once.
+    fn persist(&mut self, at: usize, through: Option<Ticket>) {
+        let mut next = through;
+        while let Some(through) = next {
+            next = self.handle(at, Input::Persisted { through });
+        }
+    }
+
+    /// Hands over what is on the way to one of them.
+    fn deliver(&mut self, at: usize) -> usize {
+        let frames = std::mem::take(&mut self.frames[at]);
+        let count = frames.len();
+        let mut last = None;
+        for bytes in frames {
+            last = self
+                .handle(
+                    at,
+                    Input::Frame {
+                        link: Self::LINK,
+                        bytes,
+                    },
+                )
+                .or(last);
+        }
+        self.persist(at, last);
+        count
+    }
+
+    /// So many writes at the first, that share a commit: what they need of the other is on the way to it then.
+    fn write(&mut self, writes: usize) {
+        let mut last = None;
+        for _ in 0..writes {
+            self.requests += 1;
+            let input = Input::Request {
+                id: RequestId(self.requests),
+                request: write(increment(0)),
+                session: Session::default(),
+            };
+            last = self.handle(0, input).or(last);
+        }
+        self.persist(0, last);
+    }
+}
+
+/// What a delta costs either side, with its frames: encoded where it was written, decoded and logged at the peer.
+fn replication(c: &mut Criterion) {
+    let mut group = c.benchmark_group("replication");
+    for writes in [1, 64] {
+        group.bench_function(format!("{writes} increments, sent"), |b| {
+            b.iter_batched_ref(Pair::new, |pair| pair.write(writes), BatchSize::LargeInput);
+        });
+        group.bench_function(format!("{writes} increments, received"), |b| {
+            let sent = || {
+                let mut pair = Pair::new();
+                pair.write(writes);
+                assert!(!pair.frames[1].is_empty(), "nothing was sent");
+                pair
+            };
+            b.iter_batched_ref(sent, |pair| pair.deliver(1), BatchSize::LargeInput);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, replica, document, replication);
 criterion_main!(benches);

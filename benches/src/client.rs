@@ -12,6 +12,8 @@ pub(crate) struct Connection {
     request: Vec<u8>,
     /// What has come, of which the answer takes the first part.
     answer: Vec<u8>,
+    /// How much of it is the answer's head.
+    head: usize,
 }
 
 impl Connection {
@@ -22,7 +24,14 @@ impl Connection {
             stream,
             request: Vec::new(),
             answer: Vec::new(),
+            head: 0,
         })
+    }
+
+    /// A field of the last answer's head.
+    pub(crate) fn header(&self, name: &str) -> Outcome<&str> {
+        header(&self.answer[..self.head], name)?
+            .ok_or_else(|| format!("the answer has no {name}").into())
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> Outcome<&[u8]> {
@@ -54,7 +63,11 @@ impl Connection {
             }
             self.more().await?;
         };
-        let length = content_length(&self.answer[..head])?;
+        self.head = head;
+        let length = match header(&self.answer[..head], "content-length")? {
+            Some(length) => length.parse()?,
+            None => 0,
+        };
         while self.answer.len() < head + length {
             self.more().await?;
         }
@@ -77,12 +90,9 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-fn content_length(head: &[u8]) -> Outcome<usize> {
-    const NAME: &str = "content-length:";
-    for line in std::str::from_utf8(head)?.lines() {
-        if line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) {
-            return Ok(line[NAME.len()..].trim().parse()?);
-        }
-    }
-    Ok(0)
+fn header<'a>(head: &'a [u8], name: &str) -> Outcome<Option<&'a str>> {
+    let fields = std::str::from_utf8(head)?.lines().skip(1);
+    let mut fields = fields.filter_map(|line| line.split_once(':'));
+    let found = fields.find(|(field, _)| field.eq_ignore_ascii_case(name));
+    Ok(found.map(|(_, value)| value.trim()))
 }

@@ -144,7 +144,7 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Makes all carts, in no order, several in a write.
-async fn load(addr: SocketAddr, carts: usize) -> Outcome<()> {
+pub(crate) async fn load(addr: SocketAddr, carts: usize) -> Outcome<()> {
     let order = Arc::new(carts::shuffled(carts));
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
@@ -174,7 +174,7 @@ async fn load(addr: SocketAddr, carts: usize) -> Outcome<()> {
 }
 
 /// The write that makes a cart, as clients send it.
-fn made(cart: usize) -> Value {
+pub(crate) fn made(cart: usize) -> Value {
     let mut ops = vec![json!({"op": "put", "path": "/items", "value": carts::items(cart)})];
     ops.extend((0..carts::ITEMS).map(|at| {
         let path = format!("/items/{}/qty", carts::item(cart, at));

@@ -10,6 +10,7 @@
 //! target/release/figures lag
 //! target/release/figures idle --seconds 300
 //! target/release/figures costs
+//! target/release/figures convergence --out found
 //! ```
 //!
 //! Data is kept below `TMPDIR`: the disk there is the disk that is measured.
@@ -17,6 +18,7 @@
 mod callers;
 mod carts;
 mod client;
+mod convergence;
 mod costs;
 mod disk;
 mod floor;
@@ -93,6 +95,9 @@ enum Figures {
     Costs,
     /// What nodes say while nothing happens, for whole minutes, and how soon a silent link is known.
     Idle,
+    /// How fast node processes converge over a wide-area network: lag, cuts, losses, new replicas. Writes a JSON
+    /// file and a page.
+    Convergence(convergence::Options),
     /// From the beginning of a write to its visibility in two other datacenters.
     Lag {
         /// Writes per second under load.
@@ -118,6 +123,9 @@ async fn measure(cli: Cli) -> Outcome<()> {
         Figures::Pace { rate } => pace::measure(carts, rate, seconds, memory_mib).await,
         Figures::Costs => costs::measure(),
         Figures::Idle => idle::measure(seconds).await,
+        Figures::Convergence(options) => {
+            convergence::measure(options, seconds, carts, memory_mib).await
+        }
         Figures::Lag { rate } => lag::measure(rate, seconds).await,
     }
 }

@@ -60,6 +60,8 @@ pub const NODE_VALIDITY_DAYS: u32 = 365;
 pub const RELAY_QUEUE_DATAGRAMS_MAX: usize = 32_768;
 /// Bytes that a relay holds per direction; past it datagrams are dropped.
 pub const RELAY_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes that may wait for a relay's limited rate; past it datagrams are dropped.
+pub const RELAY_BACKLOG_BYTES_MAX: usize = 256 << 10;
 /// Source addresses that a relay serves at a time.
 pub const RELAY_CLIENTS_MAX: usize = 64;
 

@@ -17,26 +17,35 @@ use crate::limits::RELAY_CLIENTS_MAX;
 
 mod delay;
 
-use delay::DelayLine;
+use delay::{DelayLine, Dice};
 
 /// Largest UDP payload.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// A client from which and for which nothing came for this long is forgotten.
 const CLIENT_IDLE: Duration = Duration::from_secs(60);
 
-/// The network that a relay plays.
+/// The network that a relay plays, the same in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shape {
-    /// The delay of each datagram, in either direction.
+    /// The delay of each datagram.
     pub one_way: Duration,
+    /// Datagrams in a million that are lost.
+    pub loss_ppm: u32,
+    /// What passes in a second, if that is limited; what comes faster waits, and past
+    /// [`RELAY_BACKLOG_BYTES_MAX`](crate::limits::RELAY_BACKLOG_BYTES_MAX) is dropped.
+    pub bytes_per_s: Option<u64>,
 }
 
 impl Shape {
     /// A network with this delay, and no other fault.
     #[must_use]
     pub fn one_way(one_way: Duration) -> Self {
-        Self { one_way }
+        Self {
+            one_way,
+            loss_ppm: 0,
+            bytes_per_s: None,
+        }
     }
 }
 
@@ -48,7 +57,7 @@ pub struct Traffic {
     pub datagrams: u64,
     /// Their bytes of UDP payload.
     pub bytes: u64,
-    /// Datagrams dropped: while cut, or past the queue's bounds.
+    /// Datagrams dropped: while cut, lost, or past the queue's bounds.
     pub dropped: u64,
 }
 
@@ -84,7 +93,8 @@ struct Delivery {
 struct Lines {
     to_target: DelayLine<Delivery>,
     to_client: DelayLine<Delivery>,
-    one_way: Duration,
+    shape: Shape,
+    dice: Dice,
     cut: bool,
 }
 
@@ -144,7 +154,8 @@ impl Relay {
         let lines = Lines {
             to_target: DelayLine::new(),
             to_client: DelayLine::new(),
-            one_way: shape.one_way,
+            shape,
+            dice: Dice::new(),
             cut: false,
         };
         let inner = Arc::new(Inner {
@@ -208,7 +219,12 @@ impl Relay {
 
     /// Changes the delay of datagrams that come from now on.
     pub fn set_one_way(&self, one_way: Duration) {
-        self.inner.lock().one_way = one_way;
+        self.inner.lock().shape.one_way = one_way;
+    }
+
+    /// Plays another network for datagrams that come from now on.
+    pub fn set_shape(&self, shape: Shape) {
+        self.inner.lock().shape = shape;
     }
 
     /// What passed from the clients to the target.
@@ -257,9 +273,10 @@ impl Inner {
     fn take(&self, direction: Direction, delivery: Delivery, payload: &[u8]) {
         let now = Instant::now();
         let mut lines = self.lock();
-        let (cut, one_way) = (lines.cut, lines.one_way);
+        let (cut, shape) = (lines.cut, lines.shape);
+        let lost = cut || lines.dice.lose(shape.loss_ppm);
         let first = lines.next().map(|(due, _)| due);
-        if cut || !lines.line(direction).push(now, one_way, delivery, payload) {
+        if lost || !lines.line(direction).push(now, shape, delivery, payload) {
             self.counter(direction)
                 .dropped
                 .fetch_add(1, Ordering::Relaxed);

@@ -103,7 +103,8 @@ impl Plan {
             room.fold_idle_ms = *random.pick(&[5, 30]);
             room.recent_log_bytes_max = *random.pick(&[0, 2_000]);
         }
-        let victim = (!releases && random.chance(350)).then(|| random.index(3));
+        // What a disk spoils after the log has been let go is nowhere else, perhaps.
+        let victim = (!releases && !truncates && random.chance(350)).then(|| random.index(3));
         Self {
             victim,
             // What lies in the cache is not read from the disk.

@@ -16,6 +16,9 @@ use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, 
 const INDEX_EVERY: u64 = 128;
 const INDEX_EVERY_RECORDS: u64 = 4_096;
 
+/// Repairs that are remembered of an origin, to tell which of its batches in the log had come by one.
+const LEAPS_MAX: usize = 16;
+
 const FORMAT: u8 = 3;
 
 /// What became of a batch that was offered.
@@ -48,7 +51,7 @@ pub(super) struct Space {
     times: BTreeMap<Origin, u64>,
     /// Of origins whose batches did not all come by the log: the first after those that did not, and the record that
     /// brought those.
-    logged_from: BTreeMap<Origin, (Seq, Lsn)>,
+    logged_from: BTreeMap<Origin, VecDeque<(Seq, Lsn)>>,
 }
 
 impl Space {
@@ -386,7 +389,11 @@ impl History {
         for (origin, seq) in theirs.iter() {
             space.durable.raise(*origin, *seq);
             if space.accepted.raise(*origin, *seq) {
-                space.logged_from.insert(*origin, (seq.next(), lsn));
+                let leaps = space.logged_from.entry(*origin).or_default();
+                leaps.push_back((seq.next(), lsn));
+                if leaps.len() > LEAPS_MAX {
+                    leaps.pop_front();
+                }
                 // Nothing of the origin before here is worth looking for.
                 space.index.insert(*origin, vec![(seq.next(), lsn)]);
                 if origin != own {
@@ -399,8 +406,9 @@ impl History {
     /// Whether a batch stands in the log although all that it brings had come by a repair before.
     pub(super) fn came_before(&self, batch: &Batch, lsn: Lsn) -> bool {
         let space = self.spaces.get(&batch.namespace);
-        let from = space.and_then(|space| space.logged_from.get(&batch.origin));
-        from.is_some_and(|(from, arrival)| batch.seq < *from && lsn > *arrival)
+        let leaps = space.and_then(|space| space.logged_from.get(&batch.origin));
+        let mut leaps = leaps.into_iter().flatten();
+        leaps.any(|(from, arrival)| batch.seq < *from && lsn > *arrival)
     }
 
     /// Since when, by their writers' clocks, batches may be missing that others hold; 0: since ever.
@@ -428,8 +436,9 @@ impl History {
         seq: Seq,
     ) -> bool {
         let space = self.spaces.get(namespace);
-        let from = space.and_then(|space| space.logged_from.get(origin));
-        from.is_some_and(|(from, _)| seq < *from)
+        let leaps = space.and_then(|space| space.logged_from.get(origin));
+        let last = leaps.and_then(|leaps| leaps.back());
+        last.is_some_and(|(from, _)| seq < *from)
     }
 
     /// A durable batch that is still in memory.
@@ -491,9 +500,12 @@ impl History {
                     writer.number(seq.0);
                     writer.number(lsn.0);
                 }
-                let logged_from = space.logged_from.get(origin);
-                writer.number(logged_from.map_or(0, |(from, _)| from.0));
-                writer.number(logged_from.map_or(0, |(_, lsn)| lsn.0));
+                let leaps = space.logged_from.get(origin);
+                writer.count(leaps.map_or(0, VecDeque::len));
+                for (from, arrival) in leaps.into_iter().flatten() {
+                    writer.number(from.0);
+                    writer.number(arrival.0);
+                }
                 writer.number(space.times.get(origin).copied().unwrap_or(0));
             }
         }
@@ -526,10 +538,10 @@ impl History {
                 for _ in 0..count {
                     index.push((reader.seq()?, Lsn(reader.number("lsn")?)));
                 }
-                let logged_from = Seq(reader.number("logged from")?);
-                let arrival = Lsn(reader.number("arrival")?);
-                if logged_from > Seq(0) {
-                    space.logged_from.insert(origin, (logged_from, arrival));
+                for _ in 0..reader.count("leaps", usize::MAX)? {
+                    let leap = (reader.seq()?, Lsn(reader.number("arrival")?));
+                    let leaps = space.logged_from.entry(origin).or_default();
+                    leaps.push_back(leap);
                 }
                 let time_ms = reader.number("time")?;
                 if time_ms > 0 {

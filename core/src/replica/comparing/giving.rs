@@ -229,11 +229,10 @@ impl Replica {
         receipts: Vec<StoredReceipt>,
         next: Option<Vec<u8>>,
     ) {
-        let durable = self.history.durable_end;
         let Some(source) = self.comparisons.serving.get_mut(&(peer, number)) else {
             return;
         };
-        let since_ms = source.receipts_since_ms;
+        let (since_ms, cut) = (source.receipts_since_ms, source.cut_lsn);
         let Some(giving) = &mut source.giving else {
             return;
         };
@@ -242,7 +241,7 @@ impl Replica {
         giving.receipts_from = next.filter(|_| since_ms < u64::MAX);
         let young = receipts
             .into_iter()
-            .filter(|receipt| receipt.time_ms >= since_ms && since_ms < u64::MAX);
+            .filter(|receipt| receipt.lsn <= cut && receipt.time_ms >= since_ms);
         giving.receipts.extend(young.map(|receipt| GivenReceipt {
             key: receipt.key,
             time_ms: receipt.time_ms,
@@ -251,7 +250,7 @@ impl Replica {
         if is_first && since_ms < u64::MAX {
             giving
                 .receipts
-                .extend(self.receipts.unfolded_since(since_ms, durable));
+                .extend(self.receipts.unfolded_since(since_ms, cut));
         }
         self.give(now, peer, number);
     }

@@ -51,11 +51,8 @@ pub(super) struct Seeker {
     pub(super) said_all: bool,
     /// Something has.
     pub(super) disturbed: bool,
-    /// The changes that are here of documents whose heads were told.
+    /// The changes that are here, or have come, of documents whose heads were told in this comparison or one before it.
     terms: BTreeMap<Place, BTreeSet<u64>>,
-    /// Documents for which the source was told all that is here, in this comparison or one before it. What it gave of those is all
-    /// that it can give, however their sums compare.
-    settled: BTreeSet<Place>,
     /// Its arrival is on its way into the log.
     arriving: bool,
     /// Comparisons before this one, of the same repair.
@@ -160,7 +157,6 @@ impl Replica {
             said_all: false,
             disturbed: false,
             terms: BTreeMap::new(),
-            settled: BTreeSet::new(),
             arriving: false,
             round,
             learnt: 0,
@@ -450,16 +446,12 @@ impl Replica {
             return self.seek_again_later(now, &namespace);
         }
         seeker.next_part += 1;
-        let seeker = &self.comparisons.seeking[&namespace];
         let mut imported = Vec::new();
         let mut bytes = 0;
         for given in documents {
             bytes += given.pieces.iter().map(bytes::Bytes::len).sum::<usize>();
-            let place = Place::of(&Self::address(&namespace, &given.key));
-            if seeker.settled.contains(&place) && !seeker.terms.contains_key(&place) {
-                continue;
-            }
             match weigh(seeker, &namespace, given) {
+                Ok(document) if document.pieces.is_empty() => {}
                 Ok(document) => imported.push(document),
                 Err(why) => return self.distrust(now, peer, &namespace, &why),
             }
@@ -504,18 +496,9 @@ impl Replica {
         let seeker = self.comparisons.seeking.get_mut(&namespace);
         if let Some(seeker) = seeker {
             seeker.all_given = unclear.is_empty();
-            let place = |key: &Key| Place::of(&Self::address(&namespace, key));
-            let open = unclear
-                .into_iter()
-                .filter(|key| !seeker.settled.contains(&place(key)));
-            seeker.heads_wanted = open.collect();
-            seeker.all_given |= seeker.heads_wanted.is_empty();
+            seeker.heads_wanted = unclear.iter().cloned().collect();
         }
-        let open = self.comparisons.seeking.get(&namespace);
-        let open: Vec<Key> = open.map_or_else(Vec::new, |seeker| {
-            seeker.heads_wanted.iter().cloned().collect()
-        });
-        for id in Self::ids(&namespace, &open) {
+        for id in Self::ids(&namespace, &unclear) {
             self.with_document(now, &id, Job::Heads(number));
         }
         self.conclude(now, &namespace);
@@ -540,10 +523,8 @@ impl Replica {
         seeker.until_ms = now.mono_ms + SEEKER_PATIENCE_MS;
         if let Some((heads, terms)) = known {
             seeker.heads_known.push((id.key.clone(), heads));
-            seeker
-                .terms
-                .insert(Place::of(id), terms.into_iter().collect());
-            seeker.settled.insert(Place::of(id));
+            let known = seeker.terms.entry(Place::of(id)).or_default();
+            known.extend(terms);
         }
         if seeker.heads_wanted.is_empty() {
             let documents = std::mem::take(&mut seeker.heads_known);
@@ -586,11 +567,11 @@ impl Replica {
             let (peer, round) = (seeker.peer, seeker.round + 1);
             let (status, since_ms) = (seeker.status, seeker.since_ms);
             let keys = std::mem::take(&mut seeker.keys);
-            let settled = std::mem::take(&mut seeker.settled);
+            let terms = std::mem::take(&mut seeker.terms);
             self.seek_from(now, namespace, peer, round, status, since_ms);
             if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
                 seeker.keys = keys;
-                seeker.settled = settled;
+                seeker.terms = terms;
             }
             return;
         }
@@ -659,23 +640,29 @@ impl Replica {
 }
 
 /// Looks at what was given of a document before it is let in anywhere: it must be what it is said to be.
-fn weigh(seeker: &Seeker, namespace: &Namespace, given: GivenDocument) -> Result<Imported, String> {
+fn weigh(
+    seeker: &mut Seeker,
+    namespace: &Namespace,
+    given: GivenDocument,
+) -> Result<Imported, String> {
     let place = Place::of(&Replica::address(namespace, &given.key));
     let said = seeker.said_of(place);
     let mut total = 0_u64;
     let mut given = given;
-    if let Some(known) = seeker.terms.get(&place) {
-        // The source did not know of all that is here.
+    let is_all = given.pieces.iter().any(|piece| is_whole(piece));
+    let mut told = seeker.terms.get_mut(&place).filter(|_| !is_all);
+    if let Some(known) = &mut told {
+        // The source does not know of all that is here.
         given
             .pieces
-            .retain(|piece| is_whole(piece) || !known.contains(&term_of_change(piece)));
+            .retain(|piece| known.insert(term_of_change(piece)));
     }
     for piece in &given.pieces {
         let sum = sum_of_piece(piece)
             .map_err(|why| format!("what it gave of a document is none: {why}"))?;
         total = total.wrapping_add(sum);
     }
-    let amount = match given.sum {
+    let amount = match given.sum.filter(|_| told.is_none()) {
         Some(sum) => {
             let fits = match &given.pieces[..] {
                 [piece] if is_whole(piece) => total == sum,

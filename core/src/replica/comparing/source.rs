@@ -9,7 +9,7 @@ use crate::persist::Place;
 use crate::repair_message::{Leaf, Reason, RepairMessage};
 use crate::replica::summaries::Term;
 use crate::summary::{Descent, Digest, Found, Offsets, leaf_bits, start_bits};
-use crate::{Frontier, Key, Namespace, ReplicaId, limits};
+use crate::{Frontier, Key, Lsn, Namespace, ReplicaId, limits};
 
 /// What a seeker says of itself.
 pub(in crate::replica) struct Asked {
@@ -25,6 +25,8 @@ pub(super) struct Source {
     pub(super) namespace: Namespace,
     /// What is held here, as far as this comparison goes.
     pub(super) cut: Frontier,
+    /// The end of the log by then.
+    pub(super) cut_lsn: Lsn,
     /// What has come since, to be left out.
     pub(super) beyond: BTreeMap<Place, BTreeSet<u64>>,
     beyond_count: usize,
@@ -100,6 +102,7 @@ impl Replica {
         let source = Source {
             namespace,
             cut,
+            cut_lsn: self.history.durable_end,
             beyond: BTreeMap::new(),
             beyond_count: 0,
             offsets: Offsets::new(),
