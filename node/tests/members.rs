@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anabranch::pki::{CertificateAuthority, NodeCertificate, Validity};
-use anabranch::{Config, Gossip, LeaveError, MemberReport, Node};
+use anabranch::{Config, Gossip, LeaveError, MemberReport, Node, OpenError};
 use serde_json::json;
 
 const GUARD: Duration = Duration::from_secs(60);
@@ -45,6 +45,21 @@ impl Cluster {
     }
 
     async fn open(&self, plan: &Plan, seeds: &[&Plan]) -> Node {
+        let open = async {
+            loop {
+                match Node::open(self.config(plan, seeds)).await {
+                    Ok(node) => return node,
+                    // Its port is free while it is not running, and other tests take free ports.
+                    Err(OpenError::Bind(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let opened = tokio::time::timeout(GUARD, open).await;
+        opened.expect("its port becomes free again")
+    }
+
+    fn config(&self, plan: &Plan, seeds: &[&Plan]) -> Config {
         let gossip = Gossip::new(
             plan.listen,
             self.ca.to_pem().cert_pem,
@@ -53,7 +68,7 @@ impl Cluster {
         )
         .seeds(seeds.iter().map(|seed| seed.listen.to_string()));
         let config = Config::new(self.dir(plan)).named(plan.name, format!("dc-{}", plan.name));
-        Node::open(config.gossiping(gossip)).await.unwrap()
+        config.gossiping(gossip)
     }
 }
 
