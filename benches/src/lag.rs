@@ -72,13 +72,15 @@ impl Cluster {
             }
             let certificate = ca.issue(name, Validity::days(1))?;
             let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
-            let gossip = Gossip::new(
+            let mut gossip = Gossip::new(
                 listen,
                 ca.to_pem().cert_pem,
                 certificate.cert_pem,
                 certificate.key_pem,
             )
             .seeds(seeds);
+            // Only the relays have the delays.
+            gossip.discover = false;
             cluster.nodes.push(
                 Node::open(
                     Config::new(root.join(name))

@@ -8,6 +8,7 @@
 //! target/release/figures disk --carts 100000 --seconds 30
 //! target/release/figures pace --carts 100000 --memory-mib 1024 --seconds 90
 //! target/release/figures lag
+//! target/release/figures idle --seconds 300
 //! target/release/figures costs
 //! target/release/figures convergence --out found
 //! ```
@@ -23,6 +24,7 @@ mod disk;
 mod floor;
 mod footprint;
 mod http;
+mod idle;
 mod lag;
 mod pace;
 mod pipeline;
@@ -91,6 +93,8 @@ enum Figures {
     /// What a document costs in time and bytes, against raw automerge and other ways to give containers
     /// one identity.
     Costs,
+    /// What nodes say while nothing happens, for whole minutes, and how soon a silent link is known.
+    Idle,
     /// How fast node processes converge over a wide-area network: lag, cuts, losses, new replicas. Writes a JSON
     /// file and a page.
     Convergence(convergence::Options),
@@ -118,6 +122,7 @@ async fn measure(cli: Cli) -> Outcome<()> {
         Figures::Disk => disk::measure(carts, seconds, memory_mib).await,
         Figures::Pace { rate } => pace::measure(carts, rate, seconds, memory_mib).await,
         Figures::Costs => costs::measure(),
+        Figures::Idle => idle::measure(seconds).await,
         Figures::Convergence(options) => {
             convergence::measure(options, seconds, carts, memory_mib).await
         }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::identity::Identity;
+use crate::member::KnownMember;
 
 /// Settings; [`Config::new`] has the defaults, every field may be changed.
 #[derive(Clone, Debug)]
@@ -15,8 +16,21 @@ pub struct Config {
     pub identity: Identity,
     /// Peers to dial, as `host:port`; the host is resolved again at every attempt.
     pub seeds: Vec<String>,
-    /// A silent link is pinged (by the end that dialled) this often. Default 5 s.
+    /// The datacenter that this node stands in, to tell others. Default: none.
+    pub datacenter: String,
+    /// Where others reach this node, as `host:port`. Default: the address that it listens on, or if that is all
+    /// addresses, where its peers see its packets come from.
+    pub advertise: Option<String>,
+    /// Whether members that others tell of are dialled, too. Default true. Off where the seeds alone say who links with
+    /// whom, such as in front of [relays](crate::relay).
+    pub discover: bool,
+    /// Members that an earlier run knew.
+    pub known: Vec<KnownMember>,
+    /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.2 s.
     pub keep_alive: Duration,
+    /// A link is silent when nothing was heard for this long after a ping was due: a round trip, a loss, a repetition.
+    /// Default 500 ms.
+    pub silence_grace: Duration,
     /// A link on which nothing arrives for this long is down. Default 15 s.
     pub idle_timeout: Duration,
     /// How long a connection may take until both sides have agreed on it. Default 5 s.
@@ -41,7 +55,12 @@ impl Config {
             listen,
             identity,
             seeds: Vec::new(),
-            keep_alive: Duration::from_secs(5),
+            datacenter: String::new(),
+            advertise: None,
+            discover: true,
+            known: Vec::new(),
+            keep_alive: Duration::from_millis(2_200),
+            silence_grace: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(5),
             backoff_initial: Duration::from_millis(100),

@@ -78,6 +78,15 @@ pub struct LinkStatus {
     pub udp_bytes_sent: u64,
     /// UDP payload bytes received.
     pub udp_bytes_received: u64,
+    /// For how long nothing was heard of the peer, give or take a tenth of a second. An idle link is pinged every
+    /// `keep_alive`.
+    pub unheard: Duration,
+    /// Whether that is longer than the pings explain. The link may still recover, and is used as before.
+    pub silent: bool,
+    /// Bytes of what was told about members, without framing.
+    pub member_bytes_sent: u64,
+    /// Bytes of what the peer told about members, without framing.
+    pub member_bytes_received: u64,
 }
 
 /// What a seed is doing.
@@ -97,6 +106,11 @@ pub enum SeedState {
     },
     /// It is this very node; it isn't dialled any more.
     Itself,
+    /// The peer behind it has left for good; its address is tried once a minute, in case that somebody else comes to it.
+    Left {
+        /// That peer.
+        peer: ReplicaId,
+    },
 }
 
 /// A configured seed.

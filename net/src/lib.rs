@@ -10,10 +10,14 @@
 //! * Nothing is unbounded: a user that stops reading events stops its peers, a peer that stops reading fills the
 //!   link's queue, and [`Net::send`] says so. All bounds are in [`limits`].
 //!
+//! * Who belongs to the cluster is learnt from whoever is met: through one seed a node finds all others, and
+//!   [dials](Config::discover) them for as long as they have not left (`membership/` tells how). A [`Roster`] follows that.
+//!
 //! [`relay`] puts a wide-area network between nodes on one machine, for demos and benchmarks.
 
 mod certificate;
 mod config;
+mod dial;
 mod event;
 mod failure;
 mod frame;
@@ -22,16 +26,23 @@ mod identity;
 pub mod limits;
 mod link;
 mod listen;
+mod member;
+mod member_dial;
+mod membership;
 mod net;
 mod outbox;
 mod peers;
 pub mod pki;
+mod pulse;
 pub mod relay;
 mod reset;
+mod roster;
 mod seed;
 mod tls;
 
 pub use config::Config;
 pub use event::{Event, LinkId, LinkStatus, SeedState, SeedStatus};
 pub use identity::{FileKind, Identity, IdentityError};
+pub use member::{KnownMember, MemberState, MemberStatus};
 pub use net::{BindError, Net, SendError};
+pub use roster::Roster;

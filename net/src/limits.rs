@@ -1,5 +1,7 @@
 //! Every bound of this crate, in one place. The largest frame is the core's to say: [`FRAME_BYTES_MAX`].
 
+use std::time::Duration;
+
 pub use anabranch_core::limits::FRAME_BYTES_MAX;
 
 /// Most frames that one link holds for its stream, those being written counted.
@@ -62,3 +64,45 @@ pub const RELAY_QUEUE_BYTES_MAX: usize = 32 << 20;
 pub const RELAY_BACKLOG_BYTES_MAX: usize = 256 << 10;
 /// Source addresses that a relay serves at a time.
 pub const RELAY_CLIENTS_MAX: usize = 64;
+
+/// Most members that are remembered, this node not counted. Members with which there was a link take the place of those
+/// that are known by hearsay alone; past that, newcomers are not remembered (they still may link).
+pub const MEMBERS_MAX: usize = 512;
+/// Most addresses that a member may tell others, and most at which it is remembered to have been.
+pub const MEMBER_ADDRESSES_MAX: usize = 4;
+/// Longest address, as `host:port`, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Longest name of a datacenter that is told to others, in bytes; a longer one is cut.
+pub const DATACENTER_BYTES_MAX: usize = 64;
+/// Longest signed announcement of a member, in bytes; a longer one is refused.
+pub const ANNOUNCEMENT_BYTES_MAX: usize = 1_100;
+/// Longest datagram of the membership, in bytes: what fits into a packet on every path that QUIC works on. A longer one
+/// is dropped.
+pub const MEMBER_DATAGRAM_BYTES_MAX: usize = 1_150;
+/// Bytes of datagrams that a link holds in each direction; past it the oldest are dropped.
+pub const MEMBER_DATAGRAMS_BYTES_MAX: usize = 256 << 10;
+/// Datagrams that a peer may send at once; past it they are dropped, at the rate below.
+pub const MEMBER_DATAGRAMS_BURST: u32 = 512;
+/// Datagrams that a peer may send per second in the long run.
+pub const MEMBER_DATAGRAMS_PER_S: u32 = 64;
+/// Datagrams with which one question for announcements is answered at most; the rest comes with the next round.
+pub const ANNOUNCEMENTS_ANSWER_DATAGRAMS_MAX: usize = 32;
+/// Members of which the failure detector keeps a state at most; others count as down.
+pub const SWIM_MEMBERS_MAX: usize = 2 * MEMBERS_MAX;
+/// Timers of the failure detector at most; past it, it begins anew.
+pub const SWIM_TIMERS_MAX: usize = 16 * MEMBERS_MAX;
+/// Members, known by hearsay alone, that are dialled at the same time.
+pub const HEARSAY_DIALS_MAX: usize = 8;
+/// Members with which there was a link, that are dialled at the same time.
+pub const MEMBER_DIALS_MAX: usize = 64;
+
+/// A member with which there never was a link is forgotten when it has not renewed its announcement for this long.
+pub const UNSEEN_KEPT: Duration = Duration::from_secs(48 * 3_600);
+/// How often a node renews its announcement, so that those who know it by hearsay alone don't forget it.
+pub const ANNOUNCEMENT_RENEWED: Duration = Duration::from_secs(12 * 3_600);
+/// A member with which there was a link is forgotten when there was none for this long.
+pub const SEEN_KEPT: Duration = Duration::from_secs(90 * 86_400);
+/// That a member has left is remembered for this long.
+pub const LEFT_KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Most forgotten members whose old announcements are known as such.
+pub const FORGOTTEN_MAX: usize = MEMBERS_MAX;

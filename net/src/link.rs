@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, FrameStats, RecvStream, SendStream};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
@@ -16,9 +16,11 @@ use crate::failure::{CloseCode, Failure, close, refused_as_duplicate};
 use crate::frame::{Decoder, encode};
 use crate::hello::{GENERATION_BYTES, HELLO_BYTES, Hello, decides};
 use crate::limits::FRAME_GROWTH_BYTES;
+use crate::membership::Input;
 use crate::net::Shared;
 use crate::outbox::Outbox;
 use crate::peers::Seat;
+use crate::pulse::Pulse;
 
 static LAST_LINK: AtomicU64 = AtomicU64::new(0);
 
@@ -33,6 +35,11 @@ pub(crate) struct Link {
     since: Instant,
     frame_bytes_sent: AtomicU64,
     frame_bytes_received: AtomicU64,
+    member_bytes_sent: AtomicU64,
+    member_bytes_received: AtomicU64,
+    /// Room for datagrams while none waits.
+    datagram_room: usize,
+    pulse: Pulse,
 }
 
 impl Link {
@@ -47,7 +54,33 @@ impl Link {
             since: Instant::now(),
             frame_bytes_sent: AtomicU64::new(0),
             frame_bytes_received: AtomicU64::new(0),
+            member_bytes_sent: AtomicU64::new(0),
+            member_bytes_received: AtomicU64::new(0),
+            datagram_room: connection.datagram_send_buffer_space(),
+            pulse: Pulse::new(Instant::now()),
         }
+    }
+
+    /// Sends a datagram, if the peer takes them and it fits the path; whether it arrives is not known.
+    pub(crate) fn send_datagram(&self, bytes: Bytes) {
+        let length = bytes.len() as u64;
+        if let Err(error) = self.connection.send_datagram(bytes) {
+            tracing::debug!(peer = %self.peer.name, %error, "nothing said of members");
+            return;
+        }
+        self.member_bytes_sent.fetch_add(length, Ordering::Relaxed);
+    }
+
+    /// Whether all datagrams are on their way.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.connection.close_reason().is_some()
+            || self.connection.datagram_send_buffer_space() >= self.datagram_room
+    }
+
+    /// Looks whether anything was heard. Some when the link has become silent (true), or is not any more (false).
+    pub(crate) fn listen(&self, now: Instant, silent_after: Duration) -> Option<bool> {
+        let heard = frames_heard(&self.connection.stats().frame_rx);
+        self.pulse.look(now, heard, silent_after)
     }
 
     /// Closes the link from this side; the first reason counts.
@@ -60,6 +93,9 @@ impl Link {
 
     pub(crate) fn status(&self) -> LinkStatus {
         let stats = self.connection.stats();
+        let (unheard, silent) = self
+            .pulse
+            .state(Instant::now(), frames_heard(&stats.frame_rx));
         LinkStatus {
             link: self.id,
             peer: self.peer.replica,
@@ -72,8 +108,25 @@ impl Link {
             frame_bytes_received: self.frame_bytes_received.load(Ordering::Relaxed),
             udp_bytes_sent: stats.udp_tx.bytes,
             udp_bytes_received: stats.udp_rx.bytes,
+            unheard,
+            silent,
+            member_bytes_sent: self.member_bytes_sent.load(Ordering::Relaxed),
+            member_bytes_received: self.member_bytes_received.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Frames in packets of the peer's that were decrypted: whatever else arrives proves nothing.
+fn frames_heard(received: &FrameStats) -> u64 {
+    received.acks
+        + received.crypto
+        + received.datagram
+        + received.max_data
+        + received.max_stream_data
+        + received.new_connection_id
+        + received.ping
+        + received.retire_connection_id
+        + received.stream
 }
 
 /// A connection that both ends have agreed to use.
@@ -182,6 +235,12 @@ pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
     }
     shared.peers.up(link.clone());
     let status = link.status();
+    shared.roster.handle(Input::LinkUp {
+        peer: status.peer,
+        name: link.peer.name.clone(),
+        remote: status.remote,
+        outgoing: link.outgoing,
+    });
     tracing::info!(peer = %link.peer.name, remote = %status.remote, outgoing = link.outgoing, "link up");
     let event = Event::LinkUp {
         link: link.id,
@@ -195,6 +254,7 @@ pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
             result = read(&link, recv, &shared.events) => match result { Err(failure) => failure },
             result = write(&link, send, &shared.events) => match result { Err(failure) => failure },
             error = link.connection.closed() => error.into(),
+            failure = listen(&shared, &link) => failure,
         },
         Err(_) => Failure::Deaf,
     };
@@ -211,6 +271,7 @@ pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
         .complaints
         .log(&status.remote.ip().to_string(), &failure);
     shared.peers.down(link.id);
+    shared.roster.handle(Input::LinkDown { peer: status.peer });
     let reason = failure.to_string();
     if shared
         .events
@@ -224,6 +285,22 @@ pub(crate) async fn run(shared: Arc<Shared>, agreed: Agreed) {
         tracing::debug!("nobody takes events any more");
     }
     drop(seat);
+}
+
+/// Takes what the peer tells about members.
+async fn listen(shared: &Shared, link: &Link) -> Failure {
+    loop {
+        let bytes = match link.connection.read_datagram().await {
+            Ok(bytes) => bytes,
+            Err(error) => return error.into(),
+        };
+        link.member_bytes_received
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let peer = link.peer.replica;
+        // A small datagram would keep the whole UDP receive buffer alive.
+        let bytes = Bytes::copy_from_slice(&bytes);
+        shared.roster.handle(Input::Datagram { peer, bytes });
+    }
 }
 
 async fn read(

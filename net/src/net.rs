@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anabranch_core::ReplicaId;
 use bytes::Bytes;
@@ -17,13 +17,23 @@ use crate::config::Config;
 use crate::event::{Event, LinkId, LinkStatus, SeedStatus};
 use crate::failure::{CloseCode, Complaints};
 use crate::frame::check_length;
-use crate::limits::{FRAME_BYTES_MAX, HANDSHAKES_MAX, SEEDS_MAX};
+use crate::limits::{
+    FRAME_BYTES_MAX, HANDSHAKES_MAX, HEARSAY_DIALS_MAX, MEMBER_DIALS_MAX, SEEDS_MAX,
+};
 use crate::listen::listen;
+use crate::member::MemberStatus;
+use crate::member_dial::dial_members;
+use crate::membership::announcement::{Pen, is_address};
+use crate::membership::own::Settled;
+use crate::membership::{Membership, Now};
 use crate::peers::Peers;
+use crate::roster::Roster;
 use crate::seed::Seed;
-use crate::{reset, tls};
+use crate::{pulse, reset, tls};
 
 const OVERFLOW: &str = "more was sent than the link's queue holds";
+/// How long a shutdown waits for what it tells the peers to be on its way; they find out without it.
+const GOODBYE: Duration = Duration::from_millis(50);
 const SHUTTING_DOWN: &str = "the node is shutting down";
 
 /// Why the network could not start.
@@ -59,6 +69,20 @@ pub enum BindError {
     Seed {
         /// The seed.
         seed: String,
+    },
+    /// What others are to be told of this node is not an address.
+    #[error("`{address}` is not HOST:PORT, by which others could reach this node")]
+    Advertise {
+        /// The address.
+        address: String,
+    },
+    /// This node can't tell others of itself.
+    #[error(
+        "this node can't announce itself to others: {why}; `anabranch init PKI --node NAME` makes a fitting certificate"
+    )]
+    Announcement {
+        /// What is wrong with its key.
+        why: String,
     },
     /// Too many seeds.
     #[error("{count} seeds, where {SEEDS_MAX} are allowed")]
@@ -99,8 +123,13 @@ pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
     pub(crate) peers: Arc<Peers>,
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) complaints: Complaints,
+    pub(crate) complaints: Arc<Complaints>,
     pub(crate) handshakes: Arc<Semaphore>,
+    /// Room for dialling members that were met before, and those that were not.
+    pub(crate) member_dials: Semaphore,
+    pub(crate) hearsay_dials: Semaphore,
+    pub(crate) roster: Roster,
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) tasks: Tasks,
 }
 
@@ -134,7 +163,6 @@ impl Tasks {
 pub struct Net {
     shared: Arc<Shared>,
     seeds: Vec<Arc<Seed>>,
-    stopping: watch::Sender<bool>,
     /// To see when the endpoint has let go of it.
     socket: Weak<dyn AsyncUdpSocket>,
 }
@@ -153,7 +181,7 @@ impl Net {
     ///
     /// # Errors
     /// When the address can't be listened on, or the configuration can't work.
-    pub async fn bind(config: Config, events: mpsc::Sender<Event>) -> Result<Self, BindError> {
+    pub async fn bind(mut config: Config, events: mpsc::Sender<Event>) -> Result<Self, BindError> {
         check(&config)?;
         let (server, client) = (tls::server(&config)?, tls::client(&config)?);
         let address = config.listen;
@@ -178,38 +206,32 @@ impl Net {
         .map_err(unusable)?;
         endpoint.set_default_client_config(client);
 
+        let peers = Peers::new();
+        let complaints = Arc::new(Complaints::new(config.complaint_interval));
+        let roster = roster(&mut config, local_addr, &peers, &complaints)?;
         let seeds: Vec<_> = config
             .seeds
             .iter()
             .map(|seed| Arc::new(Seed::new(seed.clone())))
             .collect();
         let shared = Arc::new(Shared {
-            complaints: Complaints::new(config.complaint_interval),
+            complaints,
             config,
             local_addr,
             endpoint,
-            peers: Peers::new(),
+            peers,
             events,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            member_dials: Semaphore::new(MEMBER_DIALS_MAX),
+            hearsay_dials: Semaphore::new(HEARSAY_DIALS_MAX),
+            roster,
+            stopping: watch::Sender::new(false),
             tasks: Tasks::new(),
         });
-        shared.tasks.spawn(listen(shared.clone()));
-        let (stopping, stop) = watch::channel(false);
-        for seed in &seeds {
-            let (shared, seed, mut stop) = (shared.clone(), seed.clone(), stop.clone());
-            shared.clone().tasks.spawn(async move {
-                tokio::select! {
-                    () = seed.keep_linked(&shared) => {}
-                    // An error means that the whole network was dropped.
-                    _ = stop.wait_for(|stopping| *stopping) => {}
-                    () = shared.events.closed() => {}
-                }
-            });
-        }
+        begin(&shared, &seeds);
         Ok(Self {
             shared,
             seeds,
-            stopping,
             socket: weak_socket,
         })
     }
@@ -270,12 +292,25 @@ impl Net {
             .collect()
     }
 
+    /// The other members of the cluster.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.shared.roster.members()
+    }
+
+    /// The members as something to follow and to keep.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        self.shared.roster.clone()
+    }
+
     /// Ends all links, telling peers and user why, and waits (for a bounded time) until all is quiet
     /// and the port is free again.
     ///
     /// The user keeps reading events meanwhile, up to the channel's end: the last `LinkDown`s come by it.
     pub async fn shutdown(self) {
-        self.stopping.send_replace(true);
+        self.shared.stopping.send_replace(true);
+        self.shared.roster.stop(GOODBYE).await;
         for link in self.shared.peers.links() {
             link.close(CloseCode::ShuttingDown, SHUTTING_DOWN);
         }
@@ -306,7 +341,72 @@ impl Drop for Net {
             .endpoint
             .close(CloseCode::ShuttingDown.into(), SHUTTING_DOWN.as_bytes());
         drop(self.shared.tasks.take());
+        self.shared.roster.end();
     }
+}
+
+/// What is known of the cluster at the start: what an earlier run knew.
+fn roster(
+    config: &mut Config,
+    local_addr: SocketAddr,
+    peers: &Arc<Peers>,
+    complaints: &Arc<Complaints>,
+) -> Result<Roster, BindError> {
+    let unfit = |why| BindError::Announcement { why };
+    let addresses = match &config.advertise {
+        Some(address) => vec![address.clone()],
+        // Where this node is reached, its peers know better.
+        None if local_addr.ip().is_unspecified() => Vec::new(),
+        None => vec![local_addr.to_string()],
+    };
+    let fixed = Settled {
+        name: config.identity.name().to_owned(),
+        datacenter: config.datacenter.clone(),
+        addresses,
+    };
+    let pen = Pen::new(&config.identity).map_err(unfit)?;
+    let known = std::mem::take(&mut config.known);
+    let started = Instant::now();
+    let membership = Membership::new(pen, fixed, known, Now::since(started), rand::random());
+    let membership = membership.map_err(unfit)?;
+    Ok(Roster::new(
+        membership,
+        started,
+        peers.clone(),
+        complaints.clone(),
+    ))
+}
+
+/// Starts what runs until the network is shut down.
+fn begin(shared: &Arc<Shared>, seeds: &[Arc<Seed>]) {
+    shared.tasks.spawn(listen(shared.clone()));
+    for seed in seeds {
+        let (shared, seed) = (shared.clone(), seed.clone());
+        shared.clone().tasks.spawn(async move {
+            let mut stop = shared.stopping.subscribe();
+            tokio::select! {
+                () = seed.keep_linked(&shared) => {}
+                // An error means that the whole network was dropped.
+                _ = stop.wait_for(|stopping| *stopping) => {}
+                () = shared.events.closed() => {}
+            }
+        });
+    }
+    until_stopped(shared, shared.roster.clone().run());
+    until_stopped(shared, pulse::watch(shared.clone()));
+    if shared.config.discover {
+        until_stopped(shared, dial_members(shared.clone()));
+    }
+}
+
+fn until_stopped(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
+    let mut stop = shared.stopping.subscribe();
+    shared.tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            _ = stop.wait_for(|stopping| *stopping) => {}
+        }
+    });
 }
 
 fn check(config: &Config) -> Result<(), BindError> {
@@ -315,13 +415,14 @@ fn check(config: &Config) -> Result<(), BindError> {
             count: config.seeds.len(),
         });
     }
-    let is_address = |seed: &str| {
-        seed.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    };
     if let Some(seed) = config.seeds.iter().find(|seed| !is_address(seed)) {
         return Err(BindError::Seed { seed: seed.clone() });
+    }
+    if let Some(address) = &config.advertise
+        && !is_address(address)
+    {
+        let address = address.clone();
+        return Err(BindError::Advertise { address });
     }
     let timing = |why| Err(BindError::Timing { why });
     if config.keep_alive.is_zero() || config.keep_alive >= config.idle_timeout {

@@ -154,6 +154,7 @@ impl Peers {
     /// Enters a link whose `LinkUp` is about to be told.
     pub(crate) fn up(&self, link: Arc<Link>) {
         self.lock().up.insert(link.id, link);
+        self.changes.send_replace(());
     }
 
     /// Removes a link whose `LinkDown` is about to be told.
@@ -169,6 +170,23 @@ impl Peers {
         let mut links: Vec<_> = self.lock().up.values().cloned().collect();
         links.sort_by_key(|link| link.id);
         links
+    }
+
+    /// The link that a peer has now.
+    pub(crate) fn current(&self, peer: ReplicaId) -> Option<Arc<Link>> {
+        let state = self.lock();
+        let (_, link) = state.peers.get(&peer)?.current.as_ref()?;
+        Some(link.clone())
+    }
+
+    /// Waits until there is a link between its `LinkUp` and its `LinkDown`.
+    pub(crate) async fn any_up(&self) {
+        let mut changes = self.changes.subscribe();
+        while self.lock().up.is_empty() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn is_linked(&self, peer: ReplicaId) -> bool {

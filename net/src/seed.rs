@@ -1,17 +1,17 @@
 //! Dialling one configured seed for ever, except while its peer is linked.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anabranch_core::ReplicaId;
 
-use crate::certificate::CLUSTER_DNS_NAME;
+use crate::dial::{Backoff, dial, resolve};
 use crate::event::{SeedState, SeedStatus};
 use crate::failure::Failure;
-use crate::limits::SEED_ADDRESSES_MAX;
-use crate::link::{agree, run};
 use crate::net::Shared;
+
+/// Between two attempts at the address of somebody who has left.
+const LEFT_PAUSE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Seed {
     address: String,
@@ -24,35 +24,6 @@ struct Progress {
     peer: Option<ReplicaId>,
     attempts: u64,
     last_error: Option<String>,
-}
-
-/// The pauses between attempts: doubled up to a bound, each shortened by up to half so that nodes that fell
-/// together don't dial together.
-struct Backoff {
-    initial: Duration,
-    max: Duration,
-    next: Duration,
-}
-
-impl Backoff {
-    fn new(initial: Duration, max: Duration) -> Self {
-        Self {
-            initial,
-            max,
-            next: initial.min(max),
-        }
-    }
-
-    fn reset(&mut self) {
-        self.next = self.initial.min(self.max);
-    }
-
-    /// The next pause; `random` is between 0 and 1.
-    fn pause(&mut self, random: f64) -> Duration {
-        let pause = self.next.mul_f64(1.0 - random / 2.0);
-        self.next = (self.next * 2).min(self.max);
-        pause
-    }
 }
 
 impl Seed {
@@ -111,7 +82,9 @@ impl Seed {
                 Err(failure) => (None, Some(failure)),
             };
             if let Some(failure) = failure {
-                shared.complaints.log(&self.address, &failure);
+                if self.left(shared).is_none() {
+                    shared.complaints.log(&self.address, &failure);
+                }
                 self.progress().last_error = Some(failure.to_string());
             }
             if let Some(peer) = peer {
@@ -119,11 +92,13 @@ impl Seed {
             }
             self.wait_while_linked(shared, &mut backoff, started).await;
 
-            let pause = backoff.pause(rand::random());
-            self.progress().state = SeedState::Waiting {
-                until: Instant::now() + pause,
-            };
-            tokio::time::sleep(pause).await;
+            if !self.wait_while_left(shared).await {
+                let pause = backoff.pause(rand::random());
+                self.progress().state = SeedState::Waiting {
+                    until: Instant::now() + pause,
+                };
+                tokio::time::sleep(pause).await;
+            }
             // It may have come up from the other side during the pause.
             self.wait_while_linked(shared, &mut backoff, Instant::now())
                 .await;
@@ -151,15 +126,8 @@ impl Seed {
 
     async fn attempt(&self, shared: &Arc<Shared>) -> Result<ReplicaId, Failure> {
         self.progress().attempts += 1;
-        let local_is_ipv4 = shared.local_addr.is_ipv4();
-        let addresses = tokio::net::lookup_host(&self.address)
-            .await
-            .map_err(Failure::Resolve)?;
-        let usable = addresses
-            .filter(|address| address.is_ipv4() || !local_is_ipv4)
-            .take(SEED_ADDRESSES_MAX);
         let mut failure = Failure::NoAddress;
-        for address in usable {
+        for address in resolve(shared, &self.address).await? {
             match dial(shared, address).await {
                 Ok(peer) => return Ok(peer),
                 // The node has answered: its other addresses lead to the same.
@@ -171,40 +139,28 @@ impl Seed {
         }
         Err(failure)
     }
-}
 
-async fn dial(shared: &Arc<Shared>, address: SocketAddr) -> Result<ReplicaId, Failure> {
-    let limit = shared.config.handshake_timeout;
-    let connecting = shared.endpoint.connect(address, CLUSTER_DNS_NAME)?;
-    let connection = tokio::time::timeout(limit, connecting).await.map_err(|_| Failure::Lost {
-        kind: "no answer",
-        why: format!(
-            "no answer from {address} within {} ms: is a node listening there, and does UDP get through?",
-            limit.as_millis()
-        ),
-        quiet: false,
-    })??;
-    let agreed = agree(shared, &connection, true).await?;
-    let peer = agreed.peer().replica;
-    shared.tasks.spawn(run(shared.clone(), agreed));
-    Ok(peer)
-}
+    /// Who was behind it, and has left for good.
+    fn left(&self, shared: &Shared) -> Option<ReplicaId> {
+        let peer = self.progress().peer;
+        peer.filter(|peer| shared.roster.has_left(*peer))
+            .or_else(|| shared.roster.left_at(&self.address))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_bound_and_begin_again() {
-        let ms = Duration::from_millis;
-        let mut backoff = Backoff::new(ms(100), ms(5_000));
-        let pauses: Vec<_> = (0..8).map(|_| backoff.pause(0.0)).collect();
-        assert_eq!(
-            pauses,
-            [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000].map(ms)
-        );
-        assert_eq!(backoff.pause(1.0), ms(2_500));
-        backoff.reset();
-        assert_eq!(backoff.pause(0.5), ms(75));
+    /// Whoever has left for good is looked for no more until it is back. Somebody else may come to its address, whose
+    /// seed this is then, so that is tried now and then. False if nobody has left.
+    async fn wait_while_left(&self, shared: &Shared) -> bool {
+        let Some(peer) = self.left(shared) else {
+            return false;
+        };
+        {
+            let mut progress = self.progress();
+            progress.state = SeedState::Left { peer };
+            progress.last_error = None;
+        }
+        let back = shared.roster.until(|members| !members.has_left(peer));
+        // An error means that the pause is over.
+        let _ = tokio::time::timeout(LEFT_PAUSE, back).await;
+        true
     }
 }

@@ -90,7 +90,8 @@ fn transport(config: &Config, dialling: bool) -> Result<TransportConfig, BindErr
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(limits::PEER_STREAMS_MAX))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(limits::MEMBER_DATAGRAMS_BYTES_MAX))
+        .datagram_send_buffer_size(limits::MEMBER_DATAGRAMS_BYTES_MAX)
         .stream_receive_window(VarInt::from_u32(limits::STREAM_RECEIVE_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(limits::CONNECTION_RECEIVE_WINDOW_BYTES))
         .send_window(limits::SEND_WINDOW_BYTES)

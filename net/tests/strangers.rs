@@ -7,11 +7,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use anabranch_net::limits::{FRAME_BYTES_MAX, HANDSHAKES_MAX};
-use anabranch_net::pki::{NodeCertificate, Validity};
+use anabranch_net::pki::Validity;
 use anabranch_net::{Event, Identity};
-use support::{Cluster, Node, Stranger, Warnings, config, guarded, pair, ping};
+use support::{ALPN, Cluster, Insider, Node, Stranger, Warnings, config, guarded, pair, ping};
 
-const ALPN: &[u8] = b"anabranch/1";
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Dials as a stranger and waits for the refusal, which may come only after the handshake.
@@ -178,44 +177,6 @@ async fn a_flood_of_refusals_is_one_warning() {
         1
     );
     a.stop().await;
-}
-
-/// An authenticated peer's connection, past its agreement with the node.
-struct Insider {
-    _endpoint: quinn::Endpoint,
-    connection: quinn::Connection,
-    send: quinn::SendStream,
-}
-
-impl Insider {
-    /// Says hello as of `hello.rs`, in words of its own.
-    async fn join(cluster: &Cluster, certificate: &NodeCertificate, node: &mut Node) -> Self {
-        let insider = Stranger {
-            ca_pem: &cluster.ca_pem,
-            certificate: Some(certificate),
-            alpn: ALPN,
-        };
-        let (endpoint, connection) = insider.dial(node.address()).await;
-        let connection = connection.unwrap();
-        let mut send = connection.open_uni().await.unwrap();
-        let mut hello = b"ANB1".to_vec();
-        for word in [7_u64, 0, 0] {
-            hello.extend_from_slice(&word.to_le_bytes());
-        }
-        send.write_all(&hello).await.unwrap();
-        let id = Identity::from_pem(&cluster.ca_pem, &certificate.cert_pem, &certificate.key_pem)
-            .unwrap()
-            .replica_id();
-        if id < node.net.replica_id() {
-            send.write_all(&1_u64.to_le_bytes()).await.unwrap();
-        }
-        node.link_up().await;
-        Self {
-            _endpoint: endpoint,
-            connection,
-            send,
-        }
-    }
 }
 
 #[tokio::test]

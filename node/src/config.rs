@@ -87,8 +87,15 @@ impl Config {
 pub struct Gossip {
     /// The UDP address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Nodes to connect to, as `host:port`. Who is connected to needs no entry of its own.
+    /// Where others reach this node, as `host:port`. Default: the address that it listens on, or if that is all
+    /// addresses, where its peers see its packets come from.
+    pub advertise: Option<String>,
+    /// Nodes to connect to, as `host:port`. One of them is enough to learn of all others; who is connected to needs no
+    /// entry of its own.
     pub seeds: Vec<String>,
+    /// Whether to connect to the nodes that others tell of, too, and to those that were met before. Default true. Off
+    /// where the seeds alone say who connects to whom, such as with a [`relay`](crate::relay) before each.
+    pub discover: bool,
     /// The cluster's CA certificate, in PEM.
     pub ca_pem: String,
     /// This node's certificate, in PEM.
@@ -103,7 +110,7 @@ pub struct Gossip {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Timing {
-    /// A silent link is pinged this often. Default 5 s.
+    /// A link on which nothing is heard is pinged this often, and is silent 0.5 s later. Default 2.2 s.
     pub keep_alive: Duration,
     /// A link on which nothing arrives for this long is down. Default 15 s.
     pub idle_timeout: Duration,
@@ -116,7 +123,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            keep_alive: Duration::from_secs(5),
+            keep_alive: Duration::from_millis(2_200),
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(3),
             backoff_max: Duration::from_secs(1),
@@ -134,7 +141,9 @@ impl Gossip {
     ) -> Self {
         Self {
             listen,
+            advertise: None,
             seeds: Vec::new(),
+            discover: true,
             ca_pem: ca_pem.into(),
             cert_pem: cert_pem.into(),
             key_pem: key_pem.into(),

@@ -67,3 +67,29 @@ pub enum Error {
     #[error("the node is shutting down")]
     Closed,
 }
+
+/// Why a node did not leave its cluster. It goes on as before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// It has no cluster.
+    #[error("this node runs alone: there is nothing to leave")]
+    Alone,
+    /// Nobody else holds all of its writes.
+    #[error(
+        "no other node that is connected holds all writes of this one: {}; connect one and wait for it,          or leave by force, and lose what is only here", missing(*.batches))]
+    NotHeld {
+        /// Writes that the most advanced connected node lacks; none if there is no node connected.
+        batches: Option<u64>,
+    },
+    /// It is shutting down already.
+    #[error("the node is shutting down")]
+    Closed,
+}
+
+fn missing(batches: Option<u64>) -> String {
+    match batches {
+        None => "none is connected".to_owned(),
+        Some(batches) => format!("the nearest lacks {batches}"),
+    }
+}

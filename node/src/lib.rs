@@ -75,6 +75,8 @@ mod config;
 mod documents;
 mod driver;
 mod error;
+mod leaving;
+mod members;
 mod node;
 mod questions;
 mod report;
@@ -93,7 +95,7 @@ pub use anabranch_core::{
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;
 pub use config::{Config, Gossip, Scan, Timing};
-pub use error::{Error, OpenError};
+pub use error::{Error, LeaveError, OpenError};
 pub use node::Node;
-pub use report::{LinkReport, Report, SeedReport, StoreReport};
+pub use report::{LinkReport, MemberReport, Report, SeedReport, StoreReport};
 pub use visitor::Visitor;

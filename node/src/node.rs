@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anabranch_core::{
     Answer, Lsn, Namespace, ReplicaId, Request, RequestError, Session, Token, Verified, Visible,
 };
-use anabranch_net::Net;
+use anabranch_net::{Net, Roster};
 use anabranch_store::Engine;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -14,7 +14,7 @@ use crate::backup::Source;
 use crate::driver::{self, Command, Driver, Uplink, Wires};
 use crate::report::Report;
 use crate::start::{Started, start};
-use crate::{Changes, Config, Error, OpenError, Scan, Visitor, questions};
+use crate::{Changes, Config, Error, OpenError, Scan, Visitor, members, questions};
 
 /// A running node. Clones share it; it stops when the last one is dropped, or by [`Node::shutdown`].
 #[derive(Clone)]
@@ -26,7 +26,10 @@ struct Shared {
     changes: broadcast::WeakSender<Arc<Visible>>,
     visible: watch::Receiver<Lsn>,
     gossip: Option<SocketAddr>,
+    roster: Option<Roster>,
     source: Source,
+    /// Ends when the members are written down for the last time.
+    keeper: Mutex<Option<tokio::task::JoinHandle<()>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -40,12 +43,14 @@ impl Node {
     /// Outside a tokio runtime.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let gossip = config.gossip.clone();
+        let (data_dir, datacenter) = (config.data_dir.clone(), config.datacenter.clone());
         let opening = tokio::task::spawn_blocking(move || start(&config));
         let Started {
             replica,
             store,
             source,
             identity,
+            known,
         } = opening
             .await
             .map_err(|error| OpenError::Thread(std::io::Error::other(error)))??;
@@ -54,7 +59,11 @@ impl Node {
             None => Uplink::Alone(events),
             Some((gossip, identity)) => {
                 let mut settings = anabranch_net::Config::new(gossip.listen, identity);
+                settings.datacenter = datacenter;
+                settings.advertise = gossip.advertise;
                 settings.seeds = gossip.seeds;
+                settings.discover = gossip.discover;
+                settings.known = known;
                 settings.keep_alive = gossip.timing.keep_alive;
                 settings.idle_timeout = gossip.timing.idle_timeout;
                 settings.handshake_timeout = gossip.timing.handshake_timeout;
@@ -67,6 +76,7 @@ impl Node {
         let (now_visible, visible) = watch::channel(replica.log_end());
         let feed = changes.downgrade();
         let gossip = net.get().map(Net::local_addr);
+        let roster = net.get().map(Net::roster);
         let wires = Wires {
             commands: requests,
             events: incoming,
@@ -77,12 +87,17 @@ impl Node {
         let engine: Arc<dyn Engine> = store;
         let thread = Driver::spawn(replica, &engine, wires).map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
+        let keeper = roster
+            .clone()
+            .map(|roster| tokio::spawn(members::keep(roster, data_dir)));
         Ok(Self(Arc::new(Shared {
             commands,
             changes: feed,
             visible,
             gossip,
+            roster,
             source,
+            keeper: Mutex::new(keeper),
             thread,
         })))
     }
@@ -226,6 +241,10 @@ impl Node {
         &self.0.source
     }
 
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.0.roster.as_ref()
+    }
+
     /// Where it listens for others, if it does.
     #[must_use]
     pub fn gossip_addr(&self) -> Option<SocketAddr> {
@@ -255,6 +274,11 @@ impl Node {
             }
         };
         let _ = tokio::task::spawn_blocking(end).await;
+        let keeper = self.0.keeper.lock();
+        let keeper = keeper.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anabranch_core::{ReplicaId, Status};
-use anabranch_net::{Net, SeedState};
+use anabranch_net::{MemberState, MemberStatus, Net, SeedState};
 use anabranch_store::Upkeep;
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub struct Report {
     pub gossip: Option<std::net::SocketAddr>,
     /// Links that are up.
     pub links: Vec<LinkReport>,
+    /// The other nodes of the cluster, linked or not.
+    pub members: Vec<MemberReport>,
     /// Configured seeds.
     pub seeds: Vec<SeedReport>,
 }
@@ -73,6 +75,58 @@ pub struct LinkReport {
     pub bytes_sent: u64,
     /// UDP payload bytes received, everything included.
     pub bytes_received: u64,
+    /// For how long nothing was heard of the peer, in milliseconds.
+    pub unheard_ms: u64,
+    /// Whether that is longer than an idle link explains: the peer, or the way to it, seems to be gone.
+    pub silent: bool,
+    /// Of the bytes sent, what was told about members, without framing.
+    pub member_bytes_sent: u64,
+    /// Of the bytes received, what the peer told about members, without framing.
+    pub member_bytes_received: u64,
+}
+
+/// Another node of the cluster.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
+pub struct MemberReport {
+    /// Who it is.
+    pub replica: ReplicaId,
+    /// Its name.
+    pub name: String,
+    /// Its datacenter, as it announces; empty if that is not known.
+    pub datacenter: String,
+    /// Where it is reached, the best first.
+    pub addresses: Vec<String>,
+    /// `alive`, `suspect`, `down` or `left`.
+    pub state: &'static str,
+    /// Seconds since it is so.
+    pub state_s: f64,
+    /// Which of its lives is spoken of: greater after each restart.
+    pub life: u64,
+    /// When there was a link with it last, in milliseconds since 1970.
+    pub last_seen_ms: Option<u64>,
+}
+
+impl From<MemberStatus> for MemberReport {
+    fn from(member: MemberStatus) -> Self {
+        let since_1970 = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
+        Self {
+            replica: member.replica,
+            name: member.name,
+            datacenter: member.datacenter,
+            addresses: member.addresses,
+            state: match member.state {
+                MemberState::Alive => "alive",
+                MemberState::Suspect => "suspect",
+                MemberState::Left => "left",
+                // And whatever else says that it can't be reached.
+                _ => "down",
+            },
+            state_s: member.since.as_secs_f64(),
+            life: member.incarnation,
+            last_seen_ms: member.last_seen.and_then(since_1970).map(milliseconds),
+        }
+    }
 }
 
 /// A configured seed.
@@ -81,7 +135,7 @@ pub struct LinkReport {
 pub struct SeedReport {
     /// As configured.
     pub address: String,
-    /// `connected`, `connecting`, `waiting`, or `itself`.
+    /// `connected`, `connecting`, `waiting`, `itself`, or `left`.
     pub state: &'static str,
     /// Why the last attempt failed or the last link ended.
     pub last_error: Option<String>,
@@ -100,6 +154,10 @@ pub(crate) fn report(replica: Status, upkeep: Upkeep, net: Option<&Net>) -> Repo
             rtt_ms: link.rtt.as_secs_f64() * 1_000.0,
             bytes_sent: link.udp_bytes_sent,
             bytes_received: link.udp_bytes_received,
+            unheard_ms: milliseconds(link.unheard),
+            silent: link.silent,
+            member_bytes_sent: link.member_bytes_sent,
+            member_bytes_received: link.member_bytes_received,
         });
     let seeds = net
         .map(Net::seeds)
@@ -112,6 +170,7 @@ pub(crate) fn report(replica: Status, upkeep: Upkeep, net: Option<&Net>) -> Repo
                 SeedState::Connecting => "connecting",
                 SeedState::Waiting { .. } => "waiting",
                 SeedState::Itself => "itself",
+                SeedState::Left { .. } => "left",
             },
             last_error: seed.last_error,
         });
@@ -120,6 +179,12 @@ pub(crate) fn report(replica: Status, upkeep: Upkeep, net: Option<&Net>) -> Repo
         store: upkeep.into(),
         gossip: net.map(Net::local_addr),
         links: links.collect(),
+        members: net
+            .map(Net::members)
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect(),
         seeds: seeds.collect(),
     }
 }

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 use anabranch_core::persist::{Continuity, Fetch, Fetched, LogRecord};
 use anabranch_core::{Incarnation, Input, Now, Output, Replica, ReplicaId, Room, compact, limits};
-use anabranch_net::Identity;
+use anabranch_net::{Identity, KnownMember};
 use anabranch_store::Store;
 
 use crate::backup::Source;
 use crate::driver::milliseconds;
-use crate::{Config, OpenError};
+use crate::{Config, OpenError, members};
 
 /// What a driver begins with.
 pub(crate) struct Started {
@@ -20,6 +20,8 @@ pub(crate) struct Started {
     pub(crate) store: Arc<Store>,
     pub(crate) source: Source,
     pub(crate) identity: Option<Identity>,
+    /// Members that an earlier run knew.
+    pub(crate) known: Vec<KnownMember>,
 }
 
 /// Opens the store and brings the replica up to the end of the log. Blocks.
@@ -56,6 +58,10 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
             "the machine restarted, or the data was copied or restored: writing under a new incarnation"
         ),
     }
+    let known = match &identity {
+        Some(_) => members::read(&config.data_dir),
+        None => Vec::new(),
+    };
     let store = Arc::new(store);
     let source = Source::new(
         &store,
@@ -88,6 +94,7 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         store,
         source,
         identity,
+        known,
     })
 }
 

@@ -27,13 +27,15 @@ impl Cluster {
 
     async fn node(&self, name: &str, seeds: &[SocketAddr]) -> Node {
         let certificate = self.ca.issue(name, Validity::days(1)).unwrap();
-        let gossip = Gossip::new(
+        let mut gossip = Gossip::new(
             "127.0.0.1:0".parse().unwrap(),
             self.ca.to_pem().cert_pem,
             certificate.cert_pem,
             certificate.key_pem,
         )
         .seeds(seeds.iter().map(ToString::to_string));
+        // The stranger is met where it goes, and is not looked for.
+        gossip.discover = false;
         let config = Config::new(self.root.path().join(name)).named(name, name);
         Node::open(config.gossiping(gossip)).await.unwrap()
     }
@@ -46,6 +48,7 @@ impl Cluster {
             Identity::from_pem(&ca, &certificate.cert_pem, &certificate.key_pem).unwrap();
         let mut config = anabranch_net::Config::new("127.0.0.1:0".parse().unwrap(), identity);
         config.seeds = vec![seed.to_string()];
+        config.discover = false;
         let (sender, events) = mpsc::channel(64);
         (Net::bind(config, sender).await.unwrap(), events)
     }

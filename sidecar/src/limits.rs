@@ -57,6 +57,9 @@ pub(crate) const RETRY_PAUSES: [Duration; 6] = [
 ];
 /// A feed on which not even a sign of life arrives for this long is taken for dead.
 pub(crate) const FEED_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// How long a node that is to leave waits until another holds what was written to it last: before it answers, and again once
+/// it takes no more requests.
+pub(crate) const LEAVE_WAIT: Duration = Duration::from_secs(10);
 /// Largest answer that a client command reads, in bytes.
 pub(crate) const ANSWER_BYTES_MAX: u64 = 1 << 30;
 /// Longest line of a feed, in bytes.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anabranch::{Config, Gossip, Node, OpenError};
+use anabranch::{Config, Gossip, LeaveError, Node, OpenError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -68,6 +68,8 @@ enum ServeError {
     },
     #[error("cannot start: {0}; this machine is out of threads, memory or file descriptors")]
     Start(std::io::Error),
+    #[error("stopped without having left the cluster: {0}. Start it again to try again")]
+    Leave(#[from] LeaveError),
     #[error(
         "the store did not close within {} s; everything acknowledged is durable, look at the disk",
         limits::CLOSE_TIMEOUT.as_secs()
@@ -84,6 +86,7 @@ impl ServeError {
             | Self::AddressInUse { .. }
             | Self::Address { .. }
             | Self::Start(_)
+            | Self::Leave(_)
             | Self::Close => ExitCode::from(1),
         }
     }
@@ -201,12 +204,8 @@ fn gossip_config(settings: &GossipSettings) -> Result<Gossip, SettingsError> {
     let mut gossip =
         Gossip::new(settings.listen, ca, cert, pem(&settings.key)?).seeds(&settings.seeds);
     gossip.timing = settings.timing;
-    if let Some(advertise) = &settings.advertise {
-        tracing::info!(
-            advertise,
-            "nodes find each other by their seeds only in this version: `gossip.advertise` has no effect yet"
-        );
-    }
+    gossip.advertise.clone_from(&settings.advertise);
+    gossip.discover = settings.discover;
     Ok(gossip)
 }
 
@@ -220,11 +219,20 @@ async fn live(settings: &Settings) -> Result<(), ServeError> {
     };
     let http = listener.local_addr().map_err(ServeError::Start)?;
     let (close, closing) = watch::channel(false);
-    let router = http::router(node.clone(), settings.session_wait_max, closing.clone());
+    let (leave, mut order) = watch::channel(None);
+    let router = http::router(
+        node.clone(),
+        settings.session_wait_max,
+        closing.clone(),
+        leave,
+    );
     let mut serving = tokio::spawn(http::server::serve(listener, router, closing));
     announce(http, node.gossip_addr());
 
-    signals.next().await;
+    let order = tokio::select! {
+        () = signals.next() => None,
+        order = order.wait_for(Option::is_some) => order.ok().and_then(|order| *order),
+    };
     tracing::info!("shutting down: finishing the requests under way");
     close.send_replace(true);
     tokio::select! {
@@ -233,8 +241,13 @@ async fn live(settings: &Settings) -> Result<(), ServeError> {
         },
         () = signals.next() => tracing::warn!("told twice: requests under way are cut off"),
     }
+    let left = match order {
+        None => Ok(()),
+        Some(http::LeaveOrder { force }) => node.leave(limits::LEAVE_WAIT, force).await,
+    };
     let closed = tokio::time::timeout(limits::CLOSE_TIMEOUT, node.shutdown()).await;
     closed.map_err(|_| ServeError::Close)?.ok();
+    left?;
     tracing::info!("closed");
     Ok(())
 }

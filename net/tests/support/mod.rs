@@ -16,6 +16,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::mpsc;
 
+/// What nodes of this version speak.
+pub const ALPN: &[u8] = b"anabranch/1";
+
 /// Only there so that a hanging test ends; nothing is expected to come near it.
 const LAST_RESORT: Duration = Duration::from_secs(60);
 
@@ -170,8 +173,10 @@ impl Node {
     }
 }
 
+/// A node that dials its seeds and nobody else, so that a test knows what links there are.
 pub fn config(identity: Identity, seeds: &[SocketAddr]) -> Config {
     let mut config = Config::new(loopback(), identity);
+    config.discover = false;
     config.seeds = seeds.iter().map(ToString::to_string).collect();
     config
 }
@@ -234,6 +239,44 @@ impl Stranger<'_> {
             .unwrap();
         let connection = guarded("a handshake", connecting).await;
         (endpoint, connection)
+    }
+}
+
+/// An authenticated peer's connection, past its agreement with the node.
+pub struct Insider {
+    _endpoint: quinn::Endpoint,
+    pub connection: quinn::Connection,
+    pub send: quinn::SendStream,
+}
+
+impl Insider {
+    /// Says hello as of `hello.rs`, in words of its own.
+    pub async fn join(cluster: &Cluster, certificate: &NodeCertificate, node: &mut Node) -> Self {
+        let insider = Stranger {
+            ca_pem: &cluster.ca_pem,
+            certificate: Some(certificate),
+            alpn: ALPN,
+        };
+        let (endpoint, connection) = insider.dial(node.address()).await;
+        let connection = connection.unwrap();
+        let mut send = connection.open_uni().await.unwrap();
+        let mut hello = b"ANB1".to_vec();
+        for word in [7_u64, 0, 0] {
+            hello.extend_from_slice(&word.to_le_bytes());
+        }
+        send.write_all(&hello).await.unwrap();
+        let id = Identity::from_pem(&cluster.ca_pem, &certificate.cert_pem, &certificate.key_pem)
+            .unwrap()
+            .replica_id();
+        if id < node.net.replica_id() {
+            send.write_all(&1_u64.to_le_bytes()).await.unwrap();
+        }
+        node.link_up().await;
+        Self {
+            _endpoint: endpoint,
+            connection,
+            send,
+        }
     }
 }
 

@@ -42,6 +42,8 @@ impl Datacenters {
                 certificate.key_pem,
             );
             gossip.seeds = seeds;
+            // Nodes would find each other past the relays.
+            gossip.discover = false;
             // Quicker than the defaults, so that nobody has to wait for the end of an outage.
             gossip.timing.keep_alive = Duration::from_millis(200);
             gossip.timing.idle_timeout = Duration::from_secs(2);

@@ -14,6 +14,11 @@ pub(super) enum ClientError {
         "{url:?} is not a node's address: give --url or ANABRANCH_URL as http://HOST:PORT, several with commas between them"
     )]
     Url { url: String },
+    /// Several addresses where one node is meant.
+    #[error(
+        "several nodes are given, and only one can be meant: give its address alone with --url"
+    )]
+    OneNode,
     /// A document's name that is none.
     #[error("{given:?} does not name a document: write NAMESPACE/KEY, such as carts/alice")]
     Target { given: String },
@@ -192,6 +197,7 @@ impl ClientError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Url { .. }
+            | Self::OneNode
             | Self::Target { .. }
             | Self::Name(_)
             | Self::Json { .. }

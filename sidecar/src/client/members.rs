@@ -145,31 +145,12 @@ pub(super) fn away(member: &Value) -> String {
     let Some(ms) = member["away_ms"].as_u64() else {
         return "-".to_owned();
     };
-    match ms / 1_000 {
-        s @ ..120 => format!("{s} s"),
-        s @ ..7_200 => format!("{} min", s / 60),
-        s @ ..172_800 => format!("{} h", s / 3_600),
-        s => format!("{} d", s / 86_400),
-    }
+    output::span(ms)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_told_in_what_people_count_in() {
-        for (ms, told) in [
-            (0, "0 s"),
-            (119_999, "119 s"),
-            (120_000, "2 min"),
-            (7_200_000, "2 h"),
-            (172_800_000, "2 d"),
-        ] {
-            assert_eq!(away(&json!({ "away_ms": ms })), told);
-        }
-        assert_eq!(away(&json!({ "away_ms": null })), "-");
-    }
 
     #[test]
     fn members_stand_in_columns() {

@@ -7,6 +7,7 @@ mod error;
 mod feed;
 mod history;
 mod input;
+mod leave;
 mod members;
 mod output;
 mod porting;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show the cluster as a node sees it
     Status(status::Status),
+    /// Take a node out of its cluster for good, and stop it
+    Leave(leave::Leave),
     /// Compare what all datacenters hold of a namespace, and repair what differs
     Verify(verify::Verify),
     /// List the cluster's other members, set one aside, or welcome it
@@ -110,6 +113,7 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Restore(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Leave(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Members(command) => command.run(),
     };

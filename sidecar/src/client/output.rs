@@ -73,6 +73,16 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A length of time for people, from milliseconds.
+pub(super) fn span(ms: u64) -> String {
+    match ms / 1_000 {
+        s @ ..120 => format!("{s} s"),
+        s @ ..7_200 => format!("{} min", s / 60),
+        s @ ..172_800 => format!("{} h", s / 3_600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
 /// Rows in columns under a head.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
     let head = head.map(str::to_owned);
@@ -91,4 +101,22 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Ve
         padded.join("  ").trim_end().to_owned()
     };
     all().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_what_people_count_in() {
+        for (ms, told) in [
+            (0, "0 s"),
+            (119_999, "119 s"),
+            (120_000, "2 min"),
+            (7_200_000, "2 h"),
+            (172_800_000, "2 d"),
+        ] {
+            assert_eq!(span(ms), told);
+        }
+    }
 }

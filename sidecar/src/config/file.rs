@@ -139,7 +139,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
                 Raw::List,
             ),
         DeValue::Float(_) => Raw::Other("a fraction"),
-        DeValue::Boolean(_) => Raw::Other("true or false"),
+        DeValue::Boolean(flag) => Raw::Flag(*flag),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a section"),
     }

@@ -27,6 +27,7 @@ keys! {
     GOSSIP_LISTEN: "gossip.listen", "ANABRANCH_GOSSIP_LISTEN", "--gossip-listen";
     GOSSIP_ADVERTISE: "gossip.advertise", "ANABRANCH_GOSSIP_ADVERTISE", "--gossip-advertise";
     GOSSIP_SEEDS: "gossip.seeds", "ANABRANCH_GOSSIP_SEEDS", "--gossip-seeds";
+    GOSSIP_DISCOVER: "gossip.discover", "ANABRANCH_GOSSIP_DISCOVER", "--gossip-discover";
     GOSSIP_KEEP_ALIVE: "gossip.keep_alive_ms", "ANABRANCH_GOSSIP_KEEP_ALIVE_MS", "--gossip-keep-alive-ms";
     GOSSIP_IDLE_TIMEOUT: "gossip.idle_timeout_ms", "ANABRANCH_GOSSIP_IDLE_TIMEOUT_MS", "--gossip-idle-timeout-ms";
     GOSSIP_HANDSHAKE_TIMEOUT: "gossip.handshake_timeout_ms", "ANABRANCH_GOSSIP_HANDSHAKE_TIMEOUT_MS", "--gossip-handshake-timeout-ms";

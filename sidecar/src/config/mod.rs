@@ -38,13 +38,16 @@ pub(crate) struct Flags {
     /// Where to listen for other nodes (UDP) [env: ANABRANCH_GOSSIP_LISTEN] [default: 0.0.0.0:7172]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) gossip_listen: Option<String>,
-    /// How others reach this node [env: ANABRANCH_GOSSIP_ADVERTISE] [default: where it listens]
+    /// How others reach this node [env: ANABRANCH_GOSSIP_ADVERTISE] [default: where it listens, or else where others see it]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) gossip_advertise: Option<String>,
     /// Nodes to connect to, with commas between them [env: ANABRANCH_GOSSIP_SEEDS]
     #[arg(long, value_name = "HOST:PORT,..")]
     pub(crate) gossip_seeds: Option<String>,
-    /// A silent link is pinged this often [env: ANABRANCH_GOSSIP_KEEP_ALIVE_MS] [default: 5000]
+    /// Whether to connect to nodes that others tell of, too [env: ANABRANCH_GOSSIP_DISCOVER] [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) gossip_discover: Option<String>,
+    /// An idle link is pinged this often, and silent 0.5 s later [env: ANABRANCH_GOSSIP_KEEP_ALIVE_MS] [default: 2200]
     #[arg(long, value_name = "MS")]
     pub(crate) gossip_keep_alive_ms: Option<String>,
     /// A link on which nothing arrives for this long is down [env: ANABRANCH_GOSSIP_IDLE_TIMEOUT_MS] [default: 15000]
@@ -98,6 +101,7 @@ impl Flags {
             "--gossip-listen" => &self.gossip_listen,
             "--gossip-advertise" => &self.gossip_advertise,
             "--gossip-seeds" => &self.gossip_seeds,
+            "--gossip-discover" => &self.gossip_discover,
             "--gossip-keep-alive-ms" => &self.gossip_keep_alive_ms,
             "--gossip-idle-timeout-ms" => &self.gossip_idle_timeout_ms,
             "--gossip-handshake-timeout-ms" => &self.gossip_handshake_timeout_ms,
@@ -144,6 +148,7 @@ pub(crate) struct GossipSettings {
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: Option<String>,
     pub(crate) seeds: Vec<String>,
+    pub(crate) discover: bool,
     pub(crate) timing: Timing,
     pub(crate) ca: NamedFile,
     pub(crate) cert: NamedFile,
@@ -236,6 +241,7 @@ impl Layers {
         let listen = self.get(&keys::GOSSIP_LISTEN, Found::address)?;
         let advertise = self.get(&keys::GOSSIP_ADVERTISE, Found::reachable)?;
         let seeds = self.get(&keys::GOSSIP_SEEDS, Found::list_of_reachable)?;
+        let discover = self.get(&keys::GOSSIP_DISCOVER, Found::flag)?;
         let timing = self.timing()?;
         let Some([ca, cert, key]) = self.tls()? else {
             let asks = keys::ALL
@@ -253,6 +259,7 @@ impl Layers {
             listen: listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7172))),
             advertise,
             seeds: seeds.unwrap_or_default(),
+            discover: discover.unwrap_or(true),
             timing,
             ca,
             cert,

@@ -13,6 +13,7 @@ pub(super) enum Raw {
     Text(String),
     Integer(i64),
     List(Vec<String>),
+    Flag(bool),
     /// What fits no setting.
     Other(&'static str),
 }
@@ -23,6 +24,7 @@ impl fmt::Display for Raw {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Integer(number) => write!(f, "{number}"),
             Self::List(list) => write!(f, "{list:?}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -63,14 +65,16 @@ impl Found {
                 Ok(file.parent().unwrap_or(file).join(path))
             }
             (Raw::Text(path), Place::Env(_) | Place::Flag(_)) => Ok(path.into()),
-            (Raw::Integer(_) | Raw::List(_) | Raw::Other(_), _) => Err(self.wrong("a path")),
+            (Raw::Integer(_) | Raw::List(_) | Raw::Flag(_) | Raw::Other(_), _) => {
+                Err(self.wrong("a path"))
+            }
         }
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr, SettingsError> {
         match &self.raw {
             Raw::Text(text) => text.parse().ok(),
-            Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => None,
+            Raw::Integer(_) | Raw::List(_) | Raw::Flag(_) | Raw::Other(_) => None,
         }
         .ok_or_else(|| self.wrong("IP:PORT, such as \"127.0.0.1:7171\" or \"[::]:7172\""))
     }
@@ -91,7 +95,7 @@ impl Found {
                 .filter(|part| !part.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            Raw::Text(_) | Raw::Integer(_) | Raw::Other(_) => vec![String::new()],
+            Raw::Text(_) | Raw::Integer(_) | Raw::Flag(_) | Raw::Other(_) => vec![String::new()],
         };
         if list.iter().all(|text| is_reachable(text)) {
             return Ok(list);
@@ -100,6 +104,15 @@ impl Found {
             true => "a list of HOST:PORT, such as [\"10.0.0.6:7172\"]",
             false => "HOST:PORT, or several with commas between them",
         }))
+    }
+
+    pub(super) fn flag(&self) -> Result<bool, SettingsError> {
+        match &self.raw {
+            Raw::Flag(flag) => Some(*flag),
+            Raw::Text(text) if !self.is_from_file() => text.parse().ok(),
+            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => None,
+        }
+        .ok_or_else(|| self.wrong("true or false"))
     }
 
     pub(super) fn milliseconds(&self) -> Result<Duration, SettingsError> {
@@ -120,7 +133,7 @@ impl Found {
     pub(super) fn time(&self) -> Result<Duration, SettingsError> {
         let text = match &self.raw {
             Raw::Text(text) => parse_time(text),
-            Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => None,
+            Raw::Integer(_) | Raw::List(_) | Raw::Flag(_) | Raw::Other(_) => None,
         };
         let bounds = Duration::from_secs(1)..=Duration::from_secs(10 * 365 * 86_400);
         text.filter(|time| bounds.contains(time)).ok_or_else(|| {
@@ -146,7 +159,7 @@ impl Found {
         match &self.raw {
             Raw::Integer(number) => u64::try_from(*number).ok(),
             Raw::Text(text) if !self.is_from_file() => text.parse().ok(),
-            Raw::Text(_) | Raw::List(_) | Raw::Other(_) => None,
+            Raw::Text(_) | Raw::List(_) | Raw::Flag(_) | Raw::Other(_) => None,
         }
     }
 }
@@ -174,10 +187,12 @@ fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
+/// As others are told it.
 fn is_reachable(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && !host.contains(char::is_whitespace)
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]%".contains(c);
+    text.len() <= 255
+        && text.chars().all(allowed)
+        && text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        })
 }

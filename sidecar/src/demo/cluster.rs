@@ -56,6 +56,8 @@ impl Cluster {
             )
             .seeds(seeds);
             gossip.timing = timing();
+            // Nodes would find each other past the relays.
+            gossip.discover = false;
             let config = Config::new(root.join(city.slug()))
                 .named(city.slug(), city.name)
                 .gossiping(gossip);

@@ -1,6 +1,6 @@
 //! What a node refuses, as a problem.
 
-use anabranch::{EditError, Error, Missing, NameError, RequestError};
+use anabranch::{EditError, Error, LeaveError, Missing, NameError, RequestError};
 use serde_json::{Value, json};
 
 use super::header::bad_header;
@@ -20,6 +20,18 @@ impl From<Error> for Problem {
             )
             .retry_after(limits::RETRY_AFTER_S),
             other => Self::new(Kind::Internal, other.to_string()),
+        }
+    }
+}
+
+impl From<LeaveError> for Problem {
+    fn from(error: LeaveError) -> Self {
+        match error {
+            LeaveError::Closed => Error::Closed.into(),
+            LeaveError::NotHeld { batches } => {
+                Self::new(Kind::CanNotLeave, error.to_string()).with("behind_batches", batches)
+            }
+            other => Self::new(Kind::CanNotLeave, other.to_string()),
         }
     }
 }

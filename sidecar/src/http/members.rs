@@ -9,7 +9,7 @@ use axum::http::{Response, Uri};
 use serde_json::{Value, json};
 
 use super::address::unescape;
-use super::cluster::{link_of, member, peer_name};
+use super::cluster::{Other, link_of, peer_name};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::{Service, answer};
@@ -30,7 +30,7 @@ pub(super) async fn list(
     let report = service.node.status().await?;
     let members = report.replica.peers.iter();
     let members: Vec<_> = members
-        .map(|peer| member(peer, link_of(&report, peer)))
+        .map(|peer| Other::met(&report, peer).json())
         .collect();
     Ok(answer::json(&json!({ "members": members })))
 }
@@ -63,7 +63,7 @@ async fn decide(service: &Service, uri: &Uri, aside: bool) -> Result<Response<Bo
     let peers = report.replica.peers.iter();
     let shown = peers
         .filter(|peer| peer.replica == found)
-        .map(|peer| member(peer, link_of(&report, peer)));
+        .map(|peer| Other::met(&report, peer).json());
     let shown: Vec<Value> = shown.collect();
     Ok(answer::json(
         &json!({ "changed": changed, "member": shown.first() }),
@@ -85,7 +85,7 @@ fn find<'a>(report: &'a Report, given: &str) -> Result<&'a PeerStatus, Problem> 
         return Ok(peer);
     }
     let named: Vec<_> = peers()
-        .filter(|peer| peer_name(peer, link_of(report, peer)) == given)
+        .filter(|peer| peer_name(peer, link_of(report, peer.replica)) == given)
         .collect();
     match &named[..] {
         [peer] => Ok(peer),

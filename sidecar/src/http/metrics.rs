@@ -1,12 +1,14 @@
 //! `/metrics` in the OpenMetrics text format.
 
+mod namespaces;
+mod peers;
 mod traffic;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anabranch::{Counters, PeerStatus, Report, Standing, StoreReport};
+use anabranch::{Counters, Report, StoreReport};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Response, StatusCode};
@@ -19,7 +21,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::problem::{Kind, Problem};
-use super::{Service, answer, cluster};
+use super::{Service, answer};
 use crate::limits;
 
 /// From 100 µs, about a fast disk's sync, to 26 s.
@@ -78,12 +80,6 @@ impl From<&Method> for MethodLabel {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct PeerLabels {
-    peer: String,
-    datacenter: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -196,7 +192,8 @@ impl Metrics {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &of_node(report, feeds))?;
-        encode_registry(&mut text, &of_peers(report))?;
+        encode_registry(&mut text, &peers::registry(report))?;
+        encode_registry(&mut text, &namespaces::registry(report))?;
         encode_registry(&mut text, &traffic::registry(report))?;
         encode_eof(&mut text)?;
         Ok(text)
@@ -402,114 +399,4 @@ fn count(registry: &mut Registry, counters: &Counters) {
         "Documents that could not be read from the disk, and came from a peer",
         counters.documents_repaired,
     );
-}
-
-fn peer_labels(report: &Report, peer: &PeerStatus) -> PeerLabels {
-    PeerLabels {
-        peer: match cluster::peer_name(peer, cluster::link_of(report, peer)) {
-            "" => peer.replica.to_string(),
-            name => name.to_owned(),
-        },
-        datacenter: peer.datacenter.clone(),
-    }
-}
-
-/// Sets one peer's value.
-type PeerGauge = Family<PeerLabels, Gauge<f64, AtomicU64>>;
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is an f64")]
-fn of_peers(report: &Report) -> Registry {
-    let mut registry = Registry::with_prefix("anabranch");
-    let [up, rtt, lag, lag_batches, ahead, delay] = std::array::from_fn(|_| PeerGauge::default());
-    let [away, held, aside] = std::array::from_fn(|_| PeerGauge::default());
-    let (sent, received) = (
-        Family::<PeerLabels, Counter>::default(),
-        Family::<PeerLabels, Counter>::default(),
-    );
-    for peer in &report.replica.peers {
-        let link = cluster::link_of(report, peer);
-        let labels = peer_labels(report, peer);
-        let set = |family: &PeerGauge, value: f64| {
-            family.get_or_create_owned(&labels).set(value);
-        };
-        set(&up, if link.is_some() { 1.0 } else { 0.0 });
-        set(&lag, peer.behind_ms as f64 / 1_000.0);
-        set(&lag_batches, peer.behind_batches as f64);
-        set(&ahead, peer.ahead_batches as f64);
-        set(&away, peer.away_ms.unwrap_or(0) as f64 / 1_000.0);
-        set(&held, peer.log_held_bytes as f64);
-        set(
-            &aside,
-            f64::from(u8::from(peer.standing == Standing::SetAside)),
-        );
-        if let Some(delay_ms) = peer.delay_ms {
-            set(&delay, delay_ms as f64 / 1_000.0);
-        }
-        if let Some(link) = link {
-            set(&rtt, link.rtt_ms / 1_000.0);
-            sent.get_or_create_owned(&labels).inc_by(link.bytes_sent);
-            received
-                .get_or_create_owned(&labels)
-                .inc_by(link.bytes_received);
-        }
-    }
-    registry.register_with_unit(
-        "peer_away",
-        "How long the peer has been away, 0 while it is linked; as long as it is not set aside, log is kept for it",
-        Unit::Seconds,
-        away,
-    );
-    registry.register_with_unit(
-        "peer_log_held",
-        "Log from the first write on that the peer lacks, kept for it; a rise means that it is away or does not keep up",
-        Unit::Bytes,
-        held,
-    );
-    registry.register(
-        "peer_set_aside",
-        "1 while the peer is set aside, so that nothing is kept for it",
-        aside,
-    );
-    registry.register("peer_link_up", "1 while the link to the peer is up", up);
-    registry.register_with_unit(
-        "peer_rtt",
-        "Round-trip time of the link",
-        Unit::Seconds,
-        rtt,
-    );
-    registry.register_with_unit(
-        "peer_lag",
-        "Age of the oldest write of this node that the peer has not acknowledged",
-        Unit::Seconds,
-        lag,
-    );
-    registry.register(
-        "peer_lag_batches",
-        "Writes of this node that the peer has not acknowledged",
-        lag_batches,
-    );
-    registry.register(
-        "peer_ahead_batches",
-        "Writes that the peer holds and this node does not",
-        ahead,
-    );
-    registry.register_with_unit(
-        "peer_delay",
-        "From the peer's writing to durable here, by both wall clocks, for its latest write",
-        Unit::Seconds,
-        delay,
-    );
-    registry.register_with_unit(
-        "peer_sent",
-        "UDP payload sent over the present link",
-        Unit::Bytes,
-        sent,
-    );
-    registry.register_with_unit(
-        "peer_received",
-        "UDP payload received over the present link",
-        Unit::Bytes,
-        received,
-    );
-    registry
 }

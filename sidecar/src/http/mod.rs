@@ -46,6 +46,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+pub(crate) use self::cluster::LeaveOrder;
 use self::metrics::Metrics;
 use self::problem::{Kind, Problem};
 use crate::limits;
@@ -56,6 +57,8 @@ pub(crate) struct Service {
     metrics: Metrics,
     feeds: Arc<Semaphore>,
     backups: Arc<Semaphore>,
+    /// Takes the order to leave the cluster.
+    leave: watch::Sender<Option<LeaveOrder>>,
     /// True once the node is to stop.
     closing: watch::Receiver<bool>,
     /// How long a request may wait for other datacenters.
@@ -63,12 +66,18 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    fn new(node: Node, session_wait_max: Duration, closing: watch::Receiver<bool>) -> Self {
+    fn new(
+        node: Node,
+        session_wait_max: Duration,
+        closing: watch::Receiver<bool>,
+        leave: watch::Sender<Option<LeaveOrder>>,
+    ) -> Self {
         Self {
             node,
             metrics: Metrics::new(),
             feeds: Arc::new(Semaphore::new(limits::EVENT_FEEDS_MAX)),
             backups: Arc::new(Semaphore::new(limits::BACKUPS_MAX)),
+            leave,
             closing,
             session_wait_max,
         }
@@ -92,8 +101,9 @@ pub(crate) fn router(
     node: Node,
     session_wait_max: Duration,
     closing: watch::Receiver<bool>,
+    leave: watch::Sender<Option<LeaveOrder>>,
 ) -> Router {
-    let service = Arc::new(Service::new(node, session_wait_max, closing));
+    let service = Arc::new(Service::new(node, session_wait_max, closing, leave));
     Router::new()
         .route("/", get(index))
         .route("/v1/docs/{ns}", get(documents::list))
@@ -106,6 +116,7 @@ pub(crate) fn router(
         .route(members::MEMBERS, get(members::list))
         .route(&of_member(members::SET_ASIDE), post(members::set_aside))
         .route(&of_member(members::WELCOME), post(members::welcome))
+        .route("/v1/cluster/leave", post(cluster::leave))
         .route("/v1/backup", get(backup::take))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))

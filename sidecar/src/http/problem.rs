@@ -36,6 +36,7 @@ kinds! {
     BadQuery: "bad-query", BAD_REQUEST, "A query parameter is not valid";
     BodyTooLarge: "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     Busy: "busy", SERVICE_UNAVAILABLE, "Too much is under way at this node";
+    CanNotLeave: "can-not-leave", CONFLICT, "This node can't leave the cluster now";
     DiskFull: "disk-full", INSUFFICIENT_STORAGE, "The disk of this node is full";
     DocumentDamaged: "document-damaged", SERVICE_UNAVAILABLE, "This node can't read the document from its disk";
     DocumentNotFound: "document-not-found", NOT_FOUND, "No such document";

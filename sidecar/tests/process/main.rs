@@ -9,6 +9,7 @@ mod command_line;
 mod command_sessions;
 mod crash;
 mod full_disk;
+mod members;
 mod node;
 mod porting;
 mod sessions;

@@ -107,9 +107,10 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
 
 /// Crates whose types stay inside one crate of ours, and that crate. The benches measure the parts
 /// alone, and the simulator plants its faults under redb: both may name them.
-const WRAPPED: [(&str, &str); 9] = [
+const WRAPPED: [(&str, &str); 10] = [
     ("automerge", "anabranch-core"),
     ("redb", "anabranch-store"),
+    ("foca", "anabranch-net"),
     ("quinn", "anabranch-net"),
     ("quinn-proto", "anabranch-net"),
     ("rustls", "anabranch-net"),

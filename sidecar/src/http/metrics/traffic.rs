@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::PeerLabels;
+use super::peers::{PeerLabels, peer_labels};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Kind {
@@ -62,7 +62,7 @@ pub(super) fn registry(report: &Report) -> Registry {
     let (sent, received) = (Bytes::default(), Bytes::default());
     let (waiting, protocols) = (Waiting::default(), Protocol::default());
     for peer in &report.replica.peers {
-        let labels = super::peer_labels(report, peer);
+        let labels = peer_labels(report, peer);
         count(&sent, &labels, &peer.sent);
         count(&received, &labels, &peer.received);
         weigh(&waiting, &labels, peer);
@@ -73,7 +73,7 @@ pub(super) fn registry(report: &Report) -> Registry {
     registry.register_with_unit(
         "peer_frames_sent",
         "Frames sent to the peer, compressed, by what they were for: batches as they became durable (push), batches from the log (catch_up), \
-         documents that can't be read somewhere (repair), all the rest (control)",
+         documents that are missing or can't be read somewhere, and what it takes to find them (repair), all the rest (control)",
         Unit::Bytes,
         sent,
     );

@@ -44,7 +44,12 @@ impl Bed {
         let node = Node::open(Config::new(dir.path())).await.unwrap();
         let (close, closing) = watch::channel(false);
         Self {
-            router: router(node.clone(), limits::SESSION_WAIT_MAX, closing.clone()),
+            router: router(
+                node.clone(),
+                limits::SESSION_WAIT_MAX,
+                closing.clone(),
+                watch::Sender::new(None),
+            ),
             node,
             close,
             closing,

@@ -113,6 +113,7 @@ async fn waiting_is_no_timeout() {
         bed.node.clone(),
         Duration::from_secs(20),
         bed.closing.clone(),
+        tokio::sync::watch::Sender::new(None),
     ));
     let router = answer.layer(axum::middleware::from_fn_with_state(
         service,

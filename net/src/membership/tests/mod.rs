@@ -1,0 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
+mod liars;
+mod lives;
+mod world;
