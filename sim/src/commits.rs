@@ -199,6 +199,7 @@ impl World {
                         .issued
                         .partition_point(|(ticket, ..)| *ticket <= through);
                     process.issued.drain(..settled);
+                    process.unsettled.retain(|ticket| *ticket > through);
                 }
                 self.feed(site, Input::Persisted { through });
             }
@@ -214,7 +215,7 @@ impl World {
                     format_args!("told that {} to {} failed", from.0, through.0),
                 );
                 if is_full {
-                    self.take_back(site, from);
+                    self.take_back(site, from, through);
                 }
                 self.feed(
                     site,
@@ -232,18 +233,24 @@ impl World {
         }
     }
 
-    /// The replica forgets what was handed out from a ticket on. Nothing of it was ever anywhere.
-    fn take_back(&mut self, site: usize, from: Ticket) {
+    /// The replica forgets what was handed out from a ticket on. Nothing of it was ever anywhere. If it has heard of an earlier failure and
+    /// forgotten it then, what came since is built on nothing that failed.
+    fn take_back(&mut self, site: usize, from: Ticket, through: Ticket) {
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
+        process.was_full = true;
+        let failed = |ticket: &Ticket| *ticket >= from && *ticket <= through;
+        if !process.unsettled.iter().any(failed) {
+            return;
+        }
+        process.unsettled.retain(|ticket| *ticket < from);
         let mut gone = Vec::new();
         while let Some((_, namespace, position)) =
             process.issued.pop_back_if(|(ticket, ..)| *ticket >= from)
         {
             gone.push((namespace, position));
         }
-        process.was_full = true;
         process.accepted = holdings(&process.replica);
         for (namespace, position) in gone {
             self.tally.batches_taken_back += 1;
@@ -253,6 +260,9 @@ impl World {
 
     /// Looks into what goes to the disk: which write became which batch, and what its writer held by then.
     pub(crate) fn observe(&mut self, site: usize, commit: &Commit) {
+        if let Some(process) = &mut self.machines[site].process {
+            process.unsettled.push_back(commit.ticket);
+        }
         for record in &commit.log {
             let batches = match Batch::of_record(record) {
                 Ok(batches) => batches,

@@ -30,10 +30,15 @@ impl World {
             let running = self.machines[site].process.as_ref();
             let closed = running.is_some_and(|process| process.closed)
                 || self.machines[site].medium.has_faulted();
+            let old = self.plan.updates && self.is_old(site, self.machines[site].generation);
             self.machines[site].medium.mend();
             if self.machines[site].process.is_none() {
                 self.schedule.after(1_000, Event::Restart(site));
-            } else if closed || self.plan.restart_all_at_heal || self.plan.victim == Some(site) {
+            } else if closed
+                || old
+                || self.plan.restart_all_at_heal
+                || self.plan.victim == Some(site)
+            {
                 self.stop(site);
             }
         }

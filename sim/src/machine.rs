@@ -37,6 +37,8 @@ pub(crate) struct Process {
     pub(crate) front_has_passed: bool,
     /// Batches of its own that have been handed out and are not known to be durable.
     pub(crate) issued: VecDeque<(Ticket, Namespace, Position)>,
+    /// All that has been handed out and is neither known to be durable nor to have failed.
+    pub(crate) unsettled: VecDeque<Ticket>,
     /// Some have found no room.
     pub(crate) was_full: bool,
     /// Waits for the fold thread.
@@ -75,6 +77,7 @@ impl Process {
             succession: Succession::Unbroken,
             front_has_passed: false,
             issued: VecDeque::new(),
+            unsettled: VecDeque::new(),
             was_full: false,
             fold: None,
             tended_ms: 0,
@@ -107,6 +110,8 @@ pub(crate) struct Machine {
     pub(crate) origin: Option<Origin>,
     /// Folds in a row that failed on what bits were flipped in.
     pub(crate) folds_failed: u32,
+    /// Since the last fault.
+    pub(crate) damage_found: u32,
     /// The disk was replaced since the last start.
     pub(crate) replaced: bool,
     /// The disk was replaced at any time.

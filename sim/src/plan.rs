@@ -64,6 +64,8 @@ pub(crate) struct Plan {
     pub(crate) room: Room,
     /// Replicas before this one are a version behind, and speak the protocol before the newest.
     pub(crate) old_versions: usize,
+    /// Those are updated: with their next start they speak the newest. Who is a version behind can't repair.
+    pub(crate) updates: bool,
     pub(crate) log_segment_bytes: u64,
     /// The log is let go as soon as all who were ever met hold what is in it. Disks are not lost then: whoever
     /// begins with nothing finds no log that reaches back far enough.
@@ -125,6 +127,7 @@ impl Plan {
             fault_every_us: random.between(100_000, 600_000),
             room,
             old_versions: *random.pick(&[0, 0, 1, 2]),
+            updates: truncates || room.set_aside_after_ms.is_some() || random.coin(),
             releases,
             truncates,
             log_segment_bytes: *random.pick(&[8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10]),

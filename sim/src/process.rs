@@ -131,10 +131,9 @@ impl World {
             spare_incarnation: spare,
             room: self.plan.room,
             summary_key: [7; 32],
-            protocol: if site < self.plan.old_versions {
-                PROTOCOL_NEWEST - 1
-            } else {
-                PROTOCOL_NEWEST
+            protocol: match self.is_old(site, machine.generation + 1) {
+                true => PROTOCOL_NEWEST - 1,
+                false => PROTOCOL_NEWEST,
             },
             #[cfg(feature = "planted")]
             planted: match self.options.planted {
@@ -146,6 +145,11 @@ impl World {
         self.replay(site, &mut replica, &store, from)?;
         replica.begin(log_end);
         Ok((Process::new(replica, store), continuity))
+    }
+
+    /// Whether the process of that generation is a version behind.
+    pub(crate) fn is_old(&self, site: usize, generation: u64) -> bool {
+        site < self.plan.old_versions && !(self.plan.updates && generation > 1)
     }
 
     /// How many members the log is kept for.

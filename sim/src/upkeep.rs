@@ -15,6 +15,9 @@ const TEND_MS_MAX: u64 = 4 * 60 * 60 * 1_000;
 
 /// After so many folds in a row that failed on damage nobody expects another to work.
 const FOLDS_FAILED_MAX: u32 = 3;
+/// A disk on which, after the last fault, damage has been found so often does not get well: what the engine notes of its own pages is
+/// damaged, so that it spoils what has just been mended.
+const DAMAGE_FOUND_MAX: u32 = 100;
 
 impl World {
     pub(crate) fn fold_later(&mut self, life: Life, fold: Fold) {
@@ -70,6 +73,10 @@ impl World {
         if !allowed {
             return self.fail("a whole store folds", format!("{result:?}"));
         }
+        // Documents that take the place of unreadable ones may go where the engine's own pages spoil them again.
+        if result.is_ok() && !fold.documents.is_empty() {
+            self.machines[site].folds_failed = 0;
+        }
         self.tally.log_releases += u64::from(result.is_ok() && fold.release_before.is_some());
         self.tally.folds_full += u64::from(matches!(result, Err(StoreError::Full(_))));
         self.note(
@@ -93,16 +100,13 @@ impl World {
             return;
         }
         let machine = &mut self.machines[life.site];
-        if !matches!(
-            result,
-            Err(StoreError::Damaged { .. } | StoreError::Failed(_))
-        ) || !machine.medium.was_flipped()
+        if machine.medium.was_flipped()
+            && let Err(StoreError::Damaged { .. } | StoreError::Failed(_)) = &result
         {
-            machine.folds_failed = 0;
-        } else if machine.folds_failed < FOLDS_FAILED_MAX {
             machine.folds_failed += 1;
-        } else {
-            return self.give_up(life.site);
+            if machine.folds_failed > FOLDS_FAILED_MAX {
+                return self.give_up(life.site);
+            }
         }
         if let Err(StoreError::Failed(_)) = &result {
             // Whoever runs it sees that no more documents are written, and starts it again.
@@ -119,6 +123,7 @@ impl World {
         self.tally.disks_lost += 1;
         self.replace_disk(site, false);
         self.machines[site].folds_failed = 0;
+        self.machines[site].damage_found = 0;
         self.schedule.after(10_000, Event::Restart(site));
     }
 
@@ -169,6 +174,11 @@ impl World {
             Topic::Store,
             format_args!("the store finds damage: {what}"),
         );
+        let machine = &mut self.machines[life.site];
+        machine.damage_found += u32::from(self.phase != Phase::Chaos);
+        if machine.damage_found > DAMAGE_FOUND_MAX && self.is_alive(life) {
+            return self.give_up(life.site);
+        }
         if let Some(range) = range
             && self.is_alive(life)
         {

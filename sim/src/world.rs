@@ -156,6 +156,7 @@ impl World {
             known: Holdings::new(),
             origin: None,
             folds_failed: 0,
+            damage_found: 0,
             replaced: false,
             ever_replaced: false,
             subscriber: Feed::default(),

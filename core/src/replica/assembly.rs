@@ -10,18 +10,26 @@ use crate::batch;
 use crate::codec::DecodeError;
 use crate::effect::{LinkId, Now};
 use crate::message::{Message, Part};
-use crate::{ReplicaId, Seq};
+use crate::{ReplicaId, Seq, limits};
 
 /// What keeping a part costs beside its bytes, and what keeping track of a batch does.
 const PART_OVERHEAD_BYTES: usize = 96;
 const PARTIAL_OVERHEAD_BYTES: usize = 384;
 
-/// Parts from one peer.
+/// A batch that has not grown while so many parts of others came is not being sent any more.
+const STALE_AFTER_PARTS: u64 = 1_024;
+
+/// Parts from one peer. Room is set aside for the whole of a batch with its first part, and others wait for their turn: if they pushed
+/// each other out, none would ever be whole.
 #[derive(Default)]
 pub(super) struct Assembly {
-    /// The oldest first.
+    /// In the order in which they began.
     partials: VecDeque<Partial>,
     bytes: usize,
+    reserved: usize,
+    parts_taken: u64,
+    /// Streams for which there was no room: the first batch, and what it takes.
+    turned_away: BTreeMap<Name, (Seq, usize)>,
 }
 
 struct Partial {
@@ -31,8 +39,16 @@ struct Partial {
     part_bytes: usize,
     count: usize,
     parts: BTreeMap<usize, Bytes>,
-    /// What it takes of memory.
+    /// What it takes of memory now,
     bytes: usize,
+    /// and when it is whole.
+    reserved: usize,
+    grown_at: u64,
+}
+
+/// What a batch takes of memory once all parts are there.
+fn reserved_for(part: &Part) -> usize {
+    part.total + part.count() * PART_OVERHEAD_BYTES + PARTIAL_OVERHEAD_BYTES
 }
 
 impl Partial {
@@ -45,6 +61,8 @@ impl Partial {
             count: part.count(),
             parts: BTreeMap::new(),
             bytes: PARTIAL_OVERHEAD_BYTES,
+            reserved: reserved_for(part),
+            grown_at: 0,
         }
     }
 
@@ -57,15 +75,6 @@ impl Partial {
     }
 }
 
-/// What a part led to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Assembled {
-    /// The packet, if that was all of it.
-    pub(super) whole: Option<Bytes>,
-    /// Batches of which parts were let go for want of room.
-    pub(super) dropped: Vec<(Name, Seq)>,
-}
-
 impl Assembly {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -76,10 +85,13 @@ impl Assembly {
         self.partials
             .retain(|partial| wanted(&partial.name, partial.seq));
         self.bytes = self.partials.iter().map(|partial| partial.bytes).sum();
+        self.reserved = self.partials.iter().map(|partial| partial.reserved).sum();
+        self.turned_away.retain(|name, (seq, _)| wanted(name, *seq));
     }
 
-    /// Takes a part, in any order, any number of times.
-    pub(super) fn take(&mut self, part: Part, bytes_max: usize) -> Assembled {
+    /// Takes a part, in any order, any number of times. Gives the packet when that was all of it.
+    pub(super) fn take(&mut self, part: Part, bytes_max: usize) -> Option<Bytes> {
+        self.parts_taken += 1;
         let known = |partial: &Partial| partial.is_of(&part);
         let mut at = self.partials.iter().position(known);
         if let Some(index) = at
@@ -89,48 +101,78 @@ impl Assembly {
             self.remove(index);
             at = None;
         }
-        let at = at.unwrap_or_else(|| {
-            let partial = Partial::of(&part);
-            self.bytes += partial.bytes;
-            self.partials.push_back(partial);
-            self.partials.len() - 1
-        });
+        let at = match at {
+            Some(at) => at,
+            None => self.begin(&part, bytes_max)?,
+        };
         let partial = &mut self.partials[at];
+        partial.grown_at = self.parts_taken;
         let bytes = part.bytes.len() + PART_OVERHEAD_BYTES;
         if partial.parts.insert(part.index, part.bytes).is_none() {
             partial.bytes += bytes;
             self.bytes += bytes;
         }
-        if partial.parts.len() == partial.count {
-            return Assembled {
-                whole: self.remove(at).map(|partial| joined(&partial)),
-                dropped: Vec::new(),
+        if partial.parts.len() < partial.count {
+            return None;
+        }
+        self.remove(at).map(|partial| joined(&partial))
+    }
+
+    /// Sets room aside, if there is some. One alone may be as large as a batch may be.
+    fn begin(&mut self, part: &Part, bytes_max: usize) -> Option<usize> {
+        let reserved = reserved_for(part);
+        let stale_before = self.parts_taken.saturating_sub(STALE_AFTER_PARTS);
+        while !self.partials.is_empty() && self.reserved + reserved > bytes_max {
+            let is_stale = |partial: &Partial| partial.grown_at < stale_before;
+            let Some(stale) = self.partials.iter().position(is_stale) else {
+                self.turn_away(part, reserved);
+                return None;
             };
+            if let Some(partial) = self.remove(stale) {
+                let first = (partial.seq, partial.reserved);
+                self.turned_away.insert(partial.name, first);
+            }
         }
-        let dropped = self.make_room(at, bytes_max);
-        Assembled {
-            whole: None,
-            dropped,
+        let partial = Partial::of(part);
+        self.bytes += partial.bytes;
+        self.reserved += partial.reserved;
+        self.partials.push_back(partial);
+        Some(self.partials.len() - 1)
+    }
+
+    fn turn_away(&mut self, part: &Part, reserved: usize) {
+        let name = (part.namespace.clone(), part.origin);
+        let room = self.turned_away.len() < limits::ORIGINS_MAX;
+        match self.turned_away.get_mut(&name) {
+            Some(first) if first.0 <= part.seq => {}
+            Some(first) => *first = (part.seq, reserved),
+            None if room => {
+                self.turned_away.insert(name, (part.seq, reserved));
+            }
+            None => {}
         }
+    }
+
+    /// Batches for which there was no room and now is: they are to be asked for.
+    pub(super) fn admitted(&mut self, bytes_max: usize) -> Vec<(Name, Seq)> {
+        let mut promised = self.reserved;
+        let mut admitted = Vec::new();
+        self.turned_away.retain(|name, (seq, reserved)| {
+            let fits = promised == 0 || promised + *reserved <= bytes_max;
+            if fits {
+                promised += *reserved;
+                admitted.push((name.clone(), *seq));
+            }
+            !fits
+        });
+        admitted
     }
 
     fn remove(&mut self, at: usize) -> Option<Partial> {
         let partial = self.partials.remove(at)?;
         self.bytes -= partial.bytes;
+        self.reserved -= partial.reserved;
         Some(partial)
-    }
-
-    /// The oldest go, but not the one that has just grown: alone it may be as large as a batch may be.
-    fn make_room(&mut self, mut kept: usize, bytes_max: usize) -> Vec<(Name, Seq)> {
-        let mut dropped = Vec::new();
-        while self.bytes > bytes_max && self.partials.len() > 1 {
-            let oldest = usize::from(kept == 0);
-            if let Some(partial) = self.remove(oldest) {
-                dropped.push((partial.name, partial.seq));
-            }
-            kept -= usize::from(kept > oldest);
-        }
-        dropped
     }
 }
 
@@ -163,8 +205,8 @@ impl Replica {
         if !is_new(&name, seq) {
             return Ok(());
         }
-        let Assembled { whole, dropped } = session.assembly.take(part, bytes_max);
-        for (name, seq) in dropped {
+        let whole = session.assembly.take(part, bytes_max);
+        for (name, seq) in session.assembly.admitted(bytes_max) {
             self.counters.parts_dropped += 1;
             self.ask_from(now, link, name, seq.before());
         }
@@ -235,15 +277,13 @@ mod tests {
             let mut got = vec![0; wholes.len()];
             for (n, part) in all {
                 if got[n] > 0 { continue }
-                let assembled = assembly.take(part, 1 << 20);
-                prop_assert!(assembled.dropped.is_empty());
-                if let Some(whole) = assembled.whole {
+                if let Some(whole) = assembly.take(part, 1 << 20) {
                     prop_assert_eq!(&whole[..], &wholes[n][..]);
                     got[n] += 1;
                 }
             }
             prop_assert!(got.iter().all(|times| *times == 1));
-            prop_assert_eq!(assembly.bytes(), 0);
+            prop_assert_eq!((assembly.bytes(), assembly.reserved), (0, 0));
         }
 
         #[test]
@@ -255,27 +295,58 @@ mod tests {
                 let all = parts(stream, seq, &vec![stream; 400], part_bytes * 20);
                 let part = all[index.index(all.len())].clone();
                 assembly.take(part, ROOM);
-                prop_assert!(assembly.bytes() <= ROOM || assembly.partials.len() == 1);
+                prop_assert!(assembly.reserved <= ROOM || assembly.partials.len() == 1);
                 let counted: usize = assembly.partials.iter().map(|partial| partial.bytes).sum();
                 prop_assert_eq!(counted, assembly.bytes());
+                prop_assert!(counted <= assembly.reserved);
             }
         }
     }
 
+    /// Three that do not fit at once, a part of each in turn, and each from its beginning when it is asked for.
     #[test]
-    fn the_oldest_goes_and_is_named() {
+    fn those_without_room_have_their_turn() {
         let mut assembly = Assembly::default();
-        for stream in 0..3 {
-            let first = parts(stream, 5, &[0; 8_000], 4_000).remove(0);
-            let assembled = assembly.take(first, ROOM);
-            let dropped = match stream {
-                0 | 1 => vec![],
-                stream => vec![((namespace(0), origin(stream - 2, 1)), Seq(5))],
-            };
-            assert_eq!(assembled.dropped, dropped);
+        let all = |stream| parts(stream, 5, &[stream; 8_000], 1_000);
+        let mut sent: VecDeque<Part> = VecDeque::new();
+        for index in 0..8 {
+            sent.extend((0..3).map(|stream| all(stream).remove(index)));
         }
-        let grown = parts(1, 5, &[0; 8_000], 4_000).remove(1);
-        assert!(assembly.take(grown, ROOM).whole.is_some());
+        let mut got = Vec::new();
+        let mut count = 0;
+        while let Some(part) = sent.pop_front() {
+            count += 1;
+            let stream = part.origin.replica.0[0];
+            if got.contains(&stream) {
+                continue;
+            }
+            if assembly.take(part, ROOM).is_some() {
+                got.push(stream);
+            }
+            for ((_, origin), seq) in assembly.admitted(ROOM) {
+                assert_eq!(seq, Seq(5));
+                sent.extend(all(origin.replica.0[0]));
+            }
+        }
+        assert_eq!(got, [0, 1, 2]);
+        assert!(count <= 6 * 8, "{count} parts");
+    }
+
+    #[test]
+    fn one_that_is_not_sent_any_more_gives_way() {
+        let mut assembly = Assembly::default();
+        let first = |stream| parts(stream, 5, &[0; 8_000], 4_000).remove(0);
+        assembly.take(first(1), ROOM);
+        for _ in 0..STALE_AFTER_PARTS {
+            assembly.take(first(2), ROOM);
+            assert!(assembly.admitted(ROOM).is_empty());
+        }
+        assembly.take(first(2), ROOM);
+        assembly.take(first(2), ROOM);
+        let rest = parts(2, 5, &[0; 8_000], 4_000).remove(1);
+        assert!(assembly.take(rest, ROOM).is_some());
+        let turned_away = ((namespace(0), origin(1, 1)), Seq(5));
+        assert!(assembly.admitted(ROOM).contains(&turned_away));
     }
 
     #[test]
@@ -284,7 +355,7 @@ mod tests {
         let whole: Vec<u8> = (0..100).collect();
         assembly.take(parts(1, 1, &whole, 60).remove(0), ROOM);
         let [first, second] = [0, 1].map(|at| parts(1, 1, &whole, 50).remove(at));
-        assert_eq!(assembly.take(second, ROOM).whole, None);
-        assert_eq!(assembly.take(first, ROOM).whole.unwrap(), whole);
+        assert_eq!(assembly.take(second, ROOM), None);
+        assert_eq!(assembly.take(first, ROOM).unwrap(), whole);
     }
 }

@@ -390,13 +390,17 @@ impl History {
         space.durable_heads.join(&space.durable, &heads, &theirs);
         space.accepted_heads.join(&space.accepted, &heads, &theirs);
         for (origin, seq) in theirs.iter() {
-            space.durable.raise(*origin, *seq);
-            if space.accepted.raise(*origin, *seq) {
+            let counts = space.durable.raise(*origin, *seq);
+            let is_new = space.accepted.raise(*origin, *seq);
+            if counts || is_new {
+                // Also of what was accepted while the record was on its way: it stands behind it in the log.
                 let leaps = space.logged_from.entry(*origin).or_default();
                 leaps.push_back((seq.next(), lsn));
                 if leaps.len() > LEAPS_MAX {
                     leaps.pop_front();
                 }
+            }
+            if is_new {
                 // Nothing of the origin before here is worth looking for.
                 space.index.insert(*origin, vec![(seq.next(), lsn)]);
                 if origin != own {

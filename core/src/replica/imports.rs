@@ -320,7 +320,7 @@ impl Replica {
         self.end_serving(namespace);
         let (places, receipts) = self.imports.arrive(arrival, lsn);
         for receipt in receipts {
-            self.receipts.came_by_repair(receipt, lsn);
+            self.receipts.came_by_repair(namespace, receipt, lsn);
         }
         self.shelf
             .forget_all(|id| id.namespace == *namespace && places.contains(&Place::of(id)));
@@ -377,7 +377,8 @@ impl Replica {
         self.imports.begin_at(&arrival.namespace, arrival.began);
         let (_, receipts) = self.imports.arrive(arrival, lsn);
         for receipt in receipts {
-            self.receipts.came_by_repair(receipt, lsn);
+            self.receipts
+                .came_by_repair(&arrival.namespace, receipt, lsn);
         }
     }
 

@@ -99,7 +99,12 @@ impl Session {
         if done {
             self.end_parts(name);
             self.bulk.remove(name);
-            self.stir(name);
+            if self.large.is_empty() {
+                self.stir(name);
+            } else {
+                // Its next may be as large: those who waited meanwhile have their turn first.
+                self.large.push_back((name.clone(), 0));
+            }
         }
         Some(part)
     }

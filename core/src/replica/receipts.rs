@@ -6,10 +6,11 @@
 //! ```text
 //! answer  = 1  fingerprint:16  written:[written]
 //! written = flags:u8 (1 changed, 2 created, 4 present)  heads:[32 bytes]
-//! stored  = answer | 2 origin:24 seq answer
+//! stored  = answer | 2 origin:24 seq answer | 3 namespace:text origin:24 seq answer
 //! ```
 //! In the batch, the answer stands alone; in the store, it comes with the batch's position, so that a repeat can wait
-//! until others hold that.
+//! until others hold that, and a repair of a namespace can bring its receipts and no others: one without its batch would
+//! have a replica say that it holds what it does not. Earlier versions stored less.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -26,8 +27,10 @@ use crate::repair_message::GivenReceipt;
 use crate::{Batch, EditError, Lsn, Namespace, Origin, Seq, limits};
 
 const FORMAT: u8 = 1;
-/// Of an answer with its position.
+/// Of an answer with its position,
 const FORMAT_PLACED: u8 = 2;
+/// and with the namespace that it is a position of.
+const FORMAT_NAMED: u8 = 3;
 /// Old receipts are forgotten when this much time has passed since.
 const FORGET_EVERY_MS: u64 = 1_000;
 
@@ -116,18 +119,51 @@ fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> 
     Ok((fingerprint, written))
 }
 
-/// The position of a batch with a receipt, and the receipt's answer.
-fn encode_placed((origin, seq): (Origin, Seq), answer: &Bytes) -> Bytes {
-    let mut writer = Writer::with_capacity(answer.len() + 40);
-    writer.u8(FORMAT_PLACED);
-    writer.origin(&origin);
-    writer.number(seq.0);
-    writer.rest(answer);
-    writer.finish()
+/// Where the batch of a receipt stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Placed {
+    namespace: Namespace,
+    origin: Origin,
+    seq: Seq,
 }
 
-/// Those that were stored by an earlier version have no position.
-fn decode_placed(bytes: &Bytes) -> Result<(Option<(Origin, Seq)>, Bytes), DecodeError> {
+impl Placed {
+    fn encode(&self, answer: &Bytes) -> Bytes {
+        let mut writer = Writer::with_capacity(answer.len() + 60);
+        writer.u8(FORMAT_NAMED);
+        writer.bytes(self.namespace.as_str().as_bytes());
+        writer.origin(&self.origin);
+        writer.number(self.seq.0);
+        writer.rest(answer);
+        writer.finish()
+    }
+
+    /// None for one that was stored by an earlier version.
+    fn decode(bytes: &Bytes) -> Result<Option<(Self, Bytes)>, DecodeError> {
+        if bytes.first() != Some(&FORMAT_NAMED) {
+            return Ok(None);
+        }
+        let mut reader = Reader::new(bytes.slice(1..));
+        let placed = Self {
+            namespace: reader.namespace()?,
+            origin: reader.origin()?,
+            seq: reader.seq()?,
+        };
+        Ok(Some((placed, reader.rest())))
+    }
+}
+
+/// Whether a stored receipt is one of a namespace's writes. Of those of earlier versions it is not known.
+pub(super) fn is_of(receipt: &StoredReceipt, namespace: &Namespace) -> bool {
+    let placed = Placed::decode(&receipt.bytes).ok().flatten();
+    placed.is_some_and(|(placed, _)| placed.namespace == *namespace)
+}
+
+/// A receipt's position, if it is known, and its answer.
+fn decode_stored(bytes: &Bytes) -> Result<(Option<(Origin, Seq)>, Bytes), DecodeError> {
+    if let Some((placed, answer)) = Placed::decode(bytes)? {
+        return Ok((Some((placed.origin, placed.seq)), answer));
+    }
     if bytes.first() != Some(&FORMAT_PLACED) {
         return Ok((None, bytes.clone()));
     }
@@ -140,7 +176,7 @@ fn decode_placed(bytes: &Bytes) -> Result<(Option<(Origin, Seq)>, Bytes), Decode
 struct Fresh {
     ticket: Ticket,
     lsn: Lsn,
-    position: (Origin, Seq),
+    placed: Placed,
     time_ms: u64,
     answer: Bytes,
     /// The fold that carries it to the store.
@@ -181,7 +217,11 @@ impl Receipts {
         let fresh = Fresh {
             ticket,
             lsn,
-            position: (batch.origin, batch.seq),
+            placed: Placed {
+                namespace: batch.namespace.clone(),
+                origin: batch.origin,
+                seq: batch.seq,
+            },
             time_ms: batch.time_ms,
             answer: receipt.answer.clone(),
             folding: None,
@@ -197,25 +237,30 @@ impl Receipts {
         }
     }
 
-    /// What others remember of a write has come by a repair, and counts from a record of the log on.
-    pub(super) fn came_by_repair(&mut self, receipt: GivenReceipt, lsn: Lsn) {
+    /// What others remember of a write has come by a repair of its namespace, and counts from a record of the log on.
+    pub(super) fn came_by_repair(
+        &mut self,
+        namespace: &Namespace,
+        receipt: GivenReceipt,
+        lsn: Lsn,
+    ) {
         let GivenReceipt {
             key,
             time_ms,
             answer,
         } = receipt;
-        // One without a position is of a version that gave none; nobody could wait for its write.
-        let Ok((Some(position), answer)) = decode_placed(&answer) else {
+        // Whether the batch of another one is here is not known.
+        let Ok(Some((placed, answer))) = Placed::decode(&answer) else {
             return;
         };
-        if self.fresh.contains_key(&key) {
+        if placed.namespace != *namespace || self.fresh.contains_key(&key) {
             return;
         }
         let fresh = Fresh {
             ticket: Ticket(0),
             lsn,
             time_ms,
-            position,
+            placed,
             answer,
             folding: None,
             folded: false,
@@ -228,16 +273,22 @@ impl Receipts {
         }
     }
 
-    /// What is remembered and not in the store yet, of writes that are not older.
-    pub(super) fn unfolded_since(&self, since_ms: u64, durable: Lsn) -> Vec<GivenReceipt> {
+    /// What is remembered of a namespace and not in the store yet, of writes that are not older.
+    pub(super) fn unfolded_since(
+        &self,
+        namespace: &Namespace,
+        since_ms: u64,
+        durable: Lsn,
+    ) -> Vec<GivenReceipt> {
         let unfolded = self.unfolded.iter().take_while(|(lsn, _)| *lsn <= durable);
         let fresh = unfolded.filter_map(|(_, key)| Some((key, self.fresh.get(key)?)));
-        let young = fresh.filter(|(_, fresh)| fresh.time_ms >= since_ms);
+        let young = fresh
+            .filter(|(_, fresh)| fresh.time_ms >= since_ms && fresh.placed.namespace == *namespace);
         young
             .map(|(key, fresh)| GivenReceipt {
                 key: *key,
                 time_ms: fresh.time_ms,
-                answer: encode_placed(fresh.position, &fresh.answer),
+                answer: fresh.placed.encode(&fresh.answer),
             })
             .collect()
     }
@@ -279,7 +330,7 @@ impl Receipts {
                 lsn: *lsn,
                 // A writer whose clock is ahead must not keep it, and those after it, beyond their time.
                 time_ms: fresh.time_ms.min(wall_ms),
-                bytes: encode_placed(fresh.position, &fresh.answer),
+                bytes: fresh.placed.encode(&fresh.answer),
             });
         }
         receipts
@@ -379,7 +430,7 @@ impl Replica {
         let Some(stored) = stored else {
             return self.write(now, writing);
         };
-        let decoded = decode_placed(&stored.bytes);
+        let decoded = decode_stored(&stored.bytes);
         let position = decoded.as_ref().ok().and_then(|(position, _)| *position);
         if self.is_expired(now, &writing.namespace, stored.time_ms, position) {
             return self.write(now, writing);
@@ -398,13 +449,13 @@ impl Replica {
             .promise
             .and_then(|promise| self.receipts.fresh.get(&promise.key))
             .filter(|fresh| {
-                let position = Some(fresh.position);
+                let position = Some((fresh.placed.origin, fresh.placed.seq));
                 !self.is_expired(now, &writing.namespace, fresh.time_ms, position)
             });
         let Some(fresh) = fresh else {
             return Some(writing);
         };
-        let (ticket, position) = (fresh.ticket, fresh.position);
+        let (ticket, position) = (fresh.ticket, (fresh.placed.origin, fresh.placed.seq));
         let decoded = decode_answer(fresh.answer.clone());
         self.repeat(writing, ticket, Some(position), decoded);
         None
@@ -505,5 +556,5 @@ impl Replica {
 
 /// What a receipt takes in memory while it waits.
 fn weight_of(fresh: &Fresh) -> usize {
-    fresh.answer.len() + 160
+    fresh.answer.len() + fresh.placed.namespace.as_str().len() + 160
 }

@@ -11,6 +11,7 @@ use crate::effect::Now;
 use crate::persist::{Fetch, Place, StoredDocument, StoredReceipt};
 use crate::repair_message::{GivenDocument, GivenReceipt, Reason, RepairMessage};
 use crate::replica::Awaited;
+use crate::replica::receipts::is_of;
 use crate::summary::term_of_change;
 use crate::{DocumentId, Key, ReplicaId, limits};
 
@@ -233,15 +234,16 @@ impl Replica {
             return;
         };
         let (since_ms, cut) = (source.receipts_since_ms, source.cut_lsn);
+        let namespace = &source.namespace;
         let Some(giving) = &mut source.giving else {
             return;
         };
         giving.asked = false;
         let is_first = giving.receipts_from.as_ref().is_some_and(Vec::is_empty);
         giving.receipts_from = next.filter(|_| since_ms < u64::MAX);
-        let young = receipts
-            .into_iter()
-            .filter(|receipt| receipt.lsn <= cut && receipt.time_ms >= since_ms);
+        let young = receipts.into_iter().filter(|receipt| {
+            receipt.lsn <= cut && receipt.time_ms >= since_ms && is_of(receipt, namespace)
+        });
         giving.receipts.extend(young.map(|receipt| GivenReceipt {
             key: receipt.key,
             time_ms: receipt.time_ms,
@@ -250,7 +252,7 @@ impl Replica {
         if is_first && since_ms < u64::MAX {
             giving
                 .receipts
-                .extend(self.receipts.unfolded_since(since_ms, cut));
+                .extend(self.receipts.unfolded_since(namespace, since_ms, cut));
         }
         self.give(now, peer, number);
     }
