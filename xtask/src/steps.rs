@@ -3,7 +3,7 @@
 use crate::{cargo, deny};
 
 /// How many seeds the simulator runs in every test.
-const SIMULATOR_SEEDS: &str = "1000";
+const SIMULATOR_SEEDS: &str = "2000";
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +244,7 @@ mod tests {
         let expected = [
             "cargo nextest run --workspace",
             "cargo test --workspace --doc --no-fail-fast",
-            "cargo run --release --package anabranch-sim -- --seeds 1000 --jobs 2",
+            "cargo run --release --package anabranch-sim -- --seeds 2000 --jobs 2",
             "cargo nextest run --package anabranch-sim --features planted",
         ];
         assert_eq!(lines(&tests_with(NEXTEST)), expected);
