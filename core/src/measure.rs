@@ -149,3 +149,15 @@ pub fn decompress(frame: &Bytes) -> Bytes {
         Err(error) => panic!("{error}"),
     }
 }
+
+/// The batches that a frame carries, a part of a large one counted as the batch. None if it can't be read.
+#[must_use]
+pub fn carried(frame: &Bytes) -> Option<Vec<(Namespace, Origin, Seq)>> {
+    let batches = match Message::decode(frame).ok()? {
+        Message::Delta(batches) | Message::Backlog { batches, .. } => batches,
+        Message::Part(part) => return Some(vec![(part.namespace, part.origin, part.seq)]),
+        _ => Vec::new(),
+    };
+    let name = |batch: &Arc<Batch>| (batch.namespace.clone(), batch.origin, batch.seq);
+    Some(batches.iter().map(name).collect())
+}

@@ -131,10 +131,11 @@ impl Host {
                     let through = commit.ticket;
                     Input::Persisted { through }
                 }
-                Output::Fold(fold) => Input::Folded {
-                    id: fold.id,
-                    result: Ok(self.fold(fold)),
-                },
+                Output::Fold(fold) => {
+                    let (id, result) = (fold.id, Ok(()));
+                    self.fold(fold);
+                    Input::Folded { id, result }
+                }
                 Output::Fetch { id, fetch } => Input::Fetched {
                     id,
                     result: Ok(self.fetched(&fetch)),
