@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use anabranch_sim::{Line, Outcome, Tally, Topic, site_name};
+use anabranch_sim::{Line, Outcome, Tally, Topic, flips_bits, site_name};
 
 const RESET: &str = "\x1b[0m";
 const BOLD: &str = "\x1b[1m";
@@ -75,6 +75,21 @@ pub(crate) fn failure(outcome: &Outcome) {
         "  replay    cargo run --release -p anabranch-sim -- --seed {} --trace",
         outcome.seed
     );
+}
+
+/// Seeds that the storage engine ended, as damage can, and how many of them had no damage in them, as none should.
+pub(crate) fn aborted(seeds: &[u64]) -> usize {
+    let (damaged, whole): (Vec<u64>, Vec<u64>) = seeds.iter().partition(|seed| flips_bits(**seed));
+    if !damaged.is_empty() {
+        println!(
+            "the engine aborts on a damaged page, which nobody can catch, in seeds {damaged:?}: not looked at further"
+        );
+    }
+    for seed in &whole {
+        let text = format!("seed {seed} aborts, and nothing is damaged in it");
+        println!("{}", Painted(RED, text));
+    }
+    whole.len()
 }
 
 /// Overwrites itself until all is done.

@@ -50,4 +50,4 @@ pub use plan::Options;
 pub use plan::Planted;
 pub use tally::Tally;
 pub use trace::{Line, Topic, site_name};
-pub use world::{Outcome, Violation, run};
+pub use world::{Outcome, Violation, flips_bits, run};

@@ -2,9 +2,9 @@
 
 mod face;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal as _;
-use std::panic;
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -37,6 +37,51 @@ struct Arguments {
 thread_local! {
     /// The last panic on this thread, and where.
     static PANICKED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// The seed that runs on this thread,
+    static CURRENT: Cell<u64> = const { Cell::new(0) };
+    /// and who waits for it.
+    static WAITING: RefCell<Option<mpsc::Sender<Ended>>> = const { RefCell::new(None) };
+}
+
+/// How a seed came to its end.
+enum Ended {
+    Here(Box<Outcome>),
+    /// The storage engine panicked on a damaged page, and once more while that was unwound, which ends a process. No promise is broken
+    /// by that, and nothing more can be seen of the seed.
+    WithTheProcess(u64),
+}
+
+/// Remembers a panic. Where it would end the process, one thread stops for good instead.
+fn panicked(panicked: &PanicHookInfo<'_>) {
+    PANICKED.with_borrow_mut(|last| *last = panicked.to_string());
+    let unwinds = panicked.payload_as_str() != Some("panic in a destructor during cleanup");
+    if unwinds {
+        return;
+    }
+    let told = WAITING.with_borrow(|waiting| {
+        let ended = Ended::WithTheProcess(CURRENT.get());
+        waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.send(ended).is_ok())
+    });
+    while told {
+        std::thread::park();
+    }
+}
+
+/// Runs a seed on a thread of its own.
+fn apart(options: Options) -> Ended {
+    let (waiting, ended) = mpsc::channel();
+    let seed = options.seed;
+    std::thread::spawn(move || {
+        CURRENT.set(seed);
+        WAITING.set(Some(waiting.clone()));
+        let _ = waiting.send(Ended::Here(Box::new(tried(options))));
+    });
+    match ended.recv() {
+        Ok(ended) => ended,
+        Err(_) => panic!("seed {seed} panicked"),
+    }
 }
 
 /// The storage engine panics on pages that are damaged, which the store catches. Only a panic that nobody has caught
@@ -51,9 +96,7 @@ fn tried(options: Options) -> Outcome {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    panic::set_hook(Box::new(|panicked| {
-        PANICKED.with_borrow_mut(|last| *last = panicked.to_string());
-    }));
+    panic::set_hook(Box::new(panicked));
     let failures = match arguments.seed {
         Some(seed) => one(seed, arguments.trace),
         None => many(&arguments),
@@ -71,7 +114,10 @@ fn one(seed: u64, trace: bool) -> usize {
     if trace {
         options.sink = Some(face::line);
     }
-    let mut outcome = tried(options);
+    let mut outcome = match apart(options) {
+        Ended::Here(outcome) => *outcome,
+        Ended::WithTheProcess(seed) => return face::aborted(&[seed]),
+    };
     if trace {
         // They have been shown already.
         outcome.recent.clear();
@@ -89,6 +135,7 @@ fn many(arguments: &Arguments) -> usize {
     let end = arguments.from.saturating_add(arguments.seeds);
     let mut tally = Tally::default();
     let mut failed = 0;
+    let mut aborted = Vec::new();
     let shows_progress = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
         let (done, outcomes) = mpsc::sync_channel(16);
@@ -97,14 +144,21 @@ fn many(arguments: &Arguments) -> usize {
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || done.send(tried(Options::new(seed))).is_err() {
+                    if seed >= end || done.send(apart(Options::new(seed))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(done);
-        for outcome in outcomes {
+        for ended in outcomes {
+            let outcome = match ended {
+                Ended::Here(outcome) => outcome,
+                Ended::WithTheProcess(seed) => {
+                    aborted.push(seed);
+                    continue;
+                }
+            };
             tally.add(&outcome.tally);
             if outcome.violation.is_some() {
                 // At once: whoever waits for many seeds need not wait for the first that fails.
@@ -122,6 +176,7 @@ fn many(arguments: &Arguments) -> usize {
     if shows_progress {
         face::progress_done();
     }
+    failed += face::aborted(&aborted);
     face::summary(&tally, started.elapsed(), failed);
     failed
 }

@@ -83,6 +83,12 @@ pub(crate) struct World {
     pub(crate) violation: Option<Violation>,
 }
 
+/// Whether bits flip in a seed's disks.
+#[must_use]
+pub fn flips_bits(seed: u64) -> bool {
+    Plan::draw(&mut Random::new(seed)).victim.is_some()
+}
+
 /// Runs one seed to its end.
 #[must_use]
 pub fn run(options: Options) -> Outcome {
