@@ -195,7 +195,7 @@ impl World {
             }
             Output::Reply { reply, .. } => assert!(reply.is_ok(), "{reply:?}"),
             Output::Disconnect { reason, .. } => panic!("{reason}"),
-            _ => {}
+            Output::Notice(_) => {}
         }
     }
 
