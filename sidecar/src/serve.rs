@@ -116,8 +116,17 @@ fn serve(args: &Args) -> Result<(), ServeError> {
     result
 }
 
+/// What was asked for, without automerge's spans unless they were: it makes several for each change that it reads and formats what they
+/// are about, which takes an eighth of the time of a node under load.
+fn filter_of(log: &str) -> String {
+    match log.contains("automerge") {
+        true => log.to_owned(),
+        false => format!("{log},automerge=warn"),
+    }
+}
+
 fn begin_log(args: &Args) -> Result<(), SettingsError> {
-    let filter = EnvFilter::try_new(&args.log)
+    let filter = EnvFilter::try_new(filter_of(&args.log))
         .map_err(|error| SettingsError::LogFilter(error.to_string()))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
