@@ -9,6 +9,7 @@
 //! target/release/figures pace --carts 100000 --memory-mib 1024 --seconds 90
 //! target/release/figures lag
 //! target/release/figures idle --seconds 300
+//! target/release/figures repair --carts 1000000
 //! target/release/figures costs
 //! target/release/figures convergence --out found
 //! ```
@@ -29,6 +30,7 @@ mod lag;
 mod pace;
 mod pipeline;
 mod procfs;
+mod repair;
 mod served;
 mod spread;
 mod writes;
@@ -95,6 +97,8 @@ enum Figures {
     Costs,
     /// What nodes say while nothing happens, for whole minutes, and how soon a silent link is known.
     Idle,
+    /// What a repair costs: a new replica, and 1,000 carts that changed while one was away, without a log.
+    Repair,
     /// How fast node processes converge over a wide-area network: lag, cuts, losses, new replicas. Writes a JSON
     /// file and a page.
     Convergence(convergence::Options),
@@ -122,6 +126,7 @@ async fn measure(cli: Cli) -> Outcome<()> {
         Figures::Disk => disk::measure(carts, seconds, memory_mib).await,
         Figures::Pace { rate } => pace::measure(carts, rate, seconds, memory_mib).await,
         Figures::Costs => costs::measure(),
+        Figures::Repair => repair::measure(carts).await,
         Figures::Idle => idle::measure(seconds).await,
         Figures::Convergence(options) => {
             convergence::measure(options, seconds, carts, memory_mib).await
