@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use anabranch_core::measure::{Bare, compress, decompress, frame};
+use anabranch_core::measure::{Bare, Summaries, compress, decompress, frame};
 use anabranch_core::persist::{Continuity, Fetched, Recovery, Ticket};
 use anabranch_core::{
     Ack, Config, DocumentId, Edit, Incarnation, Input, Intent, Key, LinkId, Namespace, Now, Output,
@@ -366,5 +366,27 @@ fn frames(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, replica, document, replication, frames);
+/// A million documents of which a thousand differ.
+fn summaries(c: &mut Criterion) {
+    const DOCUMENTS: u64 = 1_000_000;
+    let mut summaries = Summaries::new(DOCUMENTS);
+    for document in 0..1_000 {
+        summaries.change(document * 1_000, document);
+    }
+    let mut group = c.benchmark_group("summary of a million");
+    let mut n = DOCUMENTS;
+    group.bench_function("a change", |b| {
+        b.iter(|| {
+            n += 1;
+            // The same documents, so that no more come to differ.
+            summaries.change(n % 1_000 * 1_000, n);
+        });
+    });
+    group.bench_function("find a thousand that differ", |b| {
+        b.iter(|| black_box(&summaries).descend(1_000, n));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, replica, document, replication, frames, summaries);
 criterion_main!(benches);

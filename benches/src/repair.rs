@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anabranch::pki::{CertificateAuthority, Validity};
 use anabranch::relay::{Relay, Shape};
 use anabranch::{Config, Gossip, Node, RepairStatus};
+use anabranch_core::measure::Summaries;
 
 use crate::{Outcome, carts};
 
@@ -17,6 +18,7 @@ const DIFFERING: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(crate) async fn measure(carts: usize) -> Outcome<()> {
+    finding(u64::try_from(carts)?);
     let root = tempfile::tempdir()?;
     let ca = CertificateAuthority::generate("repair")?;
     let a = Node::open(config(root.path(), &ca, "a", None)?).await?;
@@ -46,6 +48,11 @@ pub(crate) async fn measure(carts: usize) -> Outcome<()> {
         changes += 1;
     }
     folded(&a, true).await?;
+    // What is still in its memory it would send from there.
+    a.shutdown().await?;
+    let a = Node::open(config(root.path(), &ca, "a", None)?).await?;
+    folded(&a, false).await?;
+    let target = a.gossip_addr().ok_or("no gossip")?;
     let relay = Relay::start(target, Shape::one_way(ONE_WAY))?;
     let begun = Instant::now();
     let b = Node::open(config(root.path(), &ca, "b", Some(&relay))?).await?;
@@ -54,10 +61,12 @@ pub(crate) async fn measure(carts: usize) -> Outcome<()> {
     println!("  opened in {:.1} s", opened.as_secs_f64());
     let what = format!("{changes} carts had one change while it was away");
     say(&what, &found, begun.elapsed(), &relay);
+    // What came is summed up anew first.
+    folded(&b, false).await?;
     let begun = Instant::now();
     let verified = b.verify(carts::NAMESPACE).await?;
     println!(
-        "  verify, asked right after: {} ms, {:?}",
+        "  verify: {} ms, {:?}",
         begun.elapsed().as_millis(),
         verified
             .peers
@@ -68,6 +77,25 @@ pub(crate) async fn measure(carts: usize) -> Outcome<()> {
     b.shutdown().await?;
     a.shutdown().await?;
     Ok(())
+}
+
+/// The summaries alone.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn finding(documents: u64) {
+    let differing = DIFFERING as u64;
+    let mut summaries = Summaries::new(documents);
+    for n in 0..differing {
+        summaries.change(n * (documents / differing), documents + n);
+    }
+    let begun = Instant::now();
+    let (found, bytes, flights) = summaries.descend(differing, 11);
+    let took_ms = begun.elapsed().as_secs_f64() * 1_000.0;
+    println!(
+        "summaries of {documents} documents, {:.1} B of memory each; {differing} that differ are among {found} found in {flights} flights \
+         and {:.0} B for each; {took_ms:.1} ms at both ends together",
+        summaries.bytes() as f64 / documents as f64,
+        bytes as f64 / differing as f64,
+    );
 }
 
 fn config(
@@ -105,7 +133,12 @@ async fn folded(node: &Node, released: bool) -> Outcome<()> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err("the log is not let go of".into())
+    let status = node.status().await?.replica;
+    Err(format!(
+        "it does not come to rest: {} B are not folded, the log begins at {} and ends at {}, {:?}",
+        status.unfolded_bytes, status.log_first.0, status.log_end.0, status.namespaces
+    )
+    .into())
 }
 
 async fn repaired(a: &Node, b: &Node) -> Outcome<RepairStatus> {

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::document::{Document, Tip};
 use crate::message::Message;
+use crate::summary::walk::{descend, scatter};
+use crate::summary::{Offsets, Place, Summary, View};
 use crate::{
     Batch, DocumentWrite, EditError, Incarnation, Intent, Namespace, Origin, ReplicaId, Seq,
 };
@@ -160,4 +162,48 @@ pub fn carried(frame: &Bytes) -> Option<Vec<(Namespace, Origin, Seq)>> {
     };
     let name = |batch: &Arc<Batch>| (batch.namespace.clone(), batch.origin, batch.seq);
     Some(batches.iter().map(name).collect())
+}
+
+/// Two summaries of a namespace at replicas that compare it.
+pub struct Summaries {
+    seeker: Summary,
+    source: Summary,
+}
+
+impl Summaries {
+    /// Equal ones over so many documents.
+    #[must_use]
+    pub fn new(documents: u64) -> Self {
+        let [mut seeker, mut source] = [(); 2].map(|()| Summary::new([7; 32]));
+        for n in 0..documents {
+            seeker.add(Place(scatter(n)), scatter(!n));
+            source.add(Place(scatter(n)), scatter(!n));
+        }
+        Self { seeker, source }
+    }
+
+    /// The source gets a change of a document that the seeker lacks.
+    pub fn change(&mut self, document: u64, change: u64) {
+        self.source.add(Place(scatter(document)), scatter(change));
+    }
+
+    /// What one of them takes of memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.source.bytes()
+    }
+
+    /// Goes down both where they differ: how many documents have to be looked at, the bytes of all that is said, and in how many flights,
+    /// each one way.
+    #[must_use]
+    pub fn descend(&self, expected: u64, salt: u64) -> (usize, usize, usize) {
+        let offsets = Offsets::new();
+        let view = |summary| View {
+            summary,
+            offsets: &offsets,
+        };
+        let (found, bytes, flights) =
+            descend(view(&self.seeker), view(&self.source), expected, salt);
+        (found.len(), bytes, flights)
+    }
 }

@@ -17,6 +17,8 @@ mod descent;
 #[cfg(test)]
 mod tests;
 mod trie;
+#[cfg(any(test, feature = "measure"))]
+pub(crate) mod walk;
 
 pub(crate) use descent::{Descent, Digest, Found, leaf_bits, start_bits};
 pub(crate) use trie::{Offsets, Summary, View};

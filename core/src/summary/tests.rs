@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::walk::{descend, scatter};
 use super::*;
 use crate::limits;
 
@@ -24,62 +25,6 @@ fn root(summary: &Summary) -> u64 {
         offsets: &offsets,
     }
     .root()
-}
-
-/// Spreads small numbers over all places.
-fn scatter(n: u64) -> u64 {
-    first_eight(blake3::hash(&n.to_le_bytes()).as_bytes())
-}
-
-/// Goes all the way down; what the seeker has to say of, the bytes of digests and positions, and the flights.
-fn descend(
-    seeker: View<'_>,
-    source: View<'_>,
-    expected: u64,
-    salt: u64,
-) -> (BTreeSet<Place>, usize, usize) {
-    let leaf = leaf_bits(seeker.summary.documents().max(source.summary.documents()));
-    let (mut at_source, mut digests) = Descent::begin(source, salt, start_bits(leaf, expected));
-    let mut at_seeker = Descent::join(salt, at_source.bits(), digests.len()).unwrap();
-    let mut bytes = digests.len() * 4;
-    let mut flights = 1;
-    loop {
-        let deeper = at_seeker.bits() < leaf;
-        let Found::Differ {
-            positions,
-            children,
-        } = at_seeker.compare(seeker, &digests, deeper)
-        else {
-            panic!("both keep to the rules");
-        };
-        flights += 1;
-        bytes += positions.len() * 2 + children.len() * 4;
-        at_source.told(&positions, deeper).unwrap();
-        if !deeper {
-            break;
-        }
-        let Found::Differ {
-            positions,
-            children,
-        } = at_source.compare(source, &children, true)
-        else {
-            panic!("both keep to the rules");
-        };
-        at_seeker.told(&positions, true).unwrap();
-        flights += 1;
-        bytes += positions.len() * 2 + children.len() * 4;
-        digests = children;
-    }
-    assert_eq!(at_seeker.nodes(), at_source.nodes());
-    let bits = at_seeker.bits();
-    let mut found = BTreeSet::new();
-    for node in at_seeker.nodes() {
-        for view in [seeker, source] {
-            found.extend(view.leaves(bits, *node).into_iter().map(|(place, _)| place));
-        }
-        bytes += seeker.leaves(bits, *node).len() * 12;
-    }
-    (found, bytes, flights)
 }
 
 /// Changes to documents: a few documents, so that they meet.
