@@ -64,8 +64,10 @@ fn panicked(panicked: &PanicHookInfo<'_>) {
             .as_ref()
             .is_some_and(|waiting| waiting.send(ended).is_ok())
     });
-    while told {
-        std::thread::park();
+    if told {
+        loop {
+            std::thread::park();
+        }
     }
 }
 
