@@ -117,7 +117,7 @@ fn serve(args: &Args) -> Result<(), ServeError> {
 }
 
 /// What was asked for, without automerge's spans unless they were: it makes several for each change that it reads and formats what they
-/// are about, which takes an eighth of the time of a node under load.
+/// are about: an eighth of the time of the thread that owns the documents, under load.
 fn filter_of(log: &str) -> String {
     match log.contains("automerge") {
         true => log.to_owned(),
