@@ -164,8 +164,9 @@ impl Replica {
     fn begin_sweep(&mut self, now: Now, short: bool) -> bool {
         let room = &self.config.room;
         let (age, idle) = (room.fold_after_ms, room.fold_idle_ms);
-        let decided = self.decisions.is_due(now);
-        if decided && self.salvage.is_under_way(self.durable) {
+        let waits = self.must_keep_log();
+        if waits && self.decisions.is_due(now) {
+            // They are written down with a checkpoint, and there is none.
             self.decisions.put_off(now.mono_ms + RETRY_MS);
         }
         let decided = self.decisions.is_due(now);
@@ -178,12 +179,8 @@ impl Replica {
         let Some(oldest) = oldest else {
             // What left no change behind still moves the log on.
             let far = through.0 >= self.folding.checkpoint.0 + room.checkpoint_records;
-            let waits = self.must_keep_log();
             let far = (far || self.folding.owed || decided) && !waits;
             self.folding.due = waits.then_some(now.mono_ms + RETRY_MS);
-            if waits {
-                self.decisions.put_off(now.mono_ms + RETRY_MS);
-            }
             if far {
                 self.folding.sweep = Some(self.sweep(now, through, decided));
             }

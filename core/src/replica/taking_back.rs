@@ -59,9 +59,18 @@ impl Replica {
             };
             first = Some(lsn);
             bytes += gone.record_bytes;
-            let Carried::Batch(_, batch) = gone.carried else {
-                repairs = true;
-                continue;
+            let batch = match gone.carried {
+                Carried::Batch(_, batch) => batch,
+                Carried::Arrival(_, arrival) => {
+                    self.imports.arrival_taken_back(&arrival.namespace, lsn);
+                    self.comparisons.arrival_taken_back(&arrival.namespace);
+                    repairs = true;
+                    continue;
+                }
+                Carried::Import(..) | Carried::Nothing => {
+                    repairs = true;
+                    continue;
+                }
             };
             self.receipts.take_back(&batch, lsn);
             for write in &batch.writes {

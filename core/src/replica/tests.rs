@@ -4,6 +4,7 @@
 use serde_json::json;
 
 mod acknowledgement;
+mod arrivals;
 mod batches;
 pub(super) mod bed;
 mod causes;

@@ -91,6 +91,13 @@ impl Comparisons {
         self.seeking.contains_key(namespace)
     }
 
+    /// The record with which a repair was to end is not there.
+    pub(super) fn arrival_taken_back(&mut self, namespace: &Namespace) {
+        if let Some(seeker) = self.seeking.get_mut(namespace) {
+            seeker.arriving = false;
+        }
+    }
+
     fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -259,6 +266,16 @@ impl Replica {
 
     /// Something has come of it that did not do; another one may do better.
     fn seek_again_later(&mut self, now: Now, namespace: &Namespace) {
+        let arriving = |seeker: &Seeker| seeker.arriving;
+        if self
+            .comparisons
+            .seeking
+            .get(namespace)
+            .is_some_and(arriving)
+        {
+            // It has all that it sought, whoever goes now.
+            return;
+        }
         let ended = self.comparisons.seeking.remove(namespace);
         let disturbed = ended.is_some_and(|seeker| seeker.disturbed);
         if disturbed || !self.imports.has_staged(namespace) {
@@ -349,17 +366,22 @@ impl Replica {
             self.end_comparison(peer, number, Reason::Outdated);
         }
         let namespace = &batch.namespace;
+        let is_staged = self.imports.stages_beyond(namespace, &batch.origin) >= batch.seq;
         match self.comparisons.seeking.get_mut(namespace) {
-            Some(seeker) if seeker.said_all && batch.seq <= seeker.cut.of(&batch.origin) => {
+            // What came belongs to a record that is on its way.
+            Some(seeker) if seeker.arriving => {}
+            Some(seeker)
+                if seeker.said_all && batch.seq <= seeker.cut.of(&batch.origin)
+                    || seeker.round > 0 && is_staged =>
+            {
                 seeker.disturbed = true;
                 for (place, term) in terms {
                     self.imports.came_otherwise(namespace, *place, *term);
                 }
             }
-            Some(_) => {}
-            None if self.imports.stages_beyond(namespace, &batch.origin) < batch.seq => {}
-            // It is not known any more what of this was given already.
-            None => self.imports.drop_staged(namespace),
+            // An earlier comparison brought it, and it is not known any more what of this was given already.
+            Some(_) | None if is_staged => self.imports.drop_staged(namespace),
+            Some(_) | None => {}
         }
     }
 

@@ -51,9 +51,9 @@ pub(super) struct Seeker {
     /// The changes that are here, or have come, of documents whose heads were told in this comparison or one before it.
     pub(super) terms: BTreeMap<Place, BTreeSet<u64>>,
     /// Its arrival is on its way into the log.
-    arriving: bool,
+    pub(super) arriving: bool,
     /// Comparisons before this one, of the same repair.
-    round: u32,
+    pub(super) round: u32,
     pub(super) learnt: u64,
     pub(super) keys: BTreeSet<Key>,
     pub(super) status: RepairStatus,
@@ -185,9 +185,10 @@ impl Replica {
     }
 
     pub(super) fn sought(&mut self, now: Now, peer: ReplicaId, number: u64) -> Option<Namespace> {
+        let asked = |seeker: &Seeker| seeker.peer == peer && seeker.number == number;
         let mut seeking = self.comparisons.seeking.iter_mut();
-        let (namespace, seeker) =
-            seeking.find(|(_, seeker)| seeker.peer == peer && seeker.number == number)?;
+        // Of one that has it all nothing more is to be said.
+        let (namespace, seeker) = seeking.find(|(_, seeker)| asked(seeker) && !seeker.arriving)?;
         seeker.until_ms = now.mono_ms + SEEKER_PATIENCE_MS;
         Some(namespace.clone())
     }
@@ -463,6 +464,8 @@ impl Replica {
             return;
         }
         seeker.arriving = true;
+        // The disk answers, or the store is of no more use.
+        seeker.until_ms = u64::MAX;
         let heads = std::mem::take(&mut seeker.heads);
         let new = !self.holds_all_of(namespace, &cut) || self.imports.has_staged(namespace);
         if !new {

@@ -297,11 +297,18 @@ impl Bed {
 
     /// What was handed out becomes durable.
     pub(super) fn sync(&mut self) {
-        while let Some(commit) = self.commits.pop_front() {
-            let through = commit.ticket;
-            self.store.take(commit);
-            self.give(Input::Persisted { through });
-        }
+        while self.sync_one() {}
+    }
+
+    /// The oldest commit that was handed out becomes durable, if there is one.
+    pub(super) fn sync_one(&mut self) -> bool {
+        let Some(commit) = self.commits.pop_front() else {
+            return false;
+        };
+        let through = commit.ticket;
+        self.store.take(commit);
+        self.give(Input::Persisted { through });
+        true
     }
 
     /// What was handed out behind the log is done.

@@ -4,23 +4,18 @@
 //! **arrival** all of it counts at once. From then on a document that is asked for takes in first what came for it, and the rest is
 //! taken in little by little. Until that is done the checkpoint stays where it is, so that a crash begins this again.
 
+mod placing;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listing::Scan;
-use super::{Awaited, Carried, Replica};
-use crate::effect::{Notice, Now, Output, Visible};
-use crate::persist::{Fetch, LogRecord, Place};
-use crate::record::{Arrival, Import, Imported, Record};
+use super::{Carried, Replica};
+use crate::effect::{Now, Output, Visible};
+use crate::persist::Place;
+use crate::record::{Arrival, Import, Imported};
 use crate::repair_message::GivenReceipt;
 use crate::summary::Offsets;
 use crate::{DocumentId, Frontier, Key, Lsn, Namespace, Seq, limits};
-
-/// What has come and does not count yet is given up when nothing was added to it for this long.
-const ABANDON_MS: u64 = 600_000;
-/// If it is still being sought, it is looked again after this long.
-const ABANDON_AGAIN_MS: u64 = 10_000;
-/// While memory is short it is looked again after this long whether there is room.
-const RETRY_MS: u64 = 50;
 
 /// What has come into one namespace.
 #[derive(Default)]
@@ -41,10 +36,19 @@ pub(super) struct Importing {
     began: Option<Lsn>,
     first: Option<Lsn>,
     touched_ms: u64,
+    /// What counts as soon as a record is durable that is on its way. Nothing takes it back but that record's failure.
+    arriving: Option<Arriving>,
     /// What counts, and is not in its documents yet.
     pending: Option<Pending>,
     /// Listings that wait until it is.
     parked: Vec<Scan>,
+}
+
+struct Arriving {
+    arrival: Lsn,
+    staged: BTreeMap<Place, Vec<Lsn>>,
+    receipts: Vec<GivenReceipt>,
+    first: Option<Lsn>,
 }
 
 struct Pending {
@@ -140,13 +144,10 @@ impl Imports {
     /// Forgets what came and does not count: it is not what it seemed to be.
     pub(super) fn drop_staged(&mut self, namespace: &Namespace) {
         if let Some(importing) = self.by_namespace.get_mut(namespace) {
-            let pending = importing.pending.take();
-            let parked = std::mem::take(&mut importing.parked);
-            *importing = Importing {
-                pending,
-                parked,
-                ..Importing::default()
-            };
+            let before = std::mem::take(importing);
+            importing.arriving = before.arriving;
+            importing.pending = before.pending;
+            importing.parked = before.parked;
         }
         self.tidy(namespace);
     }
@@ -163,23 +164,50 @@ impl Imports {
         }
     }
 
+    /// The record from which on everything counts that was put aside is on its way.
+    fn leave_with(&mut self, namespace: &Namespace, arrival: Lsn) {
+        let Some(importing) = self.by_namespace.get_mut(namespace) else {
+            return;
+        };
+        importing.arriving = Some(Arriving {
+            arrival,
+            staged: std::mem::take(&mut importing.staged),
+            receipts: std::mem::take(&mut importing.receipts),
+            first: importing.first.take(),
+        });
+        self.drop_staged(namespace);
+    }
+
+    /// That record did not find room, and never will be there: what it was to count has to be sought again.
+    pub(super) fn arrival_taken_back(&mut self, namespace: &Namespace, lsn: Lsn) {
+        if let Some(importing) = self.by_namespace.get_mut(namespace) {
+            importing
+                .arriving
+                .take_if(|arriving| arriving.arrival == lsn);
+        }
+        self.tidy(namespace);
+    }
+
     /// Everything that was put aside counts from now on.
     fn arrive(&mut self, arrival: &Arrival, lsn: Lsn) -> (BTreeSet<Place>, Vec<GivenReceipt>) {
         let Some(importing) = self.by_namespace.get_mut(&arrival.namespace) else {
             return (BTreeSet::new(), Vec::new());
         };
-        let receipts = std::mem::take(&mut importing.receipts);
-        importing.cut = Frontier::default();
-        let staged = std::mem::take(&mut importing.staged);
-        let first = importing.first.take();
-        importing.began = None;
-        importing.amounts.clear();
-        importing.also.clear();
-        importing.keys.clear();
-        importing.many = false;
+        let left = importing
+            .arriving
+            .take_if(|arriving| arriving.arrival == lsn);
+        let Some(Arriving {
+            staged,
+            receipts,
+            first,
+            ..
+        }) = left
+        else {
+            return (BTreeSet::new(), Vec::new());
+        };
         let places = staged.keys().copied().collect();
         if let Some(first) = first {
-            let mut pending = importing.pending.take().unwrap_or(Pending {
+            let pending = importing.pending.get_or_insert(Pending {
                 arrival: lsn,
                 next: first,
                 asked: false,
@@ -189,7 +217,6 @@ impl Imports {
             for (place, lsns) in staged {
                 pending.places.entry(place).or_default().extend(lsns);
             }
-            importing.pending = Some(pending);
         }
         self.due_ms = Some(0);
         self.tidy(&arrival.namespace);
@@ -208,6 +235,7 @@ impl Imports {
         let is_idle = |importing: &Importing| {
             importing.staged.is_empty()
                 && importing.pending.is_none()
+                && importing.arriving.is_none()
                 && importing.parked.is_empty()
                 && importing.also.is_empty()
                 && importing.cut.is_empty()
@@ -242,9 +270,11 @@ impl Imports {
 
     /// Whether the log is needed from where it is, since documents lack something of it.
     pub(super) fn hold_log(&self) -> bool {
-        self.by_namespace
-            .values()
-            .any(|importing| importing.pending.is_some() || !importing.staged.is_empty())
+        self.by_namespace.values().any(|importing| {
+            importing.pending.is_some()
+                || importing.arriving.is_some()
+                || !importing.staged.is_empty()
+        })
     }
 
     pub(super) fn park(&mut self, scan: Scan) {
@@ -309,7 +339,8 @@ impl Replica {
             keys: keys.unwrap_or_default(),
         };
         let bytes = arrival.encode();
-        self.admit_record(bytes, |lsn| Carried::Arrival(lsn, arrival));
+        let lsn = self.admit_record(bytes, |lsn| Carried::Arrival(lsn, arrival));
+        self.imports.leave_with(namespace, lsn);
     }
 
     /// It is durable: now it counts.
@@ -375,211 +406,12 @@ impl Replica {
     pub(super) fn replay_arrival(&mut self, lsn: Lsn, arrival: &Arrival) {
         self.history.arrive(arrival, lsn, &self.origin);
         self.imports.begin_at(&arrival.namespace, arrival.began);
+        self.imports.leave_with(&arrival.namespace, lsn);
         let (_, receipts) = self.imports.arrive(arrival, lsn);
         for receipt in receipts {
             self.receipts
                 .came_by_repair(&arrival.namespace, receipt, lsn);
         }
-    }
-
-    pub(super) fn tick_imports(&mut self, now: Now) {
-        if self.failed.is_some() || self.imports.due_ms.is_none_or(|due| due > now.mono_ms) {
-            return;
-        }
-        self.abandon_imports(now);
-        let mut next = None;
-        let room = !self.is_short_of_memory() || self.folding.is_stuck();
-        let free = room && !self.folding.is_under_way() && self.salvage.has_begun();
-        let namespaces: Vec<_> = self.imports.by_namespace.keys().cloned().collect();
-        for namespace in namespaces {
-            let Some(importing) = self.imports.by_namespace.get_mut(&namespace) else {
-                continue;
-            };
-            if !importing.staged.is_empty() {
-                let due = (importing.touched_ms + ABANDON_MS).max(now.mono_ms + ABANDON_AGAIN_MS);
-                next = Some(next.map_or(due, |next: u64| next.min(due)));
-            }
-            let Some(pending) = &mut importing.pending else {
-                continue;
-            };
-            if pending.asked {
-                continue;
-            }
-            if !free {
-                next = Some(now.mono_ms + RETRY_MS);
-                continue;
-            }
-            pending.asked = true;
-            let fetch = Fetch::Log {
-                from: pending.next,
-                bytes_max: self.config.room.log_read_bytes_max,
-            };
-            self.fetch(fetch, Awaited::Imports(namespace));
-        }
-        self.imports.due_ms = next;
-    }
-
-    fn abandon_imports(&mut self, now: Now) {
-        let old = |importing: &Importing| {
-            !importing.staged.is_empty() && now.mono_ms >= importing.touched_ms + ABANDON_MS
-        };
-        let namespaces = self.imports.by_namespace.iter();
-        let gone: Vec<_> = namespaces
-            .filter(|(namespace, importing)| old(importing) && !self.comparisons.seeks(namespace))
-            .map(|(namespace, _)| namespace.clone())
-            .collect();
-        gone.iter()
-            .for_each(|namespace| self.imports.drop_staged(namespace));
-    }
-
-    /// Records among which are those that came for documents.
-    pub(super) fn imports_fetched(
-        &mut self,
-        now: Now,
-        namespace: &Namespace,
-        records: Vec<LogRecord>,
-    ) {
-        let Some(importing) = self.imports.by_namespace.get_mut(namespace) else {
-            return;
-        };
-        let Some(pending) = &mut importing.pending else {
-            return;
-        };
-        pending.asked = false;
-        let last = records.last().map(|record| record.lsn);
-        pending.next = last.map_or(pending.arrival.next(), Lsn::next);
-        for record in records {
-            self.put_in_place(namespace, &record, None);
-        }
-        self.folding.written(now, 0);
-        self.end_pending(now, namespace);
-        self.imports.due_ms = Some(now.mono_ms);
-        self.tick_folding(now);
-        self.tick_imports(now);
-    }
-
-    /// Adds what one record has for documents that lack it; for one alone, if one is named.
-    fn put_in_place(
-        &mut self,
-        namespace: &Namespace,
-        record: &LogRecord,
-        only: Option<&DocumentId>,
-    ) {
-        let Ok(Record::Import(import)) = Record::decode(&record.bytes) else {
-            return;
-        };
-        if import.namespace != *namespace {
-            return;
-        }
-        for imported in import.documents {
-            let id = Self::address(namespace, &imported.key);
-            if only.is_some_and(|only| *only != id) {
-                continue;
-            }
-            let importing = self.imports.by_namespace.get_mut(namespace);
-            let Some(pending) = importing.and_then(|importing| importing.pending.as_mut()) else {
-                return;
-            };
-            let place = Place::of(&id);
-            let Some(lsns) = pending.places.get_mut(&place) else {
-                continue;
-            };
-            let before = lsns.len();
-            lsns.retain(|lsn| *lsn != record.lsn);
-            if lsns.len() == before {
-                continue;
-            }
-            if lsns.is_empty() {
-                pending.places.remove(&place);
-            }
-            let arrival = pending.arrival;
-            self.shelf.insert(&id, arrival, &imported.pieces);
-        }
-    }
-
-    /// Everything may be in place, or not be in the log any more.
-    fn end_pending(&mut self, now: Now, namespace: &Namespace) {
-        let Some(importing) = self.imports.by_namespace.get_mut(namespace) else {
-            return;
-        };
-        let Some(pending) = &importing.pending else {
-            return;
-        };
-        if !pending.places.is_empty() && pending.next <= pending.arrival {
-            return;
-        }
-        let lost = pending.places.len();
-        importing.pending = None;
-        let parked = std::mem::take(&mut importing.parked);
-        self.imports.tidy(namespace);
-        // What came may have come by itself as well: what the documents are now is counted anew.
-        self.count_anew(now);
-        if lost > 0 {
-            // The next comparison finds what they lack.
-            let notice = Notice::BadRecord {
-                lsn: self.history.extent.first,
-                reason: format!("what was repaired of {lost} documents can't be read any more"),
-            };
-            self.outputs.push_back(Output::Notice(notice));
-        }
-        for scan in parked {
-            self.scan(scan);
-        }
-        self.tick_summaries(now);
-    }
-
-    /// A document is wanted that lacks something: that comes first.
-    pub(super) fn fetch_imports_of(&mut self, id: &DocumentId) {
-        if let Some(from) = self.imports.first_of(id) {
-            // One record at least is given, whatever its size.
-            let fetch = Fetch::Log { from, bytes_max: 1 };
-            self.fetch(fetch, Awaited::ImportsOf(id.clone()));
-        }
-    }
-
-    pub(super) fn imports_of_fetched(
-        &mut self,
-        now: Now,
-        id: &DocumentId,
-        records: Vec<LogRecord>,
-    ) {
-        let Some(from) = self.imports.first_of(id) else {
-            return self.resume_jobs(now, id);
-        };
-        match records.into_iter().find(|record| record.lsn == from) {
-            Some(record) => self.put_in_place(&id.namespace, &record, Some(id)),
-            None => self.give_up_import(now, id, from),
-        }
-        if self.imports.lacks(id) {
-            self.fetch_imports_of(id);
-        } else {
-            self.resume_jobs(now, id);
-            self.end_pending(now, &id.namespace);
-        }
-    }
-
-    fn give_up_import(&mut self, now: Now, id: &DocumentId, from: Lsn) {
-        let importing = self.imports.by_namespace.get_mut(&id.namespace);
-        let Some(pending) = importing.and_then(|importing| importing.pending.as_mut()) else {
-            return;
-        };
-        let place = Place::of(id);
-        if let Some(lsns) = pending.places.get_mut(&place) {
-            lsns.retain(|lsn| *lsn != from);
-            if lsns.is_empty() {
-                pending.places.remove(&place);
-            }
-        }
-        self.count_anew(now);
-    }
-
-    /// The log can't be read: it is tried again, as far as anybody still asks.
-    pub(super) fn imports_failed(&mut self, now: Now, namespace: &Namespace) {
-        let importing = self.imports.by_namespace.get_mut(namespace);
-        if let Some(pending) = importing.and_then(|importing| importing.pending.as_mut()) {
-            pending.asked = false;
-        }
-        self.imports.due_ms = Some(now.mono_ms + RETRY_MS);
     }
 
     /// What this replica would hold once everything that has come counts.
