@@ -372,7 +372,8 @@ impl Replica {
                 };
                 self.outputs.push_back(Output::Notice(notice));
                 self.counters.documents_repaired += documents as u64;
-                if self.summaries.is_incomplete() {
+                if self.summaries.is_incomplete() || !self.summaries.is_ready() {
+                    // What came in the place of documents has what is still in memory as well.
                     self.count_anew(now);
                 }
                 self.salvage.stir(now);

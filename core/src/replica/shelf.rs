@@ -1,6 +1,6 @@
 //! Documents in memory: which are loaded, and what has been written to each since the store's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -465,9 +465,15 @@ impl Shelf {
         self.forget(id);
         let entry = self.entry(id);
         let at = entry.unfolded.partition_point(|(of, _)| *of <= lsn);
-        let pieces = pieces.iter().map(|piece| (lsn, piece.clone()));
-        let bytes: usize = pieces.clone().map(|(_, piece)| weight_of(&piece)).sum();
-        entry.unfolded.splice(at..at, pieces);
+        // What came by itself before is there once. What did so after that can't stand in for it: others build on it.
+        let known: HashSet<_> = entry.unfolded[..at]
+            .iter()
+            .map(|(_, piece)| piece)
+            .collect();
+        let new = pieces.iter().filter(|piece| !known.contains(piece));
+        let new: Vec<_> = new.map(|piece| (lsn, piece.clone())).collect();
+        let bytes: usize = new.iter().map(|(_, piece)| weight_of(piece)).sum();
+        entry.unfolded.splice(at..at, new);
         self.unfolded_bytes += bytes;
         self.note_age(id);
     }

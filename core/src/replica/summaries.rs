@@ -4,7 +4,7 @@
 //! there, a page at a time beside everything else, once what was replayed has been folded: what is in the store and what
 //! is still in memory then add up. What becomes durable adds its terms.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Bound, RangeBounds as _};
 
 use bytes::Bytes;
@@ -297,10 +297,10 @@ fn terms_of(batch: &Batch) -> Vec<Term> {
 }
 
 impl Replica {
-    /// What was counted is not to be relied upon any more: it is built anew, once all of the log so far is folded. Nothing
-    /// can be compared until then.
+    /// What was counted is not to be relied upon any more: it is built anew, once all of the log so far is folded, with what
+    /// is on its way there: the documents may have it already. Nothing can be compared until then.
     pub(super) fn count_anew(&mut self, now: Now) {
-        self.summaries.recount(self.history.durable_end);
+        self.summaries.recount(self.history.log_end);
         self.end_all_comparisons(now);
     }
 
@@ -434,8 +434,9 @@ impl Replica {
         }
         let has_whole = stored.changes.iter().any(|change| is_whole(change));
         if stored.state.is_empty() && !has_whole {
-            let terms = stored.changes.iter().map(|change| term_of_change(change));
-            return terms.fold(0, u64::wrapping_add);
+            // One that came with two batches, or with a batch and a repair, counts once.
+            let terms: BTreeSet<u64> = stored.changes.iter().map(|c| term_of_change(c)).collect();
+            return terms.into_iter().fold(0, u64::wrapping_add);
         }
         // A change beside the state may be in it already.
         Document::of_stored(&self.origin, Some(stored)).map_or(0, |mut document| document.sum())

@@ -42,6 +42,10 @@ impl MemoryStore {
     }
 
     fn fold(&mut self, fold: Fold) {
+        if let Some(repair) = fold.repair {
+            self.documents.retain(|id, _| !repair.range.contains(id));
+            self.documents.extend(repair.documents);
+        }
         for folded in fold.documents {
             let stored = self.documents.entry(folded.id).or_default();
             stored.changes.extend(folded.changes);

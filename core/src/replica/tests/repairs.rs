@@ -6,7 +6,7 @@ use super::bed::{Bed, PEER, batch, increment, namespace, origin, read, writing};
 use crate::document::Document;
 use crate::effect::{Input, Notice, Output, RequestError};
 use crate::message::{Given, Message};
-use crate::persist::{DocumentRange, StoreError, StoredDocument};
+use crate::persist::{DocumentRange, Place, StoreError, StoredDocument};
 use crate::replica::Room;
 use crate::{Batch, DocumentId, Intent, Seq, Token};
 
@@ -94,6 +94,63 @@ fn what_a_peer_gives_takes_the_place_of_what_is_damaged() {
     assert!(bed.outputs.iter().any(noticed));
     assert!(bed.replica.repairs.open().is_empty());
     assert_eq!(bed.replica.counters.documents_repaired, 1);
+}
+
+/// What a peer gives has what came here since the start, too, and that is still in memory.
+#[test]
+fn what_is_given_and_waits_in_memory_as_well_is_counted_once() {
+    let mut bed = Bed::with_room(Room {
+        fold_documents: 1,
+        fold_after_ms: 60_000,
+        fold_idle_ms: 60_000,
+        ..Room::default()
+    });
+    let (batches, stored) = elsewhere(2);
+    bed.request(writing(vec![increment("a", "/n")]), &Token::default())
+        .unwrap();
+    let held = vec![(origin(1, 1), Seq(1)), (origin(2, 1), Seq(2))];
+    let positions = held
+        .iter()
+        .map(|(origin, seq)| (namespace(0), *origin, *seq));
+    let positions: Vec<_> = positions.collect();
+    bed.meet(positions.clone());
+    bed.hear(batches[0].clone());
+    bed.restart();
+    bed.hold_folds = true;
+    bed.hold_fetches = true;
+    bed.meet(positions);
+    bed.run_until(61_000);
+    assert_eq!(bed.folds.len(), 1, "what was replayed is being folded");
+    bed.hear(batches[1].clone());
+    bed.ask(read("k"), &Token::default());
+    let (id, ..) = bed.fetches.pop_back().unwrap();
+    let what = "the tile is damaged".to_owned();
+    let damaged = DocumentRange {
+        from: Some(DocumentId::new("n0", "k").unwrap()),
+        before: None,
+    };
+    let range = Some(damaged);
+    let result = Err(StoreError::Damaged { range, what });
+    bed.give(Input::Fetched { id, result });
+    let number = asked(&mut bed).expect("the peer is asked");
+    bed.tell(&Message::Given(Given {
+        number,
+        frontiers: vec![(namespace(0), held)],
+        documents: Some(vec![(DocumentId::new("n0", "k").unwrap(), stored)]),
+    }));
+    bed.hold_folds = false;
+    bed.fold();
+    bed.hold_fetches = false;
+    bed.fetch();
+    bed.run_until(200_000);
+    assert_eq!(bed.replica.counters.documents_repaired, 1);
+    let changes = batches.iter().flat_map(|batch| &batch.writes[0].changes);
+    let terms = changes.map(|change| crate::summary::term_of_change(change));
+    let sum = terms.fold(0, u64::wrapping_add);
+    let place = Place::of(&DocumentId::new("n0", "k").unwrap());
+    let counted = bed.replica.summaries.of(&namespace(0)).sum(place);
+    assert_eq!(counted, sum);
+    assert!(bed.replica.summaries.is_whole());
 }
 
 #[test]
