@@ -1,11 +1,13 @@
 //! Commits as the store's commit thread does them: in groups, in order, and what became of each is told later.
 
+use std::collections::BTreeSet;
+
 use anabranch_core::persist::{Commit, StoreError, Ticket};
 use anabranch_core::{Batch, DocumentId, Input};
 use anabranch_store::CommitError;
 
 use crate::machine::holdings;
-use crate::marks::{highest, is_signed};
+use crate::marks::{among, is_signed};
 use crate::schedule::{Event, Life};
 use crate::trace::Topic;
 use crate::world::World;
@@ -288,10 +290,12 @@ impl World {
         let named = (ticket, batch.namespace.clone(), position);
         process.issued.push_back(named);
         let signed = batch.writes.iter().filter(|write| is_signed(&write.key));
-        let number = signed
+        let marks: BTreeSet<usize> = signed
             .flat_map(|write| &write.changes)
-            .filter_map(|change| highest(change));
-        let number = number.max();
+            .flat_map(|change| among(change))
+            .collect();
+        let known = |number: &&usize| self.ledger.is_to(**number, batch);
+        let number = marks.iter().rev().find(known).or(marks.last()).copied();
         let documents = batch.writes.iter().map(|write| DocumentId {
             namespace: batch.namespace.clone(),
             key: write.key.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_core::{Ack, DocumentId, Frontier, Namespace, Origin, Seq, Written};
+use anabranch_core::{Ack, Batch, DocumentId, Frontier, Key, Namespace, Origin, Seq, Written};
 
 use crate::machine::{Holdings, held};
 use crate::marks::{Place, Sum};
@@ -129,7 +129,16 @@ impl Ledger {
         number
     }
 
-    /// An origin hands a batch of its own to the disk. `number`: the highest mark in it.
+    /// Whether a write is to what a batch writes.
+    pub(crate) fn is_to(&self, number: usize, batch: &Batch) -> bool {
+        self.writes.get(number).is_some_and(|write| {
+            let mut keys = batch.writes.iter().map(|write| &write.key);
+            let has = |key: &Key| write.parts.iter().any(|part| part.document.key == *key);
+            write.namespace == batch.namespace && keys.all(has)
+        })
+    }
+
+    /// An origin hands a batch of its own to the disk. `number`: the write that it carries out, by its marks.
     pub(crate) fn issue(
         &mut self,
         namespace: &Namespace,

@@ -72,16 +72,15 @@ pub(crate) fn is_signed(key: &Key) -> bool {
     is_accounted(key) && !key.as_str().starts_with("gone/")
 }
 
-/// The highest mark among bytes, where marks stand among other things.
-pub(crate) fn highest(bytes: &[u8]) -> Option<usize> {
+/// The marks among bytes, where marks stand among other things: a hash may spell one by chance.
+pub(crate) fn among(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let parts = bytes.split(|byte| *byte == b'w').skip(1);
-    let numbers = parts.filter_map(|part| {
+    parts.filter_map(|part| {
         let digits = part.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let ends = part.get(digits) == Some(&b'.');
         let text = std::str::from_utf8(&part[..digits]).ok()?;
         ends.then(|| text.parse().ok()).flatten()
-    });
-    numbers.max()
+    })
 }
 
 /// What a document shows.
@@ -232,8 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_mark_is_found_among_other_bytes() {
-        assert_eq!(highest(b"\x07w12.\x00www9.w13w.w1x."), Some(12));
-        assert_eq!(highest(b"w."), None);
+    fn marks_are_found_among_other_bytes() {
+        let found = |bytes| among(bytes).collect::<Vec<_>>();
+        assert_eq!(found(b"\x07w12.\x00www9.w13w.w1x."), [12, 9]);
+        assert_eq!(found(b"w."), []);
     }
 }
