@@ -1,7 +1,7 @@
 //! Going after what is missing: what a peer holds and does not send by itself is asked for, of one peer
 //! at a time, and the next one if nothing comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Replica;
@@ -15,8 +15,6 @@ use crate::{Batch, Namespace, Origin, ReplicaId, Seq, limits};
 const OWNER_GRACE_MS: u64 = 2_000;
 /// Less if batches are held back for it: they are visible nowhere here until it comes.
 const CAUSE_GRACE_MS: u64 = 250;
-/// Who is asked because they did not come stands in for so long: what made the owner's link slow will go on.
-const STAND_IN_MS: u64 = 30_000;
 /// Then somebody is asked, and after this long without progress somebody else.
 const WANT_PATIENCE_MS: u64 = 3_000;
 const WANTS_EVERY_MS: u64 = 500;
@@ -30,11 +28,9 @@ type Wants = BTreeMap<ReplicaId, Vec<Want>>;
 pub(super) struct Wanted {
     at: Seq,
     pub(super) deadline: u64,
-    /// The batch that others are held back for, and since when.
-    lacked: Option<(Seq, u64)>,
+    /// Since when batches are held back for it, without progress.
+    urgent_since: Option<u64>,
     pub(super) via: Option<ReplicaId>,
-    /// Until then it is sent by somebody else although its owner is linked.
-    stands_in_until: u64,
 }
 
 impl Peers {
@@ -105,22 +101,21 @@ impl Replica {
                 }
             }
         }
-        let mut lacked: BTreeMap<_, Seq> = BTreeMap::new();
-        for (namespace, origin, seq, holder) in self.history.unmet_causes() {
+        let mut urgent = BTreeSet::new();
+        for (namespace, origin, _, holder) in self.history.unmet_causes() {
             let name = (namespace, origin);
             let holders = missing.entry(name.clone()).or_default();
             if self.peers.is_stated(&holder) && !holders.contains(&holder) {
                 holders.push(holder);
             }
-            let first = lacked.entry(name).or_insert(seq);
-            *first = seq.min(*first);
+            urgent.insert(name);
         }
         self.peers.behind = !missing.is_empty();
         let mut wants = Wants::new();
         for (name, holders) in &missing {
-            self.pursue(now, name, holders, lacked.get(name).copied(), &mut wants);
+            self.pursue(now, name, holders, urgent.contains(name), &mut wants);
         }
-        if !lacked.is_empty() {
+        if !urgent.is_empty() {
             self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
         }
         let settled: Vec<_> = self
@@ -133,13 +128,14 @@ impl Replica {
         for name in settled {
             // Somebody who stands in for an origin's own replica goes on until that one is back.
             let owner_back = self.peers.is_stated(&name.1.replica);
-            let wanted = self.peers.wanted.get(&name);
-            let over = wanted.is_none_or(|wanted| now.mono_ms >= wanted.stands_in_until);
-            let stand_in = wanted
+            let stand_in = self
+                .peers
+                .wanted
+                .get(&name)
                 .and_then(|wanted| wanted.via)
                 .filter(|via| *via != name.1.replica);
             match stand_in {
-                Some(via) if owner_back && over => {
+                Some(via) if owner_back => {
                     wants.entry(via).or_default().push(want(&name, None));
                     self.peers.wanted.remove(&name);
                 }
@@ -171,7 +167,7 @@ impl Replica {
         now: Now,
         name: &(Namespace, Origin),
         holders: &[ReplicaId],
-        lacked: Option<Seq>,
+        urgent: bool,
         wants: &mut Wants,
     ) {
         let accepted = self.history.accepted(&name.0, &name.1);
@@ -180,25 +176,19 @@ impl Replica {
         let wanted = self.peers.wanted.entry(name.clone()).or_insert(Wanted {
             at: accepted,
             deadline: now.mono_ms + grace,
-            lacked: None,
+            urgent_since: None,
             via: None,
-            stands_in_until: 0,
         });
         if accepted > wanted.at {
             wanted.at = accepted;
             wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
+            wanted.urgent_since = None;
         }
-        // Progress is not enough: on a slow link each may come a little later than the one before.
-        wanted.lacked = match (wanted.lacked, lacked) {
-            (Some((before, since)), Some(seq)) if seq <= before => Some((before, since)),
-            (_, lacked) => lacked.map(|seq| (seq, now.mono_ms)),
-        };
-        let mut late = false;
-        if let Some((_, since)) = wanted.lacked
-            && wanted.via.is_none_or(|via| via == name.1.replica)
-        {
-            wanted.deadline = wanted.deadline.min(since + CAUSE_GRACE_MS);
-            late = owner_linked;
+        if urgent {
+            let since = *wanted.urgent_since.get_or_insert(now.mono_ms);
+            if wanted.via.is_none() {
+                wanted.deadline = wanted.deadline.min(since + CAUSE_GRACE_MS);
+            }
         }
         if now.mono_ms < wanted.deadline {
             return;
@@ -216,10 +206,6 @@ impl Replica {
             .copied();
         wanted.via = next;
         wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
-        wanted.stands_in_until = match late {
-            true => now.mono_ms + STAND_IN_MS,
-            false => 0,
-        };
         if let Some(before) =
             before.filter(|before| Some(*before) != next && *before != name.1.replica)
         {
