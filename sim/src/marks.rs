@@ -234,6 +234,6 @@ mod tests {
     fn marks_are_found_among_other_bytes() {
         let found = |bytes| among(bytes).collect::<Vec<_>>();
         assert_eq!(found(b"\x07w12.\x00www9.w13w.w1x."), [12, 9]);
-        assert_eq!(found(b"w."), []);
+        assert!(found(b"w.").is_empty());
     }
 }

@@ -29,8 +29,8 @@ pub(super) enum Awaited {
     Range(Asking),
     /// Records with batches of our own that do not count, since one before them is lost.
     PassedOver(Lsn),
-    /// Sums for the summaries.
-    Sums,
+    /// Sums for the summaries, for the count of that number.
+    Sums(u64),
     /// Documents that a peer lacks something of.
     Picked(Picking),
     /// Receipts that a peer lacks.
@@ -79,8 +79,8 @@ impl Replica {
             (Awaited::Range(asking), Ok(Fetched::Range { documents, more })) => {
                 self.range_fetched(asking, Some((documents, more)));
             }
-            (Awaited::Sums, Ok(Fetched::Sums { documents, more })) => {
-                self.sums_fetched(now, documents, more);
+            (Awaited::Sums(count), Ok(Fetched::Sums { documents, more })) => {
+                self.sums_fetched(now, count, documents, more);
             }
             (
                 Awaited::Picked(picking),
@@ -122,7 +122,7 @@ impl Replica {
                 self.backlog_failed(peer, link, &error.to_string());
             }
             Awaited::PassedOver(_) => self.passed_over_failed(now),
-            Awaited::Sums => self.sums_failed(now, error),
+            Awaited::Sums(count) => self.sums_failed(now, count, error),
             Awaited::Picked(picking) => {
                 self.store_error(now, error);
                 self.picking_failed(&picking);

@@ -41,6 +41,8 @@ pub(super) struct Summaries {
     key: [u8; 32],
     by_namespace: BTreeMap<Namespace, Summary>,
     stage: Stage,
+    /// How often everything was counted anew: an answer to a question of before is of no use.
+    count: u64,
     recent: RecentTerms,
     /// Documents that can't be read are left out: this replica can look for what it lacks, and be no measure for others.
     incomplete: bool,
@@ -118,6 +120,7 @@ impl Summaries {
                 through: Lsn(0),
                 due_ms: 0,
             },
+            count: 0,
             recent: RecentTerms::default(),
             incomplete: false,
             none: Offsets::new(),
@@ -126,6 +129,7 @@ impl Summaries {
 
     fn recount(&mut self, through: Lsn) {
         self.by_namespace.clear();
+        self.count += 1;
         self.incomplete = false;
         self.recent = RecentTerms::default();
         self.begin(through);
@@ -353,7 +357,8 @@ impl Replica {
             from: from.clone(),
             limit: self.config.room.looked_at_documents,
         };
-        self.fetch(fetch, Awaited::Sums);
+        let count = self.summaries.count;
+        self.fetch(fetch, Awaited::Sums(count));
     }
 
     /// Counts what is in memory; what is in the store comes next.
@@ -376,9 +381,13 @@ impl Replica {
     pub(super) fn sums_fetched(
         &mut self,
         now: Now,
+        count: u64,
         documents: Vec<(DocumentId, StoredDocument)>,
         more: bool,
     ) {
+        if count != self.summaries.count {
+            return;
+        }
         let last = documents.last().map(|(id, _)| id.clone());
         for (id, stored) in documents {
             let sum = self.sum_of_stored(&stored);
@@ -398,12 +407,15 @@ impl Replica {
     }
 
     /// What can't be read is left out until it can.
-    pub(super) fn sums_failed(&mut self, now: Now, error: StoreError) {
+    pub(super) fn sums_failed(&mut self, now: Now, count: u64, error: StoreError) {
         let damaged = match &error {
             StoreError::Damaged { range, .. } => range.clone(),
             StoreError::Full(_) | StoreError::Failed(_) => None,
         };
         self.store_error(now, error);
+        if count != self.summaries.count {
+            return;
+        }
         let Stage::Building {
             asked,
             due_ms,

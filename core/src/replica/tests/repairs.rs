@@ -6,7 +6,7 @@ use super::bed::{Bed, PEER, batch, increment, namespace, origin, read, writing};
 use crate::document::Document;
 use crate::effect::{Input, Notice, Output, RequestError};
 use crate::message::{Given, Message};
-use crate::persist::{DocumentRange, Place, StoreError, StoredDocument};
+use crate::persist::{DocumentRange, Fetch, Place, StoreError, StoredDocument};
 use crate::replica::Room;
 use crate::{Batch, DocumentId, Intent, Seq, Token};
 
@@ -151,6 +151,30 @@ fn what_is_given_and_waits_in_memory_as_well_is_counted_once() {
     let counted = bed.replica.summaries.of(&namespace(0)).sum(place);
     assert_eq!(counted, sum);
     assert!(bed.replica.summaries.is_whole());
+}
+
+/// The store answers what was asked before everything was to be counted anew.
+#[test]
+fn what_was_asked_for_an_earlier_count_does_not_count() {
+    let mut bed = bed();
+    bed.request(writing(vec![increment("a", "/n")]), &Token::default())
+        .unwrap();
+    bed.run_until(1_000);
+    bed.restart();
+    bed.hold_fetches = true;
+    bed.run_until(10_000);
+    let now = bed.now();
+    bed.replica.count_anew(now);
+    bed.run_until(20_000);
+    let asks = |(_, fetch, _): &&(_, Fetch, _)| matches!(fetch, Fetch::Sums { .. });
+    assert_eq!(bed.fetches.iter().filter(asks).count(), 2);
+    bed.hold_fetches = false;
+    bed.fetch();
+    bed.run_until(30_000);
+    let id = DocumentId::new("n0", "a").unwrap();
+    let stored = bed.replica.sum_of_stored(&bed.store.documents[&id]);
+    let counted = bed.replica.summaries.of(&namespace(0)).sum(Place::of(&id));
+    assert_eq!(counted, stored);
 }
 
 #[test]
