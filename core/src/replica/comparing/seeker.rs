@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS};
+use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS, SEEKERS_OF_ONE_MAX};
 use crate::effect::{Notice, Now, Output};
 use crate::persist::Place;
 use crate::record::Import;
 use crate::repair_message::{Leaf, Reason, RepairMessage};
 use crate::replica::summaries::without;
 use crate::summary::{Descent, Digest, Found, Offsets};
-use crate::{Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq};
+use crate::{Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Clocks are trusted so far: receipts of writes that are older by this much are asked for as well.
 const RECEIPTS_MARGIN_MS: u64 = 7_200_000;
@@ -71,6 +71,10 @@ impl Replica {
         let Some(peer) = self.choose_source(now, namespace) else {
             return self.put_off(now, namespace, super::RETRY_MS);
         };
+        let seeking = self.comparisons.seeking.values();
+        if seeking.filter(|seeker| seeker.peer == peer).count() >= SEEKERS_OF_ONE_MAX {
+            return self.put_off(now, namespace, super::RETRY_MS);
+        }
         self.seek_from(
             now,
             namespace,
@@ -84,10 +88,7 @@ impl Replica {
     /// The one that seems to have it; another one, if that came to nothing.
     fn choose_source(&self, now: Now, namespace: &Namespace) -> Option<ReplicaId> {
         let lack = self.comparisons.lacks.get(namespace)?;
-        let trusted = |peer: &ReplicaId| {
-            let until = self.comparisons.distrusted.get(peer);
-            until.is_none_or(|until| now.mono_ms >= *until)
-        };
+        let trusted = |peer: &ReplicaId| self.comparisons.trusts(now, peer);
         let fit = self.peers.linked().into_iter();
         let fit: Vec<_> = fit
             .filter(|peer| trusted(peer) && self.peers.is_stated(peer))
@@ -227,7 +228,10 @@ impl Replica {
         let heads = heads.iter().filter_map(|at| positions.get(*at));
         let heads = heads.map(|(origin, _)| *origin).collect();
         let cut: Frontier = positions.into_iter().collect();
-        if leaf_bits > LEAF_BITS_MAX || !self.confirm(&namespace, peer, &cut) {
+        let is_new = |origin| self.history.accepted(&namespace, origin) == Seq(0);
+        let new = cut.iter().filter(|(origin, _)| is_new(*origin)).count();
+        let too_many = self.durable_frontier(&namespace).len() + new > limits::ORIGINS_MAX;
+        if leaf_bits > LEAF_BITS_MAX || too_many || !self.confirm(&namespace, peer, &cut) {
             return self.distrust(
                 now,
                 peer,
@@ -270,7 +274,8 @@ impl Replica {
     }
 
     /// A position that a replica is said to have written is confirmed by that replica, if it can be asked: nobody can make
-    /// this one believe that it holds what nobody wrote.
+    /// this one believe that it holds what nobody wrote. Whoever else says to hold it vouches for it as well, so that no writer
+    /// can keep others from what it has written by its silence.
     fn confirm(&mut self, namespace: &Namespace, peer: ReplicaId, cut: &Frontier) -> bool {
         let mut unsure: BTreeMap<ReplicaId, Vec<(Origin, Seq)>> = BTreeMap::new();
         for (origin, seq) in cut.iter() {
@@ -282,8 +287,11 @@ impl Replica {
                 // What it wrote before it lost its disk it may not know of itself.
                 continue;
             }
-            let known = self.peers.by_id[&writer].holds(namespace, origin);
-            if *seq > known.max(self.history.accepted(namespace, origin)) {
+            let others = self.peers.by_id.iter();
+            let others = others.filter(|(id, _)| **id != peer && self.peers.is_stated(id));
+            let vouched = others.map(|(_, other)| other.holds(namespace, origin));
+            let accepted = self.history.accepted(namespace, origin);
+            if *seq > vouched.fold(accepted, Seq::max) {
                 unsure.entry(writer).or_default().push((*origin, *seq));
             }
         }
@@ -517,7 +525,10 @@ impl Replica {
             return;
         };
         self.seek_again_later(now, &namespace);
+        let holds = self.peers.by_id.get(&peer).map(|peer| &peer.holds);
+        // Of what it knows nothing of it will never be ready to say anything.
         if reason == Reason::NotReady
+            && holds.is_some_and(|holds| holds.contains_key(&namespace))
             && let Some(lack) = self.comparisons.lacks.get_mut(&namespace)
         {
             lack.tries = 0;
