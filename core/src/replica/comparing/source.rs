@@ -236,6 +236,9 @@ impl Replica {
                 }
             }
         }
+        if self.planted_overlook_difference() {
+            theirs.pop_last();
+        }
         self.begin_giving(now, peer, number, Giving::by_sums(theirs));
     }
 
