@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::document::is_whole;
 use crate::persist::{LogRecord, ReceiptKey};
 use crate::record::Record;
 use crate::{Key, Namespace, Origin, Seq, limits};
@@ -186,7 +187,13 @@ fn decode_batch(
         let count = reader.count("changes", limits::FRAME_BYTES_MAX)?;
         let mut changes = Vec::new();
         for _ in 0..count {
-            changes.push(reader.bytes("change", limits::BATCH_BYTES_MAX)?);
+            let change = reader.bytes("change", limits::BATCH_BYTES_MAX)?;
+            if is_whole(&change) {
+                // Repairs bring documents. In a batch one would bring what others wrote under its own name.
+                let (what, value) = ("change", 0);
+                return Err(DecodeError::Unknown { what, value });
+            }
+            changes.push(change);
         }
         writes.push(DocumentWrite { key, changes });
     }

@@ -19,6 +19,8 @@ mod compression;
 mod document;
 mod effect;
 mod frontier;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod id;
 mod intent;
 pub mod limits;

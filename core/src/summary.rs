@@ -26,6 +26,7 @@ pub(crate) use trie::{Offsets, Summary, View};
 use sha2::{Digest as _, Sha256};
 
 use crate::DocumentId;
+use crate::document::is_plain_change;
 
 /// Where a document stands in the trie: a hash of its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -51,11 +52,19 @@ pub(crate) fn term(hash: &[u8; 32]) -> u64 {
 /// The hash of an encoded change is that over all that follows its magic number and its check
 /// (<https://automerge.org/automerge-binary-format-spec/>).
 const HASHED_FROM: usize = 8;
+/// Where the check stands: the first bytes of the hash.
+const CHECK: std::ops::Range<usize> = 4..HASHED_FROM;
 
-/// What an encoded, uncompressed change adds to its document's sum. Of what is no change, something or other.
+/// What an encoded, uncompressed change adds to its document's sum: nothing if it is none, since no document takes it in.
 pub(crate) fn term_of_change(change: &[u8]) -> u64 {
-    let hashed = change.get(HASHED_FROM..).unwrap_or_default();
-    term(&Sha256::digest(hashed).into())
+    if !is_plain_change(change) {
+        return 0;
+    }
+    let hash: [u8; 32] = Sha256::digest(&change[HASHED_FROM..]).into();
+    match change[CHECK] == hash[..CHECK.len()] {
+        true => term(&hash),
+        false => 0,
+    }
 }
 
 fn first_eight(hash: &[u8]) -> u64 {

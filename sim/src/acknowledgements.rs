@@ -77,7 +77,8 @@ impl World {
                 .filter(|site| self.datacenter(*site) == **name)
                 .collect();
             let replaced = there.iter().any(|site| self.machines[*site].ever_replaced);
-            !replaced && !there.into_iter().any(holds)
+            // A datacenter with a liar in it alone says what it likes.
+            !there.is_empty() && !replaced && !there.into_iter().any(holds)
         });
         untrue.cloned()
     }

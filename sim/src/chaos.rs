@@ -15,6 +15,9 @@ impl World {
         let pause = self.random.between(0, self.plan.fault_every_us * 2);
         self.schedule.after(pause, Event::Chaos);
         let site = self.random.index(self.machines.len());
+        if self.machines[site].gone || self.schedule.now_us < self.plan.begins_us(site) {
+            return;
+        }
         match self.random.between(0, 99) {
             0..8 => self.crash(site, End::PowerCut),
             8..14 => self.crash(site, End::Kill),
@@ -165,7 +168,8 @@ impl World {
         let at_rest = status.unfolded_bytes == 0 && status.unpersisted_bytes == 0;
         at_rest
             && machine.holdings().iter().all(|(namespace, frontier)| {
-                self.machines.iter().all(|other| {
+                let mut others = self.machines.iter().filter(|other| !other.gone);
+                others.all(|other| {
                     let theirs = other.holdings();
                     theirs
                         .get(namespace)

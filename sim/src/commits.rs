@@ -10,7 +10,7 @@ use crate::machine::holdings;
 use crate::marks::{among, is_signed};
 use crate::schedule::{Event, Life};
 use crate::trace::Topic;
-use crate::world::World;
+use crate::world::{Phase, World};
 
 /// What was told of commits, or is yet to be.
 #[derive(Clone, Debug)]
@@ -270,6 +270,11 @@ impl World {
                 Ok(batches) => batches,
                 Err(error) => return self.fail("the log reads", error.to_string()),
             };
+            if batches.is_empty() && self.phase == Phase::Chaos && self.random.chance(100) {
+                // Of all moments, in the middle of a repair.
+                let calls = self.random.tail(0, 60);
+                self.machines[site].medium.light_fuse(calls);
+            }
             for batch in batches {
                 self.observe_batch(site, commit.ticket, &batch);
             }

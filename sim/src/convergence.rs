@@ -100,6 +100,10 @@ impl World {
         }
         let pause = self.random.between(100_000, 500_000);
         self.schedule.after(pause, Event::Probe);
+        for site in self.sites() {
+            self.check_written(site);
+            self.check_room(site);
+        }
         for name in crate::workload::NAMESPACES {
             let Ok(namespace) = Namespace::new(name) else {
                 continue;
@@ -399,7 +403,7 @@ impl World {
             let Ok(namespace) = Namespace::new(name) else {
                 continue;
             };
-            for site in 0..self.machines.len() {
+            for site in self.sites() {
                 let Some(frontier) = self.quiet_frontier(site, &namespace) else {
                     self.fail("liveness", format!("{} is not quiet", site_name(site)));
                     return documents;

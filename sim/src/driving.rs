@@ -260,6 +260,7 @@ impl World {
                 accepted.raise(*origin, *seq);
             }
             self.tally.arrivals += 1;
+            self.check_written(site);
         }
         let Some(process) = &mut self.machines[site].process else {
             return;
@@ -285,6 +286,17 @@ impl World {
     fn notice(&mut self, site: usize, notice: &Notice) {
         self.note(Some(site), Topic::World, format_args!("notice: {notice:?}"));
         match notice {
+            Notice::BadFrame { peer, .. }
+            | Notice::RootsDiffer { peer, .. }
+            | Notice::LogTooShort { peer, .. }
+            | Notice::MemberSetAside { peer, .. }
+            | Notice::MemberWelcomed { peer, .. }
+                if self.is_liar(peer) => {}
+            Notice::RepairRefused { peer, .. } if self.is_liar(peer) => {
+                self.tally.repairs_refused += 1;
+            }
+            // What no document takes in, everybody leaves out.
+            Notice::ChangeRefused { .. } if self.liar.is_some() => {}
             Notice::HistoryAhead { peer, .. } => {
                 let found = format!(
                     "{peer} holds more of the history of {} than its own disk, whose continuity was proven",
@@ -298,8 +310,10 @@ impl World {
                 self.tally.ranges_damaged += 1;
             }
             Notice::DocumentsRepaired { .. } => self.tally.ranges_repaired += 1,
-            // Whoever was not met when the log was let go, or begins anew, gets it by a repair.
-            Notice::LogTooShort { .. } if self.plan.truncates || self.released_unmet => {}
+            // Whoever was not met when the log was let go, or begins anew, gets it by a repair; so does who believes a
+            // liar that says so, and has then nothing of it in its log.
+            Notice::LogTooShort { .. }
+                if self.plan.truncates || self.released_unmet || self.liar.is_some() => {}
             Notice::NamespaceRepaired { documents, .. } => {
                 self.tally.repairs += 1;
                 self.tally.documents_repaired += documents;
@@ -314,7 +328,9 @@ impl World {
                     self.fail("equal sets have equal roots", found);
                 }
             }
-            Notice::MemberSetAside { .. } if self.plan.room.set_aside_after_ms.is_some() => {
+            Notice::MemberSetAside { by_policy, .. }
+                if self.plan.room.set_aside_after_ms.is_some() || !by_policy =>
+            {
                 self.tally.members_set_aside += 1;
             }
             Notice::MemberWelcomed { .. } => self.tally.members_welcomed += 1,

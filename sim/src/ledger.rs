@@ -94,6 +94,8 @@ pub(crate) struct Ledger {
     /// The writes to a document, refused ones included.
     pub(crate) by_document: BTreeMap<DocumentId, Vec<usize>>,
     pub(super) issued: BTreeMap<(Namespace, Origin, Seq), Issued>,
+    /// The last batch that each origin ever handed to its disk.
+    last_written: BTreeMap<(Namespace, Origin), Seq>,
 }
 
 pub(crate) fn is_in(position: &Position, frontier: &Frontier) -> bool {
@@ -148,6 +150,9 @@ impl Ledger {
         documents: Vec<DocumentId>,
     ) -> Result<(), String> {
         let (origin, seq) = position;
+        let last = self.last_written.entry((namespace.clone(), origin));
+        let last = last.or_insert(seq);
+        *last = seq.max(*last);
         let mut doubt = Ok(());
         if let Some(number) = number {
             let Some(write) = self
@@ -189,6 +194,12 @@ impl Ledger {
     pub(crate) fn issued(&self, namespace: &Namespace, position: &Position) -> Option<&Issued> {
         self.issued
             .get(&(namespace.clone(), position.0, position.1))
+    }
+
+    /// The last batch that an origin ever handed to its disk.
+    pub(crate) fn last_written(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        let last = self.last_written.get(&(namespace.clone(), *origin));
+        last.copied().unwrap_or(Seq(0))
     }
 
     /// An origin goes on after a restart. What its disk does not hold was never anywhere else.

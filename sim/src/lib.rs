@@ -7,7 +7,7 @@
 //! * `plan`, `schedule`, `world`: what a seed decides, virtual time, the loop.
 //! * `machine`, `process`, `driving`: a replica's machine, its starts and ends, inputs and outputs.
 //! * `commits`, `upkeep`: what the store's threads do.
-//! * `medium`, `wires`, `chaos`: what fails.
+//! * `medium`, `wires`, `chaos`: what fails. `liar`, `lies`: a peer that is no replica. `churn`: who comes, and who goes for good.
 //! * `workload`, `anything`, `clients`, `wording`: what is asked, by whom, and what is asked again.
 //! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
 //! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
@@ -20,6 +20,7 @@ mod accounts;
 mod acknowledgements;
 mod anything;
 mod chaos;
+mod churn;
 mod clients;
 mod commits;
 mod convergence;
@@ -27,6 +28,8 @@ mod driving;
 mod feed;
 mod finale;
 mod ledger;
+mod liar;
+mod lies;
 mod machine;
 mod marks;
 mod medium;

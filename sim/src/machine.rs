@@ -116,6 +116,10 @@ pub(crate) struct Machine {
     pub(crate) replaced: bool,
     /// The disk was replaced at any time.
     pub(crate) ever_replaced: bool,
+    /// It has written under more than one incarnation.
+    pub(crate) renewed: bool,
+    /// It has gone for good.
+    pub(crate) gone: bool,
     /// A subscriber that comes back after restarts.
     pub(crate) subscriber: Feed,
 }

@@ -3,6 +3,7 @@
 use anabranch_core::Room;
 
 use crate::random::Random;
+use crate::world::CALM_US;
 
 /// A deliberate bug to run with.
 #[cfg(feature = "planted")]
@@ -76,6 +77,12 @@ pub(crate) struct Plan {
     pub(crate) victim: Option<usize>,
     pub(crate) cache_bytes: usize,
     pub(crate) restart_all_at_heal: bool,
+    /// A peer that is no replica is linked, and lies.
+    pub(crate) liar: bool,
+    /// One more replica begins with an empty disk, so late.
+    pub(crate) joins: Option<(usize, u64)>,
+    /// One goes for good, so late.
+    pub(crate) leaves: Option<(usize, u64)>,
     /// Keys per class of hot document.
     pub(crate) hot: u64,
     pub(crate) cold: u64,
@@ -132,9 +139,42 @@ impl Plan {
             truncates,
             log_segment_bytes: *random.pick(&[8 << 10, 16 << 10, 32 << 10, 64 << 10, 256 << 10]),
             restart_all_at_heal: random.coin(),
+            liar: false,
+            joins: None,
+            leaves: None,
             hot: random.between(1, 3),
             cold: random.between(5, 40),
         }
+    }
+
+    /// Who else there is, who comes, and who goes.
+    pub(crate) fn draw_company(&mut self, random: &mut Random) {
+        self.liar = random.chance(150);
+        let churns = random.chance(200) && self.victim.is_none();
+        let (joins, leaves) = *random.pick(&[(true, true), (true, false), (false, true)]);
+        let calm_us = if self.releases { CALM_US } else { 0 };
+        let at_us = |random: &mut Random, chaos_us| {
+            calm_us + random.between(chaos_us / 5, chaos_us * 4 / 5)
+        };
+        if churns && leaves {
+            // Never the first, which the last checks read.
+            let site = 1 + random.index(self.replicas - 1);
+            self.leaves = Some((site, at_us(random, self.chaos_us)));
+        }
+        if churns && joins {
+            self.joins = Some((self.replicas, at_us(random, self.chaos_us)));
+            self.replicas += 1;
+            self.datacenters += 1;
+        }
+        // A version behind, nobody could give them what is not in a log any more, or came to others by a repair that a liar made
+        // them look for.
+        self.updates |= self.liar || self.joins.is_some();
+    }
+
+    /// When a replica begins.
+    pub(crate) fn begins_us(&self, site: usize) -> u64 {
+        let joins = self.joins.filter(|(joins, _)| *joins == site);
+        joins.map_or(0, |(_, at_us)| at_us)
     }
 }
 

@@ -60,7 +60,7 @@ fn unreadable(error: DecodeError) -> Failed {
 
 impl World {
     pub(crate) fn start(&mut self, site: usize) {
-        if self.machines[site].process.is_some() {
+        if self.machines[site].process.is_some() || self.machines[site].gone {
             return;
         }
         self.machines[site].medium.switch_on();
@@ -156,7 +156,7 @@ impl World {
     pub(crate) fn counted(&self, replica: &Replica, now: Now) -> usize {
         let peers = replica.status(now).peers.into_iter();
         peers
-            .filter(|peer| peer.standing != Standing::SetAside)
+            .filter(|peer| peer.standing != Standing::SetAside && !self.is_liar(&peer.replica))
             .count()
     }
 
@@ -220,8 +220,12 @@ impl World {
         }
         let machine = &mut self.machines[site];
         machine.process = Some(process);
-        machine.origin = Some(origin);
+        let before = machine.origin.replace(origin);
+        machine.renewed |= before.is_some_and(|before| before != origin);
         let life = machine.life(site);
+        if life.generation == 1 && self.plan.begins_us(site) > 0 {
+            self.tally.replicas_joined += 1;
+        }
         self.rearm(site, false);
         let after = self.random.between(0, 500_000);
         self.schedule.after(after, Event::Tend(life));
@@ -358,7 +362,7 @@ impl World {
     pub(crate) fn replace_disk(&mut self, site: usize, restore: bool) {
         let identity = self.random.bits();
         let survivors: Vec<_> = (0..self.machines.len())
-            .filter(|other| *other != site)
+            .filter(|other| *other != site && !self.machines[*other].gone)
             .map(|other| self.machines[other].holdings())
             .collect();
         let machine = &mut self.machines[site];

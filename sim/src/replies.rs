@@ -107,6 +107,7 @@ impl World {
             (Asked::Changes { after }, Reply::Changes { visible, next }) => {
                 return self.subscribed(site, *after, &visible, next);
             }
+            (Asked::SetAside, Reply::SetAside { .. }) => return,
             (_, reply) => {
                 return self.fail(
                     "requests are answered",
@@ -157,6 +158,8 @@ impl World {
                 self.resubscribe(site);
             }
             (_, RequestError::Behind { .. } | RequestError::Store(_)) => self.tally.reads += 1,
+            // The one who runs it looks again.
+            (Asked::SetAside, RequestError::NotWrittenDown { .. }) => {}
             // It would have shown what was taken back.
             (_, RequestError::Busy) if self.was_full(site) => self.tally.reads += 1,
             // Without a session, a replica need not hold what the client has seen elsewhere.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anabranch_core::FetchId;
 use anabranch_core::persist::{Fetch, Fetched, FoldId, StoreError};
+use anabranch_core::{FetchId, LinkId};
 use bytes::Bytes;
 
 use crate::commits::Told;
@@ -55,6 +55,16 @@ pub(crate) enum Event {
     Restart(usize),
     Backup(usize),
     Chaos,
+    /// The liar's turn to speak to a replica.
+    Lie(usize),
+    /// It has heard something that it has an answer to.
+    Retort(usize),
+    /// What a replica said to the liar has left its queue.
+    LiarTook(Life, LinkId, usize),
+    /// One goes for good.
+    Leave(usize),
+    /// Whoever runs the replicas looks whether they have set aside who went.
+    Operator,
     /// There is room again.
     Room(usize),
     Probe,

@@ -180,7 +180,8 @@ impl World {
                 continue;
             };
             for (namespace, seen) in session.holdings.clone() {
-                let site = self.random.index(self.machines.len());
+                let sites = self.sites();
+                let site = *self.random.pick(&sites);
                 let whole = self.durable(site, &namespace).covers(&seen);
                 let lost = self.tally.disks_lost + self.tally.disks_restored > 0;
                 if !whole && !lost {

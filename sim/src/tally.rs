@@ -72,6 +72,18 @@ pub struct Tally {
     pub roots_different: u64,
     /// Roots that were compared in the end.
     pub roots_compared: u64,
+    /// Frames that a peer that lies said, and was told.
+    pub lies: u64,
+    /// See above.
+    pub frames_to_liar: u64,
+    /// Most of them in a second once all faults were over.
+    pub frames_to_liar_max: u64,
+    /// Comparisons that were ended since the peer's answers could not be true.
+    pub repairs_refused: u64,
+    /// Replicas that came in the middle, and that went for good.
+    pub replicas_joined: u64,
+    /// See above.
+    pub replicas_left: u64,
     pub feeds_cut: u64,
     pub cut_short: u64,
     pub folds: u64,
@@ -85,6 +97,7 @@ impl Tally {
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Self) {
         let most = self.convergence_ms_max.max(other.convergence_ms_max);
+        let told = self.frames_to_liar_max.max(other.frames_to_liar_max);
         for (mine, theirs) in self
             .fields_mut()
             .into_iter()
@@ -93,6 +106,7 @@ impl Tally {
             *mine.1 += *theirs.1;
         }
         self.convergence_ms_max = most;
+        self.frames_to_liar_max = told;
     }
 }
 
@@ -171,6 +185,12 @@ fields!(
     documents_repaired,
     roots_different,
     roots_compared,
+    lies,
+    frames_to_liar,
+    frames_to_liar_max,
+    repairs_refused,
+    replicas_joined,
+    replicas_left,
     feeds_cut,
     cut_short,
     folds,

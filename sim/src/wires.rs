@@ -185,7 +185,7 @@ impl World {
 
     pub(crate) fn send(&mut self, site: usize, link: LinkId, frame: Bytes) {
         let Some(id) = self.links.get(&link).copied() else {
-            return;
+            return self.tell_liar(site, link, &frame);
         };
         let now_us = self.schedule.now_us;
         let Some(connection) = self.connections.get_mut(&id.connection) else {
@@ -307,6 +307,7 @@ impl World {
             Topic::Wire,
             format_args!("closes link {}: {reason}", link.0),
         );
+        self.drop_liar(site, link);
         if let Some(id) = self.links.get(&link).copied() {
             if let Some(end) = self.end_of(id) {
                 end.state = State::Gone;

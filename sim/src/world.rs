@@ -8,6 +8,7 @@ use crate::clients::{Client, Pending};
 use crate::convergence::Convergence;
 use crate::feed::{Feed, Provenance};
 use crate::ledger::Ledger;
+use crate::liar::Liar;
 use crate::machine::{Holdings, Machine};
 use crate::medium::SimMedium;
 use crate::past::Past;
@@ -78,6 +79,7 @@ pub(crate) struct World {
     pub(crate) provenance: Provenance,
     pub(crate) convergence: Convergence,
     pub(crate) past: Past,
+    pub(crate) liar: Option<Liar>,
     /// Somebody let go of log that one whom it had never met may need.
     pub(crate) released_unmet: bool,
     pub(crate) violation: Option<Violation>,
@@ -110,7 +112,11 @@ pub fn run(options: Options) -> Outcome {
 impl World {
     fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed);
-        let plan = Plan::draw(&mut random);
+        // A stream of its own, so that runs without any of this are what they were before it was there.
+        let mut apart = Random::new(options.seed ^ 0x6c69_6172);
+        let mut plan = Plan::draw(&mut random);
+        plan.draw_company(&mut apart);
+        let liar = plan.liar.then(|| Liar::new(plan.replicas, apart.fork()));
         let machines: Vec<_> = (0..plan.replicas)
             .map(|_| Self::machine(&mut random))
             .collect();
@@ -142,6 +148,7 @@ impl World {
             provenance: Provenance::default(),
             convergence: Convergence::default(),
             past: Past::default(),
+            liar,
             released_unmet: false,
             violation: None,
         }
@@ -165,6 +172,8 @@ impl World {
             damage_found: 0,
             replaced: false,
             ever_replaced: false,
+            renewed: false,
+            gone: false,
             subscriber: Feed::default(),
         }
     }
@@ -181,7 +190,11 @@ impl World {
         self.note(None, Topic::World, format_args!("{summary}"));
         for site in 0..self.machines.len() {
             let at_us = self.random.between(0, 50_000);
+            let at_us = at_us.max(self.plan.begins_us(site));
             self.schedule.at(at_us, Event::Restart(site));
+            if self.liar.is_some() {
+                self.schedule.at(at_us + 50_000, Event::Lie(site));
+            }
             let at_us = self.random.between(100_000, 1_000_000);
             self.schedule.at(at_us, Event::Subscriber(site));
         }
@@ -202,6 +215,9 @@ impl World {
             self.schedule.at(at_us, Event::Backup(site));
         }
         self.schedule.at(500_000, Event::Probe);
+        if let Some((site, at_us)) = self.plan.leaves {
+            self.schedule.at(at_us, Event::Leave(site));
+        }
         self.schedule.at(self.plan.chaos_us + calm_us, Event::Heal);
     }
 
@@ -228,6 +244,11 @@ impl World {
             Event::Restart(site) => self.start(site),
             Event::Backup(site) => self.take_image(site),
             Event::Chaos => self.chaos(),
+            Event::Lie(site) => self.lie(site),
+            Event::Retort(site) => self.speak(site, false),
+            Event::LiarTook(life, link, bytes) => self.liar_took(life, link, bytes),
+            Event::Leave(site) => self.leave(site),
+            Event::Operator => self.operate(),
             Event::Room(site) => self.make_room(site),
             Event::Probe => self.probe(),
             Event::Heal => self.heal(),

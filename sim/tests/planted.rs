@@ -1,4 +1,4 @@
-//! Each of thirteen deliberate bugs is found, and only because it is there.
+//! Each of nineteen deliberate bugs is found, and only because it is there.
 #![cfg(feature = "planted")]
 
 use anabranch_core::Planted as Core;
@@ -90,4 +90,34 @@ fn an_acknowledgement_of_what_is_not_durable_is_found() {
 #[test]
 fn a_removal_of_what_its_writer_had_not_seen_is_found() {
     is_found(Planted::Core(Core::RemoveUnseen));
+}
+
+#[test]
+fn an_overlooked_difference_is_found() {
+    is_found(Planted::Core(Core::OverlookDifference));
+}
+
+#[test]
+fn an_arrival_before_all_is_there_is_found() {
+    is_found(Planted::Core(Core::ArriveEarly));
+}
+
+#[test]
+fn what_a_repair_shows_before_all_is_there_is_found() {
+    is_found(Planted::Core(Core::ShowEarly));
+}
+
+#[test]
+fn parts_of_a_batch_in_another_order_are_found() {
+    is_found(Planted::Core(Core::MixParts));
+}
+
+#[test]
+fn a_frontier_that_is_believed_of_a_source_alone_is_found() {
+    is_found(Planted::Core(Core::BelieveFrontier));
+}
+
+#[test]
+fn a_change_that_is_counted_twice_is_found() {
+    is_found(Planted::Core(Core::CountTwice));
 }

@@ -153,6 +153,11 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Change, String> {
     Change::try_from(&bytes[..]).map_err(|error| error.to_string())
 }
 
+/// Whether something is in the form of a change that a document may take in.
+pub(crate) fn is_plain_change(bytes: &[u8]) -> bool {
+    measure(bytes).is_some_and(|operations| operations <= limits::CHANGE_OPS_MAX)
+}
+
 /// Operations or predecessors in a change, whichever are more; none if it is not an uncompressed change.
 pub(super) fn measure(bytes: &[u8]) -> Option<u64> {
     let mut cursor = Cursor(bytes);

@@ -210,9 +210,13 @@ impl Replica {
             self.counters.parts_dropped += 1;
             self.ask_from(now, link, name, seq.before());
         }
-        let Some(packet) = whole else {
+        let Some(mut packet) = whole else {
             return Ok(());
         };
+        if self.planted_mix_parts() {
+            let second = packet.split_off(packet.len() / 2);
+            packet = [&second[..], &packet[..]].concat().into();
+        }
         let batches = batch::decode(packet)?;
         match &batches[..] {
             [batch] if (&batch.namespace, batch.origin, batch.seq) == (&name.0, name.1, seq) => {

@@ -143,6 +143,16 @@ impl History {
 
     /// Whether a batch from elsewhere may be taken in now.
     pub(super) fn offer(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
+        let is_new = !self.spaces.contains_key(&batch.namespace);
+        let offered = self.weigh(batch, held_back_bytes_max);
+        if is_new && matches!(offered, Offered::Known | Offered::Gap { .. }) {
+            // Of a namespace that somebody has named nothing is kept but what is in it.
+            self.spaces.remove(&batch.namespace);
+        }
+        offered
+    }
+
+    fn weigh(&mut self, batch: &Arc<Batch>, held_back_bytes_max: usize) -> Offered {
         if !self.has_room_for(&batch.namespace) {
             return Offered::Known;
         }

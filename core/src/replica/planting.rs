@@ -31,6 +31,18 @@ pub enum Planted {
     ReleaseNeeded,
     /// Tells peers that it holds what is not durable yet.
     AcknowledgeUnsynced,
+    /// Overlooks one document of those that differ.
+    OverlookDifference,
+    /// Lets what a repair brings count before all of it is there.
+    ArriveEarly,
+    /// Shows what a repair brings as it comes, before all of it is there.
+    ShowEarly,
+    /// Puts the parts of a large batch together in another order.
+    MixParts,
+    /// Believes a source that others have written what it says they have.
+    BelieveFrontier,
+    /// Counts a change twice when its batch has several documents.
+    CountTwice,
 }
 
 impl Replica {
@@ -95,6 +107,66 @@ impl Replica {
 
     #[cfg(not(feature = "planted"))]
     pub(super) fn planted_ignore_token(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_overlook_difference(&self) -> bool {
+        self.config.planted == Some(Planted::OverlookDifference)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_overlook_difference(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_arrive_early(&self) -> bool {
+        self.config.planted == Some(Planted::ArriveEarly)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_arrive_early(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_show_early(&self) -> bool {
+        self.config.planted == Some(Planted::ShowEarly)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_show_early(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_believe_frontier(&self) -> bool {
+        self.config.planted == Some(Planted::BelieveFrontier)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_believe_frontier(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_count_twice(&self) -> bool {
+        self.config.planted == Some(Planted::CountTwice)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_count_twice(&self) -> bool {
+        false
+    }
+
+    #[cfg(feature = "planted")]
+    pub(super) fn planted_mix_parts(&self) -> bool {
+        self.config.planted == Some(Planted::MixParts)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    pub(super) fn planted_mix_parts(&self) -> bool {
         false
     }
 }

@@ -22,6 +22,8 @@ const PATIENCE_MS: u64 = 5_000;
 const RETRY_MS: u64 = 1_000;
 /// Questions of peers that are answered at once.
 const ANSWERS_MAX: usize = 16;
+/// What has come waits this long until this replica holds as much as they say that it contains; then another one is asked.
+const COME_PATIENCE_MS: u64 = 30_000;
 /// How often a page is read again because documents were folded under it.
 const REREADS_MAX: u8 = 8;
 
@@ -65,6 +67,7 @@ enum Step {
         peer: ReplicaId,
         frontiers: Vec<Section>,
         documents: Vec<(DocumentId, StoredDocument)>,
+        until_ms: u64,
     },
     /// They are on their way to the store.
     Folded { peer: ReplicaId, documents: usize },
@@ -98,9 +101,11 @@ impl Repairs {
 
     pub(super) fn wake_at(&self) -> u64 {
         let due = self.damage.iter().map(|damage| match damage.step {
-            Step::Wait { until_ms } | Step::Asked { until_ms, .. } => until_ms,
-            // Both end with something that comes in.
-            Step::Come { .. } | Step::Folded { .. } => u64::MAX,
+            Step::Wait { until_ms }
+            | Step::Asked { until_ms, .. }
+            | Step::Come { until_ms, .. } => until_ms,
+            // It ends with something that comes in.
+            Step::Folded { .. } => u64::MAX,
         });
         due.min().unwrap_or(u64::MAX)
     }
@@ -155,8 +160,10 @@ impl Replica {
         }
         for index in 0..self.repairs.damage.len() {
             let due = match self.repairs.damage[index].step {
-                Step::Wait { until_ms } | Step::Asked { until_ms, .. } => until_ms <= now.mono_ms,
-                Step::Come { .. } | Step::Folded { .. } => false,
+                Step::Wait { until_ms }
+                | Step::Asked { until_ms, .. }
+                | Step::Come { until_ms, .. } => until_ms <= now.mono_ms,
+                Step::Folded { .. } => false,
             };
             if due {
                 self.ask_for_documents(now, index);
@@ -305,6 +312,7 @@ impl Replica {
                 peer: from,
                 frontiers: given.frontiers,
                 documents,
+                until_ms: now.mono_ms + COME_PATIENCE_MS,
             },
             None => Step::Wait {
                 until_ms: now.mono_ms + RETRY_MS,
@@ -331,6 +339,7 @@ impl Replica {
             peer,
             frontiers,
             documents,
+            ..
         } = std::mem::replace(&mut damage.step, Step::Wait { until_ms })
         else {
             return false;

@@ -9,6 +9,7 @@ mod batches;
 pub(super) mod bed;
 mod causes;
 mod company;
+mod distrust;
 mod disturbed;
 mod duo;
 mod folding;

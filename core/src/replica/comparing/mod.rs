@@ -40,6 +40,10 @@ const SEEKER_PATIENCE_MS: u64 = 15_000;
 const DISTRUST_MS: u64 = 600_000;
 /// Comparisons of different namespaces that this replica seeks in at once.
 const SEEKERS_MAX: usize = 4;
+/// Of those, with one peer: whoever never answers must not be in the way of the others.
+const SEEKERS_OF_ONE_MAX: usize = 3;
+/// After so many tries what is missing is looked for only while somebody says that it has it.
+const TRIES_MAX: u32 = 8;
 
 /// Something is missing, and a peer may have it.
 struct Lack {
@@ -96,6 +100,11 @@ impl Comparisons {
         if let Some(seeker) = self.seeking.get_mut(namespace) {
             seeker.arriving = false;
         }
+    }
+
+    fn trusts(&self, now: Now, peer: &ReplicaId) -> bool {
+        let until = self.distrusted.get(peer);
+        until.is_none_or(|until| now.mono_ms >= *until)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -201,15 +210,15 @@ impl Replica {
             if seq > self.history.accepted(&namespace, &origin)
                 && self.history.has_room_for(&namespace)
             {
-                self.lacks_something(now, namespace, peer);
+                self.note_lack(now, namespace, peer);
             }
         }
+        self.tick_comparisons(now);
     }
 
     /// Something is missing here that a peer seems to have.
-    pub(super) fn lacks_something(&mut self, now: Now, namespace: Namespace, peer: ReplicaId) {
-        let distrusted = self.comparisons.distrusted.get(&peer);
-        if distrusted.is_some_and(|until| now.mono_ms < *until) {
+    fn note_lack(&mut self, now: Now, namespace: Namespace, peer: ReplicaId) {
+        if !self.comparisons.trusts(now, &peer) {
             return;
         }
         let lacks = &mut self.comparisons.lacks;
@@ -220,7 +229,6 @@ impl Replica {
                 tries: 0,
             });
         }
-        self.tick_comparisons(now);
     }
 
     pub(super) fn tick_comparisons(&mut self, now: Now) {
@@ -254,6 +262,16 @@ impl Replica {
         self.tick_verifying(now);
     }
 
+    /// Whether somebody who can be asked says that it holds more of a namespace than we do.
+    fn is_anybody_ahead(&self, now: Now, namespace: &Namespace) -> bool {
+        let linked = self.peers.linked().into_iter();
+        let mut trusted = linked.filter(|peer| self.comparisons.trusts(now, peer));
+        trusted.any(|peer| {
+            let holds = self.peers.by_id[&peer].holds.get(namespace);
+            holds.is_some_and(|theirs| self.batches_ahead(namespace, theirs) > 0)
+        })
+    }
+
     fn may_seek(&self, namespace: &Namespace) -> bool {
         self.summaries.is_ready() && !self.imports.is_pending(namespace)
     }
@@ -285,6 +303,15 @@ impl Replica {
             return;
         };
         lack.tries += 1;
+        let tries = lack.tries;
+        if tries > TRIES_MAX && !self.is_anybody_ahead(now, namespace) {
+            // Whoever said so was wrong, or is gone; if not, it is said again.
+            self.comparisons.lacks.remove(namespace);
+            return;
+        }
+        let Some(lack) = self.comparisons.lacks.get_mut(namespace) else {
+            return;
+        };
         let pause = RETRY_MS << lack.tries.min(10);
         lack.due_ms = now.mono_ms + pause.min(RETRY_MS_MAX);
     }

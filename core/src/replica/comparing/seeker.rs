@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS};
+use super::{RepairStatus, Replica, SEEKER_PATIENCE_MS, SEEKERS_OF_ONE_MAX};
 use crate::effect::{Notice, Now, Output};
 use crate::persist::Place;
 use crate::record::Import;
 use crate::repair_message::{Leaf, Reason, RepairMessage};
 use crate::replica::summaries::without;
 use crate::summary::{Descent, Digest, Found, Offsets};
-use crate::{Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq};
+use crate::{Frontier, Key, Lsn, Namespace, Origin, ReplicaId, Seq, limits};
 
 /// Clocks are trusted so far: receipts of writes that are older by this much are asked for as well.
 const RECEIPTS_MARGIN_MS: u64 = 7_200_000;
@@ -71,6 +71,10 @@ impl Replica {
         let Some(peer) = self.choose_source(now, namespace) else {
             return self.put_off(now, namespace, super::RETRY_MS);
         };
+        let seeking = self.comparisons.seeking.values();
+        if seeking.filter(|seeker| seeker.peer == peer).count() >= SEEKERS_OF_ONE_MAX {
+            return self.put_off(now, namespace, super::RETRY_MS);
+        }
         self.seek_from(
             now,
             namespace,
@@ -84,10 +88,7 @@ impl Replica {
     /// The one that seems to have it; another one, if that came to nothing.
     fn choose_source(&self, now: Now, namespace: &Namespace) -> Option<ReplicaId> {
         let lack = self.comparisons.lacks.get(namespace)?;
-        let trusted = |peer: &ReplicaId| {
-            let until = self.comparisons.distrusted.get(peer);
-            until.is_none_or(|until| now.mono_ms >= *until)
-        };
+        let trusted = |peer: &ReplicaId| self.comparisons.trusts(now, peer);
         let fit = self.peers.linked().into_iter();
         let fit: Vec<_> = fit
             .filter(|peer| trusted(peer) && self.peers.is_stated(peer))
@@ -228,7 +229,10 @@ impl Replica {
         let heads = heads.iter().filter_map(|at| positions.get(*at));
         let heads = heads.map(|(origin, _)| *origin).collect();
         let cut: Frontier = positions.into_iter().collect();
-        if leaf_bits > LEAF_BITS_MAX || !self.confirm(&namespace, peer, &cut) {
+        let is_new = |origin| self.history.accepted(&namespace, origin) == Seq(0);
+        let new = cut.iter().filter(|(origin, _)| is_new(*origin)).count();
+        let too_many = self.durable_frontier(&namespace).len() + new > limits::ORIGINS_MAX;
+        if leaf_bits > LEAF_BITS_MAX || too_many || !self.confirm(&namespace, peer, &cut) {
             return self.distrust(
                 now,
                 peer,
@@ -271,9 +275,13 @@ impl Replica {
     }
 
     /// A position that a replica is said to have written is confirmed by that replica, if it can be asked: nobody can make
-    /// this one believe that it holds what nobody wrote.
+    /// this one believe that it holds what nobody wrote. Whoever else says to hold it vouches for it as well, so that no writer
+    /// can keep others from what it has written by its silence.
     fn confirm(&mut self, namespace: &Namespace, peer: ReplicaId, cut: &Frontier) -> bool {
         let mut unsure: BTreeMap<ReplicaId, Vec<(Origin, Seq)>> = BTreeMap::new();
+        if self.planted_believe_frontier() {
+            return true;
+        }
         for (origin, seq) in cut.iter() {
             let writer = origin.replica;
             if writer == self.config.replica || writer == peer || !self.peers.is_stated(&writer) {
@@ -283,8 +291,11 @@ impl Replica {
                 // What it wrote before it lost its disk it may not know of itself.
                 continue;
             }
-            let known = self.peers.by_id[&writer].holds(namespace, origin);
-            if *seq > known.max(self.history.accepted(namespace, origin)) {
+            let others = self.peers.by_id.iter();
+            let others = others.filter(|(id, _)| **id != peer && self.peers.is_stated(id));
+            let vouched = others.map(|(_, other)| other.holds(namespace, origin));
+            let accepted = self.history.accepted(namespace, origin);
+            if *seq > vouched.fold(accepted, Seq::max) {
                 unsure.entry(writer).or_default().push((*origin, *seq));
             }
         }
@@ -423,6 +434,12 @@ impl Replica {
     /// What came is durable.
     pub(in crate::replica) fn import_settled(&mut self, now: Now, lsn: Lsn, import: &Import) {
         self.imports.stage(now.mono_ms, lsn, import);
+        if self.planted_show_early() {
+            for imported in &import.documents {
+                let id = Self::address(&import.namespace, &imported.key);
+                self.shelf.insert(&id, lsn, &imported.pieces);
+            }
+        }
         let Some(seeker) = self.comparisons.seeking.get_mut(&import.namespace) else {
             return;
         };
@@ -438,8 +455,9 @@ impl Replica {
         let Some(seeker) = self.comparisons.seeking.get(namespace) else {
             return;
         };
-        let waits =
-            !seeker.all_given || !seeker.unsettled.is_empty() || !seeker.unconfirmed.is_empty();
+        let early = self.planted_arrive_early() && seeker.next_part > 0;
+        let all_given = seeker.all_given || early;
+        let waits = !all_given || !seeker.unsettled.is_empty() || !seeker.unconfirmed.is_empty();
         if waits || seeker.arriving {
             return;
         }
@@ -450,7 +468,7 @@ impl Replica {
             return;
         };
         // Where this one has what the source has not, roots stay different; then what was found out counts.
-        let complete = root == seeker.source_root || seeker.learnt == 0;
+        let complete = root == seeker.source_root || seeker.learnt == 0 || early;
         if !complete && seeker.round < ROUNDS_MAX {
             let (peer, round) = (seeker.peer, seeker.round + 1);
             let (status, since_ms) = (seeker.status, seeker.since_ms);
@@ -520,7 +538,10 @@ impl Replica {
             return;
         };
         self.seek_again_later(now, &namespace);
+        let holds = self.peers.by_id.get(&peer).map(|peer| &peer.holds);
+        // Of what it knows nothing of it will never be ready to say anything.
         if reason == Reason::NotReady
+            && holds.is_some_and(|holds| holds.contains_key(&namespace))
             && let Some(lack) = self.comparisons.lacks.get_mut(&namespace)
         {
             lack.tries = 0;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::giving::Giving;
-use super::{Replica, SOURCE_PATIENCE_MS};
+use super::{Replica, SEEKERS_MAX, SOURCE_PATIENCE_MS};
 use crate::effect::Now;
 use crate::persist::Place;
 use crate::repair_message::{Leaf, Reason, RepairMessage};
@@ -64,7 +64,8 @@ impl Replica {
     ) {
         let serving = &mut self.comparisons.serving;
         serving.retain(|(seeker, _), source| *seeker != peer || source.namespace != namespace);
-        if serving.len() >= limits::COMPARISONS_MAX {
+        let of_peer = serving.keys().filter(|(seeker, _)| *seeker == peer).count();
+        if serving.len() >= limits::COMPARISONS_MAX || of_peer >= SEEKERS_MAX {
             return self.end_comparison(peer, number, Reason::Busy);
         }
         if !self.may_seek(&namespace)
@@ -234,6 +235,9 @@ impl Replica {
                     theirs.insert(place, their_sum.unwrap_or(0));
                 }
             }
+        }
+        if self.planted_overlook_difference() {
+            theirs.pop_last();
         }
         self.begin_giving(now, peer, number, Giving::by_sums(theirs));
     }

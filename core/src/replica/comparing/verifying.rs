@@ -26,6 +26,10 @@ const VERIFY_MS: u64 = 10_000;
 const REPAIR_MS: u64 = 60_000;
 /// Questions for roots that wait.
 const QUESTIONS_MAX: usize = 256;
+/// Of those, questions of one peer.
+const QUESTIONS_OF_ONE_MAX: usize = 64;
+/// That a peer's root is another one is looked into no more often than this.
+const ALARM_EVERY_MS: u64 = 10_000;
 
 /// Somebody asks for the root at a frontier that is not reached yet, perhaps.
 struct Question {
@@ -68,6 +72,8 @@ pub(in crate::replica) struct Verifying {
     last_peer: Option<ReplicaId>,
     /// What was found equal, with whom.
     equal: BTreeMap<(Namespace, ReplicaId), (Frontier, u64)>,
+    /// When somebody's root was last found to be another one.
+    alarms: BTreeMap<(Namespace, ReplicaId), u64>,
 }
 
 impl Verifying {
@@ -192,7 +198,8 @@ impl Replica {
         };
         if let Some(question) = self.answer_question(now, question) {
             let questions = &mut self.comparisons.verifying.questions;
-            if questions.len() < QUESTIONS_MAX {
+            let of_peer = questions.iter().filter(|of| of.peer == peer).count();
+            if questions.len() < QUESTIONS_MAX && of_peer < QUESTIONS_OF_ONE_MAX {
                 questions.push_back(question);
             }
         }
@@ -302,6 +309,10 @@ impl Replica {
         frontier: Frontier,
         equal: bool,
     ) {
+        if self.history.space(namespace).is_none() {
+            // Anybody can make up a name.
+            return;
+        }
         self.counters.roots_compared += 1;
         let name = (namespace.clone(), peer);
         if equal {
@@ -309,10 +320,14 @@ impl Replica {
             self.comparisons.verifying.equal.insert(name, noted);
             return;
         }
-        self.comparisons.verifying.equal.remove(&name);
-        if self.comparisons.seeks(namespace) {
+        let verifying = &mut self.comparisons.verifying;
+        verifying.equal.remove(&name);
+        let last = verifying.alarms.get(&name);
+        let again = last.is_some_and(|last| now.mono_ms < last + ALARM_EVERY_MS);
+        if again || self.comparisons.seeks(namespace) {
             return;
         }
+        self.comparisons.verifying.alarms.insert(name, now.mono_ms);
         self.counters.roots_different += 1;
         let notice = Notice::RootsDiffer {
             peer,
