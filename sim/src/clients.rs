@@ -96,6 +96,8 @@ pub(crate) enum Asked {
     },
     /// One is to be set aside.
     SetAside,
+    /// Of the namespace that moves.
+    Moving(crate::moving::Turn),
     /// The simulator's own, answered on the spot.
     Probe,
 }
@@ -122,7 +124,7 @@ impl Pending {
                 Some(&document.namespace)
             }
             Asked::Write { namespace, .. } | Asked::Scan { namespace, .. } => Some(namespace),
-            Asked::Changes { .. } | Asked::SetAside | Asked::Probe => None,
+            Asked::Changes { .. } | Asked::SetAside | Asked::Moving(_) | Asked::Probe => None,
         }
     }
 }
@@ -484,7 +486,10 @@ impl World {
             }
         }
         let after = self.machines[site].subscriber.at;
-        let request = Request::Changes { after };
+        let request = Request::Changes {
+            after,
+            namespace: None,
+        };
         let id = self.ask(site, None, Asked::Changes { after }, &request);
         let session = Session::default();
         self.feed(

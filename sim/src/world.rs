@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::liar::Liar;
 use crate::machine::{Holdings, Machine};
 use crate::medium::SimMedium;
+use crate::moving::Moving;
 use crate::past::Past;
 use crate::plan::{Options, Plan};
 use crate::random::Random;
@@ -80,6 +81,7 @@ pub(crate) struct World {
     pub(crate) convergence: Convergence,
     pub(crate) past: Past,
     pub(crate) liar: Option<Liar>,
+    pub(crate) moving: Option<Moving>,
     /// Somebody let go of log that one whom it had never met may need.
     pub(crate) released_unmet: bool,
     pub(crate) violation: Option<Violation>,
@@ -117,6 +119,7 @@ impl World {
         let mut plan = Plan::draw(&mut random);
         plan.draw_company(&mut apart);
         let liar = plan.liar.then(|| Liar::new(plan.replicas, apart.fork()));
+        let moving = Moving::draw(options.seed, &plan);
         let machines: Vec<_> = (0..plan.replicas)
             .map(|_| Self::machine(&mut random))
             .collect();
@@ -149,6 +152,7 @@ impl World {
             convergence: Convergence::default(),
             past: Past::default(),
             liar,
+            moving,
             released_unmet: false,
             violation: None,
         }
@@ -218,6 +222,7 @@ impl World {
         if let Some((site, at_us)) = self.plan.leaves {
             self.schedule.at(at_us, Event::Leave(site));
         }
+        self.begin_moving();
         self.schedule.at(self.plan.chaos_us + calm_us, Event::Heal);
     }
 
@@ -251,6 +256,7 @@ impl World {
             Event::Operator => self.operate(),
             Event::Room(site) => self.make_room(site),
             Event::Probe => self.probe(),
+            Event::Move => self.take_turn(),
             Event::Heal => self.heal(),
             Event::Inspect => self.inspect(),
         }

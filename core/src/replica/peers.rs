@@ -155,7 +155,7 @@ impl Replica {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        let (link, heard) = (session.link, session.stated);
+        let (link, heard) = (session.link, session.has_heard());
         let hello = Hello {
             oldest: PROTOCOL_OLDEST,
             name: self.config.name.clone(),
@@ -232,6 +232,9 @@ impl Replica {
             Message::Given(given) => self.documents_given(now, peer, given),
             Message::Repair(message) => self.repair_message(now, peer, link, message),
             Message::Await(sections) => self.awaited(now, peer, sections),
+            Message::Placements(heard) => self.placements_heard(now, peer, link, heard),
+            Message::AskKept(asked) => self.asked_whether_kept(now, peer, link, asked),
+            Message::Kept { number } => self.is_kept(now, peer, number),
         }
         Ok(())
     }
@@ -271,8 +274,12 @@ impl Replica {
             return self.part_ways(now, peer, link, &speaks, "that one");
         }
         let common = newest.min(self.config.protocol);
-        if let Some(session) = self.peers.session(peer) {
-            session.speaks = common;
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        session.speaks = common;
+        if session.placements_said_ms.is_none() && common > PROTOCOL_OLDEST {
+            self.say_placements(now, peer, link);
         }
     }
 
@@ -292,6 +299,12 @@ impl Replica {
         entry.incarnation = Some(hello.incarnation);
         if let Some(session) = &mut entry.session {
             repeated = now.mono_ms >= session.since + HELLO_MS;
+        }
+        let introduced = entry.session.as_mut();
+        let introduced = introduced.map(|session| std::mem::replace(&mut session.introduced, true));
+        if renamed || introduced == Some(false) {
+            self.place_streams(now, peer, None);
+            self.departures.hasten(now);
         }
         if !hello.heard && repeated {
             self.say_hello(peer);
@@ -346,7 +359,9 @@ impl Replica {
                 }
                 let accepted = self.history.accepted(&namespace, &origin);
                 if seq > accepted {
-                    ahead |= origin == self.origin;
+                    // What this replica let go of itself shows nothing.
+                    ahead |=
+                        origin == self.origin && seq > self.departures.left(&namespace, &origin);
                     self.peers.behind = true;
                 }
             }
@@ -359,26 +374,7 @@ impl Replica {
             return self.refuse(now, peer, link, &format!("it names {positions} positions"));
         }
         if whole {
-            // What the peer said on an earlier connection no longer counts: it may have lost its disk.
-            let said = std::mem::take(&mut session.statement);
-            if !covers(&said, &entry.holds) {
-                // That does not take back what was stable until now, and is not forgotten at a crash.
-                self.advance_stability();
-                self.members_changed(now, now.mono_ms);
-            }
-            let Some(entry) = self.peers.by_id.get_mut(&peer) else {
-                return;
-            };
-            entry.holds = said;
-            let Some(session) = &mut entry.session else {
-                return;
-            };
-            let first = !std::mem::replace(&mut session.stated, true);
-            if first {
-                self.open_streams(now, peer);
-                self.came_back(now, peer);
-                self.say_again_what_is_awaited();
-            }
+            self.said_everything(now, peer);
         }
         self.welcome_home(now, peer);
         self.acknowledged_by_peer(&raised);
@@ -386,6 +382,46 @@ impl Replica {
             self.renew_incarnation(peer);
         }
         self.pump(now, peer);
+    }
+
+    /// A peer has said everything that it holds.
+    fn said_everything(&mut self, now: Now, peer: ReplicaId) {
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let Some(session) = &mut entry.session else {
+            return;
+        };
+        // What the peer said on an earlier connection no longer counts: it may have lost its disk.
+        let said = std::mem::take(&mut session.statement);
+        if !covers(&said, &entry.holds) {
+            // That does not take back what was stable until now, and is not forgotten at a crash.
+            self.advance_stability();
+            self.members_changed(now, now.mono_ms);
+        }
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.holds, said);
+        let Some(session) = &mut entry.session else {
+            return;
+        };
+        // Of a namespace that it let go of it lacks again what had arrived.
+        let names: Vec<_> = session.streams.keys().cloned().collect();
+        for name in names {
+            let held = |holds: &BTreeMap<Namespace, Frontier>| {
+                holds.get(&name.0).map_or(Seq(0), |held| held.of(&name.1))
+            };
+            if held(&entry.holds) < held(&before) {
+                session.rewind(&name, held(&entry.holds).next());
+            }
+        }
+        let first = !std::mem::replace(&mut session.stated, true);
+        if first {
+            self.open_streams(now, peer);
+            self.came_back(now, peer);
+            self.say_again_what_is_awaited();
+        }
     }
 
     /// Begins to send the peer all of our own history that it lacks.
@@ -404,6 +440,9 @@ impl Replica {
     }
 
     pub(super) fn open_stream(&mut self, now: Now, peer: ReplicaId, name: &Name) {
+        if !self.goes_to(&name.0, &peer) {
+            return;
+        }
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -421,6 +460,9 @@ impl Replica {
 
     fn want(&mut self, now: Now, peer: ReplicaId, wants: Vec<Want>) {
         for want in wants {
+            if !self.goes_to(&want.namespace, &peer) {
+                continue;
+            }
             let name = (want.namespace, want.origin);
             let known = self.history.durable(&name.0, &name.1) > Seq(0);
             let own = name.1.replica == self.config.replica;
@@ -485,7 +527,7 @@ impl Replica {
             let Some(session) = self.peers.session(peer) else {
                 continue;
             };
-            let say_hello = !session.stated && session.hello_due <= now.mono_ms;
+            let say_hello = !session.has_heard() && session.hello_due <= now.mono_ms;
             if say_hello {
                 session.hello_due = now.mono_ms + HELLO_MS;
             }

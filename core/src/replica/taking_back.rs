@@ -67,6 +67,11 @@ impl Replica {
                     repairs = true;
                     continue;
                 }
+                Carried::Placed(..) | Carried::LetGo(..) => {
+                    self.placements.take_back();
+                    self.departures.take_back();
+                    continue;
+                }
                 Carried::Import(..) | Carried::Nothing => {
                     repairs = true;
                     continue;

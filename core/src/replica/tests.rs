@@ -15,6 +15,7 @@ mod duo;
 mod folding;
 mod members;
 mod pairs;
+mod placement;
 mod pushing;
 mod receipts;
 mod repairs;
@@ -22,6 +23,7 @@ mod salvage;
 mod sessions;
 mod stating;
 mod tips;
+mod trio;
 
 use bed::{Bed, PEER, batch, namespace, origin};
 
@@ -139,7 +141,7 @@ fn recoded(history: &History) -> History {
     let mut writer = Writer::default();
     history.encode(&mut writer);
     let mut reader = Reader::new(writer.finish());
-    let read = History::decode(&mut reader).unwrap();
+    let (read, _) = History::decode(&mut reader).unwrap();
     reader.finish().unwrap();
     read
 }

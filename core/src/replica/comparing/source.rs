@@ -68,6 +68,9 @@ impl Replica {
         if serving.len() >= limits::COMPARISONS_MAX || of_peer >= SEEKERS_MAX {
             return self.end_comparison(peer, number, Reason::Busy);
         }
+        if !self.goes_to(&namespace, &peer) {
+            return self.end_comparison(peer, number, Reason::Busy);
+        }
         if !self.may_seek(&namespace)
             || !self.summaries.is_whole()
             || self.history.space(&namespace).is_none()

@@ -231,6 +231,11 @@ impl Imports {
             .for_each(|namespace| self.drop_staged(namespace));
     }
 
+    /// Nothing that came counts any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.by_namespace.remove(namespace);
+    }
+
     fn tidy(&mut self, namespace: &Namespace) {
         let is_idle = |importing: &Importing| {
             importing.staged.is_empty()
@@ -244,6 +249,12 @@ impl Imports {
         if self.by_namespace.get(namespace).is_some_and(is_idle) {
             self.by_namespace.remove(namespace);
         }
+    }
+
+    /// Whether the record is on its way from which on something counts.
+    pub(super) fn is_arriving(&self, namespace: &Namespace) -> bool {
+        let importing = self.by_namespace.get(namespace);
+        importing.is_some_and(|importing| importing.arriving.is_some())
     }
 
     /// Whether something that counts is not in its documents yet.
