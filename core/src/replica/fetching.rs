@@ -43,7 +43,7 @@ pub(super) enum Awaited {
     /// What repairs have brought into a namespace.
     Imports(Namespace),
     /// The same, for one document.
-    ImportsOf(DocumentId),
+    ImportsOf(DocumentId, Lsn),
 }
 
 impl Replica {
@@ -100,8 +100,8 @@ impl Replica {
             (Awaited::Imports(namespace), Ok(Fetched::Log(records))) => {
                 self.imports_fetched(now, &namespace, records);
             }
-            (Awaited::ImportsOf(id), Ok(Fetched::Log(records))) => {
-                self.imports_of_fetched(now, &id, records);
+            (Awaited::ImportsOf(id, from), Ok(Fetched::Log(records))) => {
+                self.imports_of_fetched(now, (&id, from), records);
             }
             (awaited, Ok(_)) => {
                 let error = StoreError::Failed("the store answered another question".to_owned());
@@ -141,7 +141,7 @@ impl Replica {
                 self.receipts_failed(peer, number);
             }
             Awaited::Imports(namespace) => self.imports_failed(now, &namespace),
-            Awaited::ImportsOf(id) => self.document_lost(now, &id, error),
+            Awaited::ImportsOf(id, _) => self.document_lost(now, &id, error),
             Awaited::Range(asking) => {
                 self.store_error(now, error);
                 self.range_fetched(asking, None);

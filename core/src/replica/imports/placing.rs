@@ -166,19 +166,23 @@ impl Replica {
         if let Some(from) = self.imports.first_of(id) {
             // One record at least is given, whatever its size.
             let fetch = Fetch::Log { from, bytes_max: 1 };
-            self.fetch(fetch, Awaited::ImportsOf(id.clone()));
+            self.fetch(fetch, Awaited::ImportsOf(id.clone(), from));
         }
     }
 
     pub(in crate::replica) fn imports_of_fetched(
         &mut self,
         now: Now,
-        id: &DocumentId,
+        (id, from): (&DocumentId, Lsn),
         records: Vec<LogRecord>,
     ) {
-        let Some(from) = self.imports.first_of(id) else {
+        let Some(first) = self.imports.first_of(id) else {
             return self.resume_jobs(now, id);
         };
+        if first != from {
+            // It was put in place with all others meanwhile, and the next one is due.
+            return self.fetch_imports_of(id);
+        }
         match records.into_iter().find(|record| record.lsn == from) {
             Some(record) => self.put_in_place(&id.namespace, &record, Some(id)),
             None => self.give_up_import(now, id, from),

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::bed::{batch, increment, namespace, origin, writing};
+use super::bed::{batch, increment, namespace, origin, read, writing};
 use super::pairs::{Pair, forgetful};
 use crate::document::Document;
+use crate::replica::Room;
 use crate::{Batch, Intent, Seq, Token};
 
 /// A batch of a third replica's to the document `k`.
@@ -64,6 +65,48 @@ fn a_repair_counts_although_its_source_goes() {
     let frontiers = [0, 1].map(|at| pair.beds[at].replica.durable_frontier(&namespace(0)));
     assert_eq!(frontiers[0], frontiers[1]);
     pair.link();
+    pair.pass(5_000);
+    pair.assert_equal();
+}
+
+/// Two records have something for one document. It is asked for while the first of them is being read for all.
+#[test]
+fn a_document_that_is_asked_for_gets_all_that_came_for_it() {
+    let mut pair = Pair::new(Room {
+        log_read_bytes_max: 1,
+        ..forgetful()
+    });
+    for n in 10..40 {
+        let value = json!({"n": 0, "text": "x".repeat(20_000)});
+        pair.put(0, &format!("k{n}"), value);
+    }
+    pair.pass(1_000);
+    pair.beds[1].hold_commits = true;
+    pair.link();
+    pair.pass(600);
+    pair.beds[1].sync_one();
+    pair.cut();
+    pair.beds[1].hold_commits = false;
+    pair.beds[1].sync();
+    pair.count(0, "k10");
+    pair.pass(1_000);
+    pair.beds[1].hold_commits = true;
+    pair.link();
+    pair.pass(3_000);
+    pair.beds[1].hold_fetches = true;
+    let theirs = pair.beds[0].replica.durable_frontier(&namespace(0));
+    while pair.beds[1].replica.durable_frontier(&namespace(0)) != theirs {
+        assert!(pair.beds[1].sync_one());
+        pair.exchange();
+    }
+    assert_eq!(pair.beds[1].fetches.len(), 1, "the first record is read");
+    let bed = &mut pair.beds[1];
+    let reading = bed.ask(read("k10"), &Token::default());
+    bed.hold_commits = false;
+    bed.hold_fetches = false;
+    bed.fetch();
+    let answer = format!("{:?}", bed.answer(reading).unwrap());
+    assert!(answer.contains("Number(1)"), "the count is there");
     pair.pass(5_000);
     pair.assert_equal();
 }
