@@ -23,8 +23,9 @@ use crate::world::{Phase, World};
 const HEARD_MAX: usize = 32;
 /// While so many inputs wait at a replica, it reads no more from links.
 const HELD_INPUTS_MAX: usize = 50;
-/// A replica that is at rest but for the liar says so many frames to it in a second, at most: it answers, and states what it holds.
-const FRAMES_PER_SECOND_MAX: u64 = 2_000;
+/// A replica that is at rest but for the liar says so many frames to it in a second, at most: it answers, and states what it holds, in
+/// parts of a hundred bytes in some runs.
+const FRAMES_PER_SECOND_MAX: u64 = 5_000;
 /// Bytes of the largest batch of which it says parts.
 const PARTS_BYTES_MAX: usize = 20_000;
 /// What is on its way to the disk may be above its room by one batch, or by what a repair brings at once.

@@ -192,7 +192,13 @@ impl World {
         if !moving.is_last {
             let asked = |asked: &Asked| matches!(asked, Asked::Moving(Turn::Place(true)));
             let waits = self.requests.values().any(|pending| asked(&pending.asked));
-            if !waits && self.machines[0].process.is_some() {
+            // Of settings of which neither's author knew the other the one with the later clock holds: the last is to know them all.
+            let known = self.machines.iter().map(|machine| {
+                let process = machine.process.as_ref()?;
+                Some(process.replica.datacenters_of(&moving.namespace))
+            });
+            let known: Option<BTreeSet<_>> = known.collect();
+            if !waits && known.is_some_and(|known| known.len() == 1) {
                 self.place_somewhere(0, true);
             }
             return false;

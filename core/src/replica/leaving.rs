@@ -283,7 +283,7 @@ impl Replica {
     /// Whether something here is still at work on a namespace, or is to be written into it.
     fn is_in_use(&self, namespace: &Namespace) -> bool {
         let asked = |awaited: &Awaited| match awaited {
-            Awaited::Document(id) | Awaited::ImportsOf(id) => id.namespace == *namespace,
+            Awaited::Document(id) | Awaited::ImportsOf(id, _) => id.namespace == *namespace,
             Awaited::Page(scan) => scan.namespace == *namespace,
             Awaited::Receipt(writing) => writing.namespace == *namespace,
             Awaited::Imports(of) => of == namespace,
