@@ -1,6 +1,6 @@
-//! Requests in the words of a trace.
+//! Requests and answers in the words of a trace.
 
-use anabranch_core::Request;
+use anabranch_core::{Answer, Reply, Request, RequestError};
 
 use crate::clients::Asked;
 
@@ -76,6 +76,38 @@ impl std::fmt::Display for Shown<'_> {
                 ..
             } => write!(f, "place {namespace} in {datacenters:?}"),
             Request::Configure { placements } => write!(f, "configure {placements:?}"),
+        }
+    }
+}
+
+/// An answer in short form.
+pub(crate) struct Outcome<'a>(pub(crate) &'a Result<Answer, RequestError>);
+
+impl std::fmt::Display for Outcome<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_ref().map(|answer| &answer.reply) {
+            Ok(Reply::Written {
+                documents,
+                repeated,
+                acknowledged,
+            }) => {
+                let changed: Vec<_> = documents.iter().map(|written| written.changed).collect();
+                let again = if *repeated { "before, " } else { "" };
+                write!(f, "written, {again}changed: {changed:?}")?;
+                let acknowledged = acknowledged.as_ref();
+                acknowledged.map_or(Ok(()), |acknowledged| write!(f, ", {acknowledged}"))
+            }
+            Ok(Reply::SetAside { changed }) => write!(f, "set aside, changed: {changed}"),
+            Ok(Reply::Placed { changed }) => write!(f, "placed, changed: {changed}"),
+            Ok(Reply::Document { snapshot, .. }) => {
+                write!(f, "document, there: {}", snapshot.is_some())
+            }
+            Ok(Reply::Versions(versions)) => write!(f, "{} versions", versions.versions.len()),
+            Ok(Reply::Diff(operations)) => write!(f, "{} differences", operations.len()),
+            Ok(Reply::Page(page)) => write!(f, "page of {}", page.documents.len()),
+            Ok(Reply::Verified(verified)) => write!(f, "{:?}", verified.peers),
+            Ok(Reply::Changes { visible, .. }) => write!(f, "{} batches", visible.len()),
+            Err(error) => write!(f, "refused: {error}"),
         }
     }
 }

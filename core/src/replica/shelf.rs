@@ -1,6 +1,6 @@
 //! Documents in memory: which are loaded, and what has been written to each since the store's own.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -466,7 +466,7 @@ impl Shelf {
         let entry = self.entry(id);
         let at = entry.unfolded.partition_point(|(of, _)| *of <= lsn);
         // What came by itself before is there once. What did so after that can't stand in for it: others build on it.
-        let known: HashSet<_> = entry.unfolded[..at]
+        let known: BTreeSet<_> = entry.unfolded[..at]
             .iter()
             .map(|(_, piece)| piece)
             .collect();
