@@ -210,6 +210,14 @@ pub enum RequestError {
     /// The summaries are not built yet after a start.
     #[error("what is stored is still being summed up after a start; try again shortly")]
     NotReady,
+    /// Nobody who is known here has anything in the namespace.
+    #[error(
+        "nothing was ever written to {namespace}, as far as is known here; look at its spelling"
+    )]
+    NamespaceNotFound {
+        /// The namespace.
+        namespace: Namespace,
+    },
     /// The idempotency key came with another write before. Nothing was written.
     #[error("this idempotency key was used for another write; use a new key for each write")]
     KeyReused,

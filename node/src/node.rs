@@ -243,7 +243,7 @@ impl Node {
     /// Takes a moment: whoever is behind has to catch up first.
     ///
     /// # Errors
-    /// [`RequestError::NotReady`] shortly after a start; [`Error::Closed`] when the node is shutting down.
+    /// [`RequestError::NamespaceNotFound`]; [`RequestError::NotReady`] shortly after a start; [`Error::Closed`] when the node is shutting down.
     pub async fn verify(&self, namespace: &str) -> Result<Verified, Error> {
         let namespace = Namespace::new(namespace)?;
         let request = Request::Verify { namespace };

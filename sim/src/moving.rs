@@ -192,7 +192,7 @@ impl World {
         if !moving.is_last {
             let asked = |asked: &Asked| matches!(asked, Asked::Moving(Turn::Place(true)));
             let waits = self.requests.values().any(|pending| asked(&pending.asked));
-            // Of settings of which neither's author knew the other the one with the later clock holds: the last is to know them all.
+            // Of two settings whose authors did not know of each other the greater holds, whichever was asked for last.
             let known = self.machines.iter().map(|machine| {
                 let process = machine.process.as_ref()?;
                 Some(process.replica.datacenters_of(&moving.namespace))

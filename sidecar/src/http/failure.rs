@@ -52,6 +52,7 @@ impl From<RequestError> for Problem {
                 format!("{detail}; read it again, and repeat the request on what it is now"),
             )
             .with("version", version.map(|version| version.to_string())),
+            RequestError::NamespaceNotFound { .. } => Self::new(Kind::NamespaceNotFound, detail),
             RequestError::NotReady => {
                 Self::new(Kind::NotReadyYet, detail).retry_after(limits::RETRY_AFTER_S)
             }

@@ -48,6 +48,7 @@ kinds! {
     MemberNotFound: "member-not-found", NOT_FOUND, "No such member";
     MovingIn: "moving-in", SERVICE_UNAVAILABLE, "The namespace is not all here yet";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
+    NamespaceNotFound: "namespace-not-found", NOT_FOUND, "No such namespace";
     NotPlacedHere: "not-placed-here", MISDIRECTED_REQUEST, "The namespace is in other datacenters";
     NotReadyYet: "not-ready-yet", SERVICE_UNAVAILABLE, "This node has not summed up yet what it holds";
     NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";

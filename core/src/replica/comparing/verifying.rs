@@ -129,6 +129,15 @@ impl Replica {
         let Some((root, documents)) = self.summaries.root(namespace) else {
             return self.answer(caller, Ticket(0), Err(RequestError::NotReady));
         };
+        let mut others = self.peers.by_id.values();
+        let is_known = self.history.space(namespace).is_some()
+            || self.placements.setting(namespace).is_some()
+            || others.any(|peer| peer.holds.contains_key(namespace));
+        if !is_known {
+            let namespace = namespace.clone();
+            let error = RequestError::NamespaceNotFound { namespace };
+            return self.answer(caller, Ticket(0), Err(error));
+        }
         let mut peers = BTreeMap::new();
         let members = self.peers.by_id.iter();
         let members = members.filter(|(_, peer)| self.is_to_hold(peer, namespace));
