@@ -1,5 +1,7 @@
 //! What goes into a replica and what comes out of it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +10,7 @@ pub(crate) use crate::ack::{Ack, Acknowledged};
 pub use crate::notice::{Missing, Notice, RequestError};
 use crate::persist::{Commit, DocumentRange, Fetch, Fetched, Fold, FoldId, StoreError, Ticket};
 use crate::{
-    DocumentId, Guard, Intent, Key, Lsn, Namespace, Origin, PatchOperation, Path, ReplicaId, Seq,
+    Datacenters, DocumentId, Guard, Intent, Key, Lsn, Namespace, Origin, PatchOperation, Path, ReplicaId, Seq,
     Token, Version,
 };
 
@@ -221,6 +223,8 @@ pub enum Request {
     Changes {
         /// The position; 0 for all.
         after: Lsn,
+        /// The namespace that is followed; none: all that are here. Others come, too; it is refused once this one is not placed here.
+        namespace: Option<Namespace>,
     },
     /// Compare what all members hold of a namespace, and repair what differs.
     Verify {
@@ -234,6 +238,21 @@ pub enum Request {
         member: ReplicaId,
         /// Whether it is to be set aside.
         aside: bool,
+    },
+    /// Says in which datacenters a namespace is, to everybody. Answered once that outlives a crash here.
+    Place {
+        /// Which.
+        namespace: Namespace,
+        /// Where; none: in all there are.
+        datacenters: Option<Datacenters>,
+        /// Also in datacenters of which no member is known.
+        force: bool,
+    },
+    /// What this replica's configuration says of where namespaces are, all of it. Where that is what it said the last time it changes
+    /// nothing.
+    Configure {
+        /// By namespace.
+        placements: BTreeMap<Namespace, Datacenters>,
     },
 }
 
@@ -319,6 +338,11 @@ pub enum Reply {
         visible: Vec<Visible>,
         /// From where to go on.
         next: Lsn,
+    },
+    /// To a namespace's being placed.
+    Placed {
+        /// False if it was so already.
+        changed: bool,
     },
     /// To a member's being set aside, or counted again.
     SetAside {

@@ -278,6 +278,12 @@ impl Key {
     pub(crate) fn floor(prefix: &str) -> Self {
         Self(prefix.into())
     }
+
+    /// Before every key that comes after this one: where a range that ends with it ends.
+    pub(crate) fn ceiling(&self) -> Self {
+        // No key contains it, and nothing sorts between.
+        Self(format!("{self}\0").into())
+    }
 }
 
 /// A document's address.

@@ -28,6 +28,7 @@ mod message;
 mod notice;
 mod path;
 pub mod persist;
+mod placement;
 mod record;
 mod repair_message;
 mod replica;
@@ -50,6 +51,7 @@ pub use id::{
 pub use intent::{Edit, EditError, Guard, Intent, PatchOperation};
 pub use message::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 pub use path::{Path, PathError};
+pub use placement::{Datacenters, DatacentersError};
 #[cfg(feature = "planted")]
 pub use replica::Planted;
 pub use replica::{

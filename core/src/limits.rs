@@ -39,6 +39,12 @@ pub const HELD_BACK_BYTES_MAX: usize = 16 << 20;
 pub const ORIGINS_MAX: usize = 16_384;
 /// Most namespaces in one replica.
 pub const NAMESPACES_MAX: usize = 16_384;
+/// Most datacenters that a namespace may name,
+pub const DATACENTERS_MAX: usize = 32;
+/// and the longest name of one, in bytes of UTF-8.
+pub const DATACENTER_BYTES_MAX: usize = 64;
+/// Namespaces of which one frame says where they are.
+pub const PLACEMENTS_PER_FRAME: usize = 512;
 /// Bytes of persist effects under way before the replica asks its driver to hold back input.
 pub const UNPERSISTED_BYTES_MAX: usize = 16 << 20;
 /// Most requests inside the replica (waiting for a document, or for their batch to be durable).

@@ -21,6 +21,9 @@
 //! taken    = bulk
 //! standing = digest:16
 //! restate  =
+//! placements = settings:[namespace:text setting]  0 | 1 digest:16     (setting: see placement)
+//! ask kept = number  namespace:text  setting  entries:[origin seq]
+//! kept     = number
 //! ```
 //! Any of them may be lost, doubled or late: each can be acted on alone.
 //!
@@ -41,10 +44,12 @@ use crate::{DocumentId, Namespace, Origin, Seq, compression, limits};
 mod given;
 mod hello;
 mod part;
+mod placements;
 
 pub(crate) use given::Given;
 pub(crate) use hello::Hello;
 pub(crate) use part::Part;
+pub(crate) use placements::{AskKept, Placements};
 
 /// The newest version of what replicas say to each other that is known here,
 pub const PROTOCOL_NEWEST: u64 = 2;
@@ -111,6 +116,13 @@ pub(crate) enum Message {
     },
     /// That is not what has arrived: say all of it again.
     Restate,
+    /// Where namespaces are.
+    Placements(Placements),
+    AskKept(AskKept),
+    /// Yes, to the question of that number.
+    Kept {
+        number: u64,
+    },
 }
 
 /// What a frame is for, as far as bytes are counted.
@@ -141,7 +153,10 @@ impl Message {
             | Self::Speaks { .. }
             | Self::Taken { .. }
             | Self::Standing { .. }
-            | Self::Restate => Traffic::Control,
+            | Self::Restate
+            | Self::Placements(_)
+            | Self::AskKept(_)
+            | Self::Kept { .. } => Traffic::Control,
         }
     }
 
@@ -226,6 +241,18 @@ impl Message {
                 writer.array(digest);
             }
             Self::Restate => writer.u8(25),
+            Self::Placements(placements) => {
+                writer.u8(27);
+                placements.encode(&mut writer);
+            }
+            Self::AskKept(asked) => {
+                writer.u8(28);
+                asked.encode(&mut writer);
+            }
+            Self::Kept { number } => {
+                writer.u8(29);
+                writer.number(*number);
+            }
         }
         writer.finish()
     }
@@ -287,6 +314,11 @@ impl Message {
                 digest: reader.array("digest")?,
             },
             25 => Self::Restate,
+            27 => Self::Placements(Placements::decode(&mut reader)?),
+            28 => Self::AskKept(AskKept::decode(&mut reader)?),
+            29 => Self::Kept {
+                number: reader.number("number")?,
+            },
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",
@@ -383,6 +415,7 @@ mod tests {
 
     use super::*;
     use crate::persist::StoredDocument;
+    use crate::placement::{Datacenters, Setting};
     use crate::{Incarnation, ReplicaId};
 
     #[test]
@@ -460,9 +493,55 @@ mod tests {
                 digest: [9; DIGEST_BYTES],
             },
             Message::Restate,
+            Message::Placements(Placements {
+                settings: vec![
+                    (Namespace::new("carts").unwrap(), setting(&["eu", "us"])),
+                    (Namespace::new("wishes").unwrap(), setting(&[])),
+                ],
+                digest: Some([9; DIGEST_BYTES]),
+            }),
+            Message::AskKept(AskKept {
+                number: 5,
+                namespace: Namespace::new("carts").unwrap(),
+                setting: setting(&["eu"]),
+                positions: vec![(origin, Seq(3))],
+            }),
+            Message::Kept { number: 5 },
         ] {
             assert_eq!(Message::decode(&message.encode()).unwrap(), message);
         }
+    }
+
+    fn setting(names: &[&str]) -> Setting {
+        Setting {
+            version: 300,
+            by: ReplicaId([4; 16]),
+            datacenters: Datacenters::new(names.iter().copied()).ok(),
+        }
+    }
+
+    /// One setting has one form: names rise, none is empty, and versions have an end.
+    #[test]
+    fn a_setting_that_nobody_writes_is_not_read() {
+        let of = |version: u64, names: &[&str]| {
+            let mut writer = Writer::default();
+            writer.u8(27);
+            writer.count(1);
+            writer.bytes(b"carts");
+            writer.number(version);
+            writer.array(&[4; 16]);
+            writer.count(names.len());
+            names.iter().for_each(|name| writer.bytes(name.as_bytes()));
+            writer.u8(0);
+            Message::decode(&writer.finish())
+        };
+        assert!(of(1, &["eu", "us"]).is_ok());
+        let long = "x".repeat(limits::DATACENTER_BYTES_MAX + 1);
+        for names in [&["us", "eu"][..], &["eu", "eu"], &[""], &["e\nu"], &[&long]] {
+            assert!(of(1, names).is_err(), "{names:?}");
+        }
+        assert!(of(0, &["eu"]).is_err());
+        assert!(of(u64::MAX, &["eu"]).is_err());
     }
 
     /// Byte for byte what the first version wrote, and so what it can read.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::persist::DocumentRange;
 use crate::{
-    DocumentId, EditError, Incarnation, Key, Lsn, Namespace, Origin, ReplicaId, Seq, Version,
+    Datacenters, DocumentId, EditError, Incarnation, Key, Lsn, Namespace, Origin, ReplicaId, Seq, Version,
 };
 
 /// Something that an operator should know.
@@ -124,6 +124,20 @@ pub enum Notice {
         origin: Origin,
         /// The first that it lacks.
         seq: Seq,
+    },
+    /// A namespace is in other datacenters than before.
+    Placed {
+        /// Which.
+        namespace: Namespace,
+        /// Where; none: in all there are.
+        datacenters: Option<Datacenters>,
+        /// Whether this replica's is one of them.
+        here: bool,
+    },
+    /// Those who are to hold a namespace keep all of it, so nothing of it is here any more.
+    LetGo {
+        /// Which.
+        namespace: Namespace,
     },
     /// A member was set aside: nothing is kept and nobody waits for it any more.
     MemberSetAside {
@@ -254,6 +268,31 @@ pub enum RequestError {
     NotWrittenDown {
         /// What the store said.
         why: String,
+    },
+    /// The namespace is not in this replica's datacenter. Nothing was read or written.
+    #[error("{namespace} is not placed here: it is in {}; ask there", .datacenters.join(", "))]
+    NotPlacedHere {
+        /// Which.
+        namespace: Namespace,
+        /// Where it is.
+        datacenters: Vec<String>,
+    },
+    /// The namespace was elsewhere, and is not all here yet. Nothing was read or written.
+    #[error("{namespace} has been placed here again and is still coming; try again shortly")]
+    MovingIn {
+        /// Which.
+        namespace: Namespace,
+    },
+    /// A namespace is to be in datacenters that nobody is known to be in. Nothing was changed.
+    #[error(
+        "no member is known to be in {}; there are members in {}. to place it there all the same, force it",
+        .strange.join(", "), .known.join(", ")
+    )]
+    NoDatacenter {
+        /// Those.
+        strange: Vec<String>,
+        /// Where members are.
+        known: Vec<String>,
     },
     /// A listing asks for more than a page holds.
     #[error("limit: {asked} is not between 1 and {max}")]

@@ -1,10 +1,13 @@
 //! Records of the log: batches, and what a repair has brought.
 //!
 //! ```text
-//! record  = packet (see batch)  |  import  |  arrival
+//! record  = packet (see batch)  |  import  |  arrival  |  placed  |  let go  |  cleared
 //! import  = 2  namespace:text  began  documents:[given]  receipts:[key:16 time answer:bytes]
 //! given   = key:text  amount:8  pieces:[bytes]
 //! arrival = 3  namespace:text  began + 1 | 0  entries:[origin seq head:u8]  whole:u8  keys:[text]
+//! placed  = 4  namespace:text  placing (see placement)
+//! let go  = 5  namespace:text  left:[origin seq]
+//! cleared = 6  namespace:text  left:[origin seq]
 //! ```
 //! What comes by a repair is put into the log piece by piece as it comes, so that it is durable
 //! before it counts. It counts only once its **arrival** is in the log: then all of it is there at once. What was begun and then given up,
@@ -15,17 +18,40 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::placement::Placing;
 use crate::repair_message::GivenReceipt;
 use crate::{Batch, Key, Lsn, Namespace, Origin, Seq, batch, limits};
 
 const IMPORT: u8 = 2;
 const ARRIVAL: u8 = 3;
+const PLACED: u8 = 4;
+const LET_GO: u8 = 5;
+const CLEARED: u8 = 6;
 
 /// One record.
 pub(crate) enum Record {
     Batches(Vec<Arc<Batch>>),
     Import(Import),
     Arrival(Arrival),
+    Placed(Placed),
+    LetGo(LetGo),
+}
+
+/// Where a namespace is, as far as this replica knows from here on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Placed {
+    pub(crate) namespace: Namespace,
+    pub(crate) placing: Placing,
+}
+
+/// From here on nothing counts that is before in the log, or in the store's documents, of a namespace that others keep.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct LetGo {
+    pub(crate) namespace: Namespace,
+    /// What this replica itself had written: these numbers must not be used for anything else.
+    pub(crate) left: Vec<(Origin, Seq)>,
+    /// Nor is there anything in the store's documents any more.
+    pub(crate) cleared: bool,
 }
 
 /// Documents that a peer has given, or parts of some.
@@ -85,6 +111,14 @@ impl Record {
                 reader.u8("record")?;
                 Self::Arrival(Arrival::decode(&mut reader)?)
             }
+            Some(&PLACED) => {
+                reader.u8("record")?;
+                Self::Placed(Placed {
+                    namespace: reader.namespace()?,
+                    placing: Placing::decode(&mut reader)?,
+                })
+            }
+            Some(&(LET_GO | CLEARED)) => Self::LetGo(LetGo::decode(&mut reader)?),
             _ => return batch::decode(bytes.clone()).map(Self::Batches),
         };
         reader.finish()?;
@@ -95,7 +129,9 @@ impl Record {
     pub(crate) fn batches(bytes: &Bytes) -> Result<Vec<Arc<Batch>>, DecodeError> {
         match Self::decode(bytes)? {
             Self::Batches(batches) => Ok(batches),
-            Self::Import(_) | Self::Arrival(_) => Ok(Vec::new()),
+            Self::Import(_) | Self::Arrival(_) | Self::Placed(_) | Self::LetGo(_) => {
+                Ok(Vec::new())
+            }
         }
     }
 }
@@ -118,6 +154,42 @@ impl Import {
             .iter()
             .for_each(|receipt| receipt.encode(&mut writer));
         writer.finish()
+    }
+}
+
+impl Placed {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut writer = Writer::default();
+        writer.u8(PLACED);
+        writer.bytes(self.namespace.as_str().as_bytes());
+        self.placing.encode(&mut writer);
+        writer.finish()
+    }
+}
+
+impl LetGo {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut writer = Writer::default();
+        writer.u8(if self.cleared { CLEARED } else { LET_GO });
+        writer.bytes(self.namespace.as_str().as_bytes());
+        writer.count(self.left.len());
+        for (origin, seq) in &self.left {
+            writer.origin(origin);
+            writer.number(seq.0);
+        }
+        writer.finish()
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let cleared = reader.u8("record")? == CLEARED;
+        let namespace = reader.namespace()?;
+        let count = reader.count("positions", limits::FRAME_BYTES_MAX)?;
+        let left = (0..count).map(|_| Ok((reader.origin()?, reader.seq()?)));
+        Ok(Self {
+            namespace,
+            left: left.collect::<Result<_, DecodeError>>()?,
+            cleared,
+        })
     }
 }
 
@@ -182,6 +254,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::placement::{Datacenters, Setting};
     use crate::{Incarnation, ReplicaId};
 
     #[test]
@@ -222,9 +295,47 @@ mod tests {
         assert!(Record::batches(&arrival.encode()).unwrap().is_empty());
     }
 
+    #[test]
+    fn what_is_written_of_placements_is_read() {
+        let namespace = Namespace::new("n").unwrap();
+        let setting = Setting {
+            version: 3,
+            by: ReplicaId([1; 16]),
+            datacenters: None,
+        };
+        for setting in [None, Some(setting)] {
+            let placed = Placed {
+                namespace: namespace.clone(),
+                placing: Placing {
+                    setting,
+                    configured: Datacenters::new(["eu", "us"]).ok(),
+                },
+            };
+            let Record::Placed(read) = Record::decode(&placed.encode()).unwrap() else {
+                panic!("a placement was written");
+            };
+            assert_eq!(read, placed);
+        }
+        let origin = Origin {
+            replica: ReplicaId([1; 16]),
+            incarnation: Incarnation(2),
+        };
+        for cleared in [false, true] {
+            let let_go = LetGo {
+                namespace: namespace.clone(),
+                left: vec![(origin, Seq(7))],
+                cleared,
+            };
+            let Record::LetGo(read) = Record::decode(&let_go.encode()).unwrap() else {
+                panic!("it was let go");
+            };
+            assert_eq!(read, let_go);
+        }
+    }
+
     proptest! {
         #[test]
-        fn garbage_never_panics(kind in 0_u8..5, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn garbage_never_panics(kind in 0_u8..8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut record = vec![kind];
             record.extend(bytes);
             let _ = Record::decode(&record.into());

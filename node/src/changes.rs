@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anabranch_core::{DocumentId, Lsn, Namespace, Reply, Request, Session, Visible};
 use tokio::sync::broadcast;
+use tokio::sync::watch;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{Error, Node};
@@ -14,6 +15,7 @@ use crate::{Error, Node};
 pub struct Changes {
     node: Node,
     live: broadcast::Receiver<Arc<Visible>>,
+    placed: watch::Receiver<()>,
     namespace: Option<Namespace>,
     prefix: String,
     /// Everything up to here has been given out, or is not wanted.
@@ -30,6 +32,7 @@ impl Changes {
     pub(crate) fn new(
         node: Node,
         live: broadcast::Receiver<Arc<Visible>>,
+        placed: watch::Receiver<()>,
         namespace: Option<Namespace>,
         prefix: String,
         last: Lsn,
@@ -38,12 +41,14 @@ impl Changes {
         Self {
             node,
             live,
+            placed,
+            // Whether it is here at all is found out by reading.
+            behind: behind || namespace.is_some(),
             namespace,
             prefix,
             last,
             ready: VecDeque::new(),
             read_to: last,
-            behind,
         }
     }
 
@@ -51,7 +56,8 @@ impl Changes {
     /// Safe to drop while waiting.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the node shuts down; what the store reports if the log can't be read.
+    /// [`Error::Closed`] when the node shuts down; what the store reports if the log can't be read;
+    /// [`RequestError::NotPlacedHere`](crate::RequestError::NotPlacedHere) once the namespace that is followed is placed elsewhere.
     pub async fn next(&mut self) -> Result<Visible, Error> {
         loop {
             if let Some(visible) = self.ready.pop_front() {
@@ -63,7 +69,14 @@ impl Changes {
                 self.read_on().await?;
                 continue;
             }
-            match self.live.recv().await {
+            let visible = tokio::select! {
+                visible = self.live.recv() => visible,
+                Ok(()) = self.placed.changed() => {
+                    self.behind = true;
+                    continue;
+                }
+            };
+            match visible {
                 // One record is one batch, so what is not past the last is known already.
                 Ok(visible) if visible.lsn > self.last => {
                     self.last = visible.lsn;
@@ -113,7 +126,10 @@ impl Changes {
     }
 
     async fn read_on(&mut self) -> Result<(), Error> {
-        let request = Request::Changes { after: self.last };
+        let request = Request::Changes {
+            after: self.last,
+            namespace: self.namespace.clone(),
+        };
         let answer = self.node.ask(request, Session::default()).await?;
         let Reply::Changes { visible, next } = answer.reply else {
             return Err(Error::Closed);

@@ -1,10 +1,11 @@
 //! What a node is told at start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anabranch_core::limits;
+use anabranch_core::{Datacenters, Namespace, limits};
 
 /// Settings of a node; [`Config::new`] has the defaults.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct Config {
     pub session_wait_max: Duration,
     /// A member that has been away for so long is set aside. Default: never, only by [`Node::set_aside`](crate::Node::set_aside).
     pub set_aside_after: Option<Duration>,
+    /// In which datacenters namespaces are, as far as this node's configuration says. It is said to the cluster when it differs from what
+    /// it was at the last start, so that an old configuration takes back nothing that [`Node::place`](crate::Node::place) has changed since.
+    /// Default: nothing is said.
+    pub placements: BTreeMap<Namespace, Datacenters>,
     /// How it meets other nodes. Default: not at all.
     pub gossip: Option<Gossip>,
 }
@@ -61,6 +66,7 @@ impl Config {
             receipts_kept: Duration::from_millis(limits::RECEIPTS_KEPT_MS),
             session_wait_max: Duration::from_millis(limits::SESSION_WAIT_MS_MAX),
             set_aside_after: None,
+            placements: BTreeMap::new(),
             gossip: None,
         }
     }

@@ -54,6 +54,7 @@ pub(crate) struct Wires {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) changes: broadcast::Sender<Arc<Visible>>,
     pub(crate) visible: watch::Sender<Lsn>,
+    pub(crate) placed: watch::Sender<()>,
     pub(crate) net: Uplink,
 }
 
@@ -390,7 +391,12 @@ impl Driver {
                 // Nobody listening is fine.
                 let _ = self.wires.changes.send(Arc::new(visible));
             }
-            Output::Notice(notice) => log(&notice),
+            Output::Notice(notice) => {
+                if let Notice::Placed { here: false, .. } = notice {
+                    self.wires.placed.send_replace(());
+                }
+                log(&notice);
+            }
         }
     }
 }
@@ -477,6 +483,19 @@ fn log(notice: &Notice) {
         } => tracing::error!(
             %peer, %namespace, %why,
             "what a peer offered for a repair can't be true, and was not let in; the peer is not asked again for a while"
+        ),
+        Notice::Placed {
+            namespace,
+            datacenters,
+            here,
+        } => {
+            let datacenters = datacenters.as_ref().map(|names| names.iter().collect::<Vec<_>>());
+            let datacenters = datacenters.map_or("all".to_owned(), |names| names.join(", "));
+            tracing::info!(%namespace, %datacenters, here, "a namespace is placed");
+        }
+        Notice::LetGo { namespace } => tracing::info!(
+            %namespace,
+            "the datacenters that are to hold a namespace keep all of it: nothing of it is here any more"
         ),
         Notice::MemberSetAside {
             peer,

@@ -85,9 +85,10 @@ pub mod typed;
 mod visitor;
 
 pub use anabranch_core::{
-    Ack, AckError, Acknowledged, Answer, Author, Claim, Compared, Conflict, Counters, DocumentId,
+    Ack, AckError, Acknowledged, Answer, Author, Claim, Compared, Conflict, Counters, Datacenters,
+    DatacentersError, DocumentId,
     Edit, EditError, Guard, IdempotencyKey, Intent, Key, Listed, Lsn, Missing, NameError,
-    Namespace, Origin, Page, PatchOperation, Path, PathError, PeerStatus, RepairStatus, Repaired,
+    Namespace, NamespaceStatus, Origin, Page, PatchOperation, Path, PathError, PeerStatus, RepairStatus, Repaired,
     ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Standing, Status, Token,
     TokenError, TrafficBytes, Verified, VerifiedPeer, Version, VersionError, VersionInfo, Versions,
     Visible, Write, Written, limits,

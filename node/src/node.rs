@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{
-    Answer, Lsn, Namespace, ReplicaId, Request, RequestError, Session, Token, Verified, Visible,
+    Answer, Datacenters, Lsn, Namespace, NamespaceStatus, ReplicaId, Request, RequestError, Session, Token, Verified, Visible,
 };
 use anabranch_net::{Net, Roster};
 use anabranch_store::Engine;
@@ -25,6 +25,8 @@ struct Shared {
     /// Weak: feeds end when the replica's thread does.
     changes: broadcast::WeakSender<Arc<Visible>>,
     visible: watch::Receiver<Lsn>,
+    /// Changes when a namespace is placed elsewhere.
+    placed: watch::Receiver<()>,
     gossip: Option<SocketAddr>,
     roster: Option<Roster>,
     source: Source,
@@ -44,6 +46,7 @@ impl Node {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let gossip = config.gossip.clone();
         let (data_dir, datacenter) = (config.data_dir.clone(), config.datacenter.clone());
+        let placements = config.placements.clone();
         let opening = tokio::task::spawn_blocking(move || start(&config));
         let Started {
             replica,
@@ -74,6 +77,7 @@ impl Node {
         let (commands, requests) = mpsc::channel(driver::COMMANDS_MAX);
         let changes = broadcast::Sender::new(driver::CHANGES_MAX);
         let (now_visible, visible) = watch::channel(replica.log_end());
+        let (now_placed, placed) = watch::channel(());
         let feed = changes.downgrade();
         let gossip = net.get().map(Net::local_addr);
         let roster = net.get().map(Net::roster);
@@ -82,6 +86,7 @@ impl Node {
             events: incoming,
             changes,
             visible: now_visible,
+            placed: now_placed,
             net,
         };
         let engine: Arc<dyn Engine> = store;
@@ -90,16 +95,23 @@ impl Node {
         let keeper = roster
             .clone()
             .map(|roster| tokio::spawn(members::keep(roster, data_dir)));
-        Ok(Self(Arc::new(Shared {
+        let node = Self(Arc::new(Shared {
             commands,
             changes: feed,
             visible,
+            placed,
             gossip,
             roster,
             source,
             keeper: Mutex::new(keeper),
             thread,
-        })))
+        }));
+        let request = Request::Configure { placements };
+        if let Err(error) = node.ask(request, Session::default()).await {
+            // What is placed already stays so; the next start says it again.
+            tracing::error!(%error, "where the configuration places namespaces was not taken in");
+        }
+        Ok(node)
     }
 
     /// Asks the replica anything, for a session. Everything else that reads or writes is built on this.
@@ -149,6 +161,7 @@ impl Node {
         Changes::new(
             self.clone(),
             live,
+            self.0.placed.clone(),
             namespace,
             prefix.to_owned(),
             last,
@@ -235,6 +248,36 @@ impl Node {
         let request = Request::Verify { namespace };
         let answer = self.ask(request, Session::default()).await?;
         questions::verified(answer.reply)
+    }
+
+    /// Says in which datacenters a namespace is, none: in all there are. Its documents and what is told of them go to no other. Any node
+    /// may be asked; it spreads by itself, and is durable here when this returns. Data moves in the background: where a datacenter is
+    /// new, it comes from the others; where one is taken out, the namespace is refused at once, and let go of once the others hold it.
+    /// With `force` also to datacenters that no member is known to be in. False if it was so already.
+    ///
+    /// # Errors
+    /// [`RequestError::NoDatacenter`] for one that nobody is in, what a write is refused for, and [`Error::Closed`].
+    pub async fn place(
+        &self,
+        namespace: &str,
+        datacenters: Option<Datacenters>,
+        force: bool,
+    ) -> Result<bool, Error> {
+        let request = Request::Place {
+            namespace: Namespace::new(namespace)?,
+            datacenters,
+            force,
+        };
+        let answer = self.ask(request, Session::default()).await?;
+        questions::is_placed(&answer.reply)
+    }
+
+    /// The namespaces that this node knows of, and where they are.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it is shutting down.
+    pub async fn namespaces(&self) -> Result<Vec<NamespaceStatus>, Error> {
+        Ok(self.status().await?.replica.namespaces)
     }
 
     pub(crate) fn source(&self) -> &Source {

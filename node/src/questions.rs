@@ -87,6 +87,13 @@ pub(crate) fn is_set_aside(reply: &Reply) -> Result<bool, Error> {
     }
 }
 
+pub(crate) fn is_placed(reply: &Reply) -> Result<bool, Error> {
+    match reply {
+        Reply::Placed { changed } => Ok(*changed),
+        _ => Err(unexpected()),
+    }
+}
+
 pub(crate) fn all_written(reply: Reply) -> Result<Vec<Written>, Error> {
     match reply {
         Reply::Written { documents, .. } => Ok(documents),

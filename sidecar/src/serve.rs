@@ -179,6 +179,7 @@ fn node_config(settings: &Settings) -> Result<Config, SettingsError> {
     }
     config.session_wait_max = settings.session_wait_max;
     config.set_aside_after = settings.set_aside_after;
+    config.placements.clone_from(&settings.placements);
     if let Some(keys) = settings.idempotency_keys_max {
         config.receipts_max = keys;
     }

@@ -482,7 +482,10 @@ impl World {
             }
         }
         let after = self.machines[site].subscriber.at;
-        let request = Request::Changes { after };
+        let request = Request::Changes {
+            after,
+            namespace: None,
+        };
         let id = self.ask(site, None, Asked::Changes { after }, &request);
         let session = Session::default();
         self.feed(

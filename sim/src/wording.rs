@@ -67,7 +67,7 @@ impl std::fmt::Display for Shown<'_> {
                     "list {namespace}/{prefix}* after {after:?}, {limit}, values: {values}"
                 )
             }
-            Request::Changes { after } => write!(f, "changes after {}", after.0),
+            Request::Changes { after, .. } => write!(f, "changes after {}", after.0),
             Request::Verify { namespace } => write!(f, "verify {namespace}"),
             Request::SetAside { member, aside } => write!(f, "set {member} aside: {aside}"),
         }

@@ -159,7 +159,9 @@ impl Replica {
         // Of each other datacenter whether somebody in it holds it; one without a name could be any.
         let mut named: BTreeMap<&str, bool> = BTreeMap::new();
         let mut nameless: Vec<ReplicaId> = Vec::new();
-        for (id, peer) in self.peers.counted() {
+        let members = self.peers.counted();
+        let members = members.filter(|(_, peer)| self.is_to_hold(peer, namespace));
+        for (id, peer) in members {
             match peer.datacenter.as_str() {
                 "" if !holds(peer) => nameless.push(*id),
                 "" => {}
@@ -167,7 +169,8 @@ impl Replica {
                 other => *named.entry(other).or_default() |= holds(peer),
             }
         }
-        let aside = self.peers.by_id.values().filter(|peer| peer.set_aside);
+        let aside = self.peers.by_id.values();
+        let aside = aside.filter(|peer| peer.set_aside && self.is_to_hold(peer, namespace));
         let aside = aside.map(|peer| peer.datacenter.as_str());
         let aside: BTreeSet<&str> = aside
             .filter(|name| !name.is_empty() && *name != own && !named.contains_key(name))
@@ -255,9 +258,9 @@ impl Replica {
             let Some(link) = entry.session.as_ref().map(|session| session.link) else {
                 continue;
             };
-            let lacks = untold
-                .iter()
-                .filter(|((namespace, origin), seq)| entry.holds(namespace, origin) < **seq);
+            let lacks = untold.iter().filter(|((namespace, origin), seq)| {
+                self.is_to_hold(entry, namespace) && entry.holds(namespace, origin) < **seq
+            });
             let mut sections: BTreeMap<Namespace, Vec<(Origin, Seq)>> = BTreeMap::new();
             for ((namespace, origin), seq) in lacks.take(limits::AWAITED_MAX) {
                 let section = sections.entry(namespace.clone()).or_default();

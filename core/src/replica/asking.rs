@@ -61,8 +61,19 @@ impl Request {
             Self::Write { namespace, .. }
             | Self::Scan { namespace, .. }
             | Self::Verify { namespace } => Some(namespace),
-            Self::Changes { .. } | Self::SetAside { .. } => None,
+            Self::Changes { .. }
+            | Self::SetAside { .. }
+            | Self::Place { .. }
+            | Self::Configure { .. } => None,
         }
+    }
+
+    /// Whether the log is written to for it.
+    fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Write { .. } | Self::Place { .. } | Self::Configure { .. }
+        )
     }
 
     /// What can be told without looking at anything.
@@ -91,7 +102,9 @@ impl Request {
             | Self::Diff { .. }
             | Self::Changes { .. }
             | Self::Verify { .. }
-            | Self::SetAside { .. } => Ok(()),
+            | Self::SetAside { .. }
+            | Self::Place { .. }
+            | Self::Configure { .. } => Ok(()),
         }
     }
 }
@@ -102,11 +115,10 @@ impl Replica {
         let refused = match &self.failed {
             Some(error) => Some(RequestError::Store(error.clone())),
             None if self.requests_open >= limits::REQUESTS_MAX => Some(RequestError::Busy),
-            None if matches!(request, Request::Write { .. }) => {
-                self.refuses_writes(now).or_else(|| request.check().err())
-            }
+            None if request.writes() => self.refuses_writes(now).or_else(|| request.check().err()),
             None => request.check().err(),
         };
+        let refused = refused.or_else(|| self.refuses_as_placed(&request));
         if let Some(error) = refused {
             let reply = Err(error);
             return self.outputs.push_back(Output::Reply { id, reply });
@@ -134,8 +146,22 @@ impl Replica {
         self.carry_out(now, caller, request);
     }
 
+    fn refuses_as_placed(&self, request: &Request) -> Option<RequestError> {
+        let to_write = matches!(request, Request::Write { .. });
+        match request {
+            Request::Changes {
+                namespace: Some(namespace),
+                ..
+            } => self.refuses_namespace(namespace, false),
+            _ => self.refuses_namespace(request.namespace()?, to_write),
+        }
+    }
+
     /// Does what was asked, now that everything is here that the session has seen.
     pub(super) fn carry_out(&mut self, now: Now, caller: Caller, request: Request) {
+        if let Some(error) = self.refuses_as_placed(&request) {
+            return self.answer(caller, Ticket(0), Err(error));
+        }
         match request {
             Request::Read {
                 document,
@@ -198,9 +224,15 @@ impl Replica {
                 values,
                 found: Vec::new(),
             }),
-            Request::Changes { after } => self.read_changes(caller, after),
+            Request::Changes { after, .. } => self.read_changes(caller, after),
             Request::Verify { namespace } => self.verify(now, caller, &namespace),
             Request::SetAside { member, aside } => self.decide(now, caller, member, aside),
+            Request::Place {
+                namespace,
+                datacenters,
+                force,
+            } => self.place(now, caller, &namespace, datacenters, force),
+            Request::Configure { placements } => self.configure(now, caller, placements),
         }
     }
 

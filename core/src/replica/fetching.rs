@@ -31,6 +31,8 @@ pub(super) enum Awaited {
     PassedOver(Lsn),
     /// Sums for the summaries.
     Sums,
+    /// What is left of a namespace that was let go.
+    Clearing(Namespace),
     /// Documents that a peer lacks something of.
     Picked(Picking),
     /// Receipts that a peer lacks.
@@ -82,6 +84,9 @@ impl Replica {
             (Awaited::Sums, Ok(Fetched::Sums { documents, more })) => {
                 self.sums_fetched(now, documents, more);
             }
+            (Awaited::Clearing(namespace), Ok(Fetched::Sums { documents, .. })) => {
+                self.left_overs_fetched(now, &namespace, Some(documents));
+            }
             (
                 Awaited::Picked(picking),
                 Ok(Fetched::Picked {
@@ -123,6 +128,10 @@ impl Replica {
             }
             Awaited::PassedOver(_) => self.passed_over_failed(now),
             Awaited::Sums => self.sums_failed(now, error),
+            Awaited::Clearing(namespace) => {
+                self.store_error(now, error);
+                self.left_overs_fetched(now, &namespace, None);
+            }
             Awaited::Picked(picking) => {
                 self.store_error(now, error);
                 self.picking_failed(&picking);

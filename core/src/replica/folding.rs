@@ -85,6 +85,11 @@ impl Folding {
         }
     }
 
+    /// Where replay would begin now.
+    pub(super) fn checkpoint(&self) -> Lsn {
+        self.checkpoint
+    }
+
     /// Whether a fold is on its way.
     pub(super) fn is_under_way(&self) -> bool {
         self.under_way.is_some()
@@ -135,10 +140,10 @@ impl Replica {
         self.fold_slice(now);
     }
 
-    /// Hands documents that have come from a peer to the store, if there are any.
+    /// Hands documents that have come from a peer to the store, if there are any, or has some deleted.
     fn fold_repair(&mut self, now: Now) -> bool {
         let mut fold = Fold::new(FoldId(self.folding.issued.0 + 1));
-        if !self.repair_in(now, &mut fold) {
+        if !self.repair_in(now, &mut fold) && !self.clearing_in(&mut fold) {
             return false;
         }
         self.hand_out(now, fold, true, 0);
@@ -292,6 +297,7 @@ impl Replica {
         self.receipts.end_fold(id, done);
         self.folding.ended += 1;
         self.repaired(now, done);
+        self.cleared_some(now, done);
         let took = now.mono_ms - under_way.since_ms;
         match result {
             Ok(()) => {
@@ -329,6 +335,8 @@ impl Replica {
         let mut writer = Writer::default();
         self.history.encode(&mut writer);
         self.peers.encode_members(now, &mut writer);
+        self.placements.encode(&mut writer);
+        self.departures.encode(&mut writer);
         writer.finish()
     }
 

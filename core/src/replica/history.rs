@@ -20,8 +20,10 @@ const INDEX_EVERY_RECORDS: u64 = 4_096;
 /// Repairs that are remembered of an origin, to tell which of its batches in the log had come by one.
 const LEAPS_MAX: usize = 16;
 
-const FORMAT: u8 = 3;
-/// The one before: nothing had come by a repair.
+const FORMAT: u8 = 4;
+/// Those before: namespaces were everywhere,
+const FORMAT_WITHOUT_PLACEMENTS: u8 = 3;
+/// and nothing had come by a repair.
 const FORMAT_WITHOUT_LEAPS: u8 = 2;
 
 /// What became of a batch that was offered.
@@ -257,6 +259,22 @@ impl History {
         self.log_end = self.log_end.next();
         self.note(batch, self.log_end, own);
         self.log_end
+    }
+
+    /// What waits for something else is not waited with.
+    pub(super) fn drop_held_back(&mut self, namespace: &Namespace) {
+        if let Some(space) = self.spaces.get_mut(namespace) {
+            let held_back = std::mem::take(&mut space.held_back).into_values();
+            let batches = held_back.flat_map(BTreeMap::into_values);
+            self.held_back_bytes -= batches.map(|batch| batch.bytes()).sum::<usize>();
+        }
+    }
+
+    /// Nothing of a namespace counts any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.drop_held_back(namespace);
+        self.spaces.remove(namespace);
+        self.recent.forget(namespace);
     }
 
     /// Forgets everything that is not durable, so many bytes of records: it never will be.
@@ -517,9 +535,9 @@ impl History {
         }
     }
 
-    /// Reads back what [`Self::encode`] wrote. All of it is durable. What was let in once is read again,
+    /// Reads back what [`Self::encode`] wrote, and says whether placements come after it in the checkpoint. All of it is durable. What was let in once is read again,
     /// whatever the limits are now: a replica over one of them must still start.
-    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+    pub(super) fn decode(reader: &mut Reader) -> Result<(Self, bool), DecodeError> {
         let format = reader.format_up_to("checkpoint format", FORMAT)?;
         if format < FORMAT_WITHOUT_LEAPS {
             let (what, value) = ("checkpoint format", format.into());
@@ -565,6 +583,6 @@ impl History {
             space.durable_heads = space.accepted_heads.clone();
             history.spaces.insert(namespace, space);
         }
-        Ok(history)
+        Ok((history, format > FORMAT_WITHOUT_PLACEMENTS))
     }
 }

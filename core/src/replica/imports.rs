@@ -204,6 +204,11 @@ impl Imports {
             .for_each(|namespace| self.drop_staged(namespace));
     }
 
+    /// Nothing that came counts any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.by_namespace.remove(namespace);
+    }
+
     fn tidy(&mut self, namespace: &Namespace) {
         let is_idle = |importing: &Importing| {
             importing.staged.is_empty()

@@ -58,6 +58,11 @@ impl Homecoming {
         }
     }
 
+    /// Of the other namespaces nothing is asked of it any more.
+    pub(super) fn retain(&mut self, namespace: impl Fn(&Namespace) -> bool) {
+        self.0.retain(|(of, _, _)| namespace(of));
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.0.is_empty()
     }
@@ -296,8 +301,11 @@ impl Replica {
                 let positions = space.durable.iter();
                 positions.map(move |(origin, seq)| (namespace, origin, *seq))
             });
-            let lacks =
-                here.filter(|(namespace, origin, seq)| peer.holds(namespace, origin) < *seq);
+            let datacenter = &peer.datacenter;
+            let lacks = here.filter(|(namespace, origin, seq)| {
+                self.placements.is_in(namespace, datacenter)
+                    && peer.holds(namespace, origin) < *seq
+            });
             let lacks = lacks.map(|(namespace, origin, seq)| (namespace.clone(), *origin, seq));
             peer.homecoming = Some(Homecoming(lacks.collect()));
         }
@@ -365,7 +373,12 @@ impl Replica {
         let held = match peer.set_aside {
             true => 0,
             false => {
-                let holds = |namespace: &Namespace, origin: &Origin| peer.holds(namespace, origin);
+                let holds = |namespace: &Namespace, origin: &Origin| {
+                    match self.is_to_hold(peer, namespace) {
+                        true => peer.holds(namespace, origin),
+                        false => Seq(u64::MAX),
+                    }
+                };
                 let needed = self.history.needed_by(holds);
                 let lacks = needed <= self.history.durable_end;
                 self.history.extent.bytes_from(needed) * u64::from(lacks)

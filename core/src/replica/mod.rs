@@ -18,11 +18,13 @@ mod gathering;
 mod history;
 mod imports;
 mod lanes;
+mod leaving;
 mod listing;
 mod members;
 mod pace;
 mod parting;
 mod peers;
+mod placement;
 mod planting;
 mod pursuit;
 mod reading;
@@ -56,7 +58,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::effect::{FetchId, Input, LinkId, Notice, Now, Output, RequestError};
 use crate::message::PROTOCOL_NEWEST;
 use crate::persist::{Commit, LogRecord, Recovery, StoreError, Ticket};
-use crate::record::{Arrival, Import};
+use crate::record::{Arrival, Import, LetGo, Placed};
 use crate::{Batch, DocumentId, Incarnation, Lsn, Origin, ReplicaId};
 use acknowledgement::Acknowledgements;
 use asking::Owed;
@@ -142,13 +144,21 @@ enum Carried {
     /// See [`imports`].
     Import(Lsn, Import),
     Arrival(Lsn, Arrival),
+    /// See [`placement`].
+    Placed(Lsn, Placed),
+    /// See [`leaving`].
+    LetGo(Lsn, LetGo),
 }
 
 impl Carried {
     fn lsn(&self) -> Option<Lsn> {
         match self {
             Self::Nothing => None,
-            Self::Batch(lsn, _) | Self::Import(lsn, _) | Self::Arrival(lsn, _) => Some(*lsn),
+            Self::Batch(lsn, _)
+            | Self::Import(lsn, _)
+            | Self::Arrival(lsn, _)
+            | Self::Placed(lsn, _)
+            | Self::LetGo(lsn, _) => Some(*lsn),
         }
     }
 }
@@ -172,6 +182,8 @@ pub struct Replica {
     summaries: Summaries,
     comparisons: Comparisons,
     imports: Imports,
+    placements: placement::Placements,
+    departures: leaving::Departures,
     starting: starting::Starting,
     folding: folding::Folding,
     /// The last ticket handed out, and the last that is durable.
@@ -200,16 +212,21 @@ impl Replica {
     pub fn recover(config: Config, recovery: Recovery) -> Result<(Self, Lsn), DecodeError> {
         #[cfg(feature = "planted")]
         let restarted = recovery.log_end.is_some();
-        let (mut history, peers, from) = match recovery.checkpoint {
-            None => (History::default(), Peers::default(), Lsn(1)),
-            Some(checkpoint) => {
-                let mut reader = Reader::new(checkpoint.state);
-                let history = History::decode(&mut reader)?;
-                let peers = Peers::decode_members(&mut reader, config.replica)?;
-                reader.finish()?;
-                (history, peers, checkpoint.replay_from)
+        let (mut history, mut peers, mut from) = (History::default(), Peers::default(), Lsn(1));
+        let mut placements = placement::Placements::default();
+        let mut departures = leaving::Departures::default();
+        if let Some(checkpoint) = recovery.checkpoint {
+            let mut reader = Reader::new(checkpoint.state);
+            let has_placements;
+            (history, has_placements) = History::decode(&mut reader)?;
+            peers = Peers::decode_members(&mut reader, config.replica)?;
+            if has_placements {
+                placements = placement::Placements::decode(&mut reader)?;
+                departures = leaving::Departures::decode(&mut reader)?;
             }
-        };
+            reader.finish()?;
+            from = checkpoint.replay_from;
+        }
         history.release_before(recovery.log_first.unwrap_or_default());
         let origin = Origin {
             replica: config.replica,
@@ -219,6 +236,8 @@ impl Replica {
             summaries: Summaries::new(config.summary_key),
             comparisons: Comparisons::default(),
             imports: Imports::default(),
+            placements,
+            departures,
             config,
             origin,
             history,
@@ -287,6 +306,7 @@ impl Replica {
                 self.tick_salvage(now);
                 self.tick_imports(now);
                 self.tick_members(now);
+                self.tick_departures(now);
                 self.tick_folding(now);
                 self.tick_summaries(now);
                 self.tick_comparisons(now);
@@ -331,6 +351,7 @@ impl Replica {
             .min(self.imports.wake_at())
             .min(self.summaries.wake_at());
         let own = own.min(self.comparisons.wake_at());
+        let own = own.min(self.departures.wake_at());
         self.peers.wake_at().min(own)
     }
 
@@ -454,6 +475,14 @@ impl Replica {
                     self.arrived_by_repair(now, lsn, &arrival);
                     self.end_seeking(now, &arrival.namespace);
                 }
+                Carried::Placed(lsn, placed) => {
+                    self.history.settle_record(lsn);
+                    self.placed(now, &placed);
+                }
+                Carried::LetGo(lsn, let_go) => {
+                    self.history.settle_record(lsn);
+                    self.let_go_of(now, lsn, &let_go);
+                }
             }
         }
         while let Some(entry) = self
@@ -513,6 +542,10 @@ impl Replica {
     /// A batch from a peer.
     fn receive(&mut self, now: Now, link: LinkId, batch: &Arc<Batch>) {
         self.counters.batches_received += 1;
+        if !self.takes_in(&batch.namespace) {
+            self.counters.batches_not_placed += 1;
+            return;
+        }
         let offered = self
             .history
             .offer(batch, self.config.room.held_back_bytes_max);

@@ -155,7 +155,7 @@ impl Replica {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        let (link, heard) = (session.link, session.stated);
+        let (link, heard) = (session.link, session.has_heard());
         let hello = Hello {
             oldest: PROTOCOL_OLDEST,
             name: self.config.name.clone(),
@@ -232,6 +232,9 @@ impl Replica {
             Message::Given(given) => self.documents_given(now, peer, given),
             Message::Repair(message) => self.repair_message(now, peer, link, message),
             Message::Await(sections) => self.awaited(now, peer, sections),
+            Message::Placements(heard) => self.placements_heard(now, peer, link, heard),
+            Message::AskKept(asked) => self.asked_whether_kept(now, peer, link, asked),
+            Message::Kept { number } => self.is_kept(now, peer, number),
         }
         Ok(())
     }
@@ -271,8 +274,12 @@ impl Replica {
             return self.part_ways(now, peer, link, &speaks, "that one");
         }
         let common = newest.min(self.config.protocol);
-        if let Some(session) = self.peers.session(peer) {
-            session.speaks = common;
+        let Some(session) = self.peers.session(peer) else {
+            return;
+        };
+        session.speaks = common;
+        if session.placements_said_ms.is_none() && common > PROTOCOL_OLDEST {
+            self.say_placements(now, peer, link);
         }
     }
 
@@ -292,6 +299,12 @@ impl Replica {
         entry.incarnation = Some(hello.incarnation);
         if let Some(session) = &mut entry.session {
             repeated = now.mono_ms >= session.since + HELLO_MS;
+        }
+        let introduced = entry.session.as_mut();
+        let introduced = introduced.map(|session| std::mem::replace(&mut session.introduced, true));
+        if renamed || introduced == Some(false) {
+            self.place_streams(now, peer, None);
+            self.departures.hasten(now);
         }
         if !hello.heard && repeated {
             self.say_hello(peer);
@@ -346,7 +359,8 @@ impl Replica {
                 }
                 let accepted = self.history.accepted(&namespace, &origin);
                 if seq > accepted {
-                    ahead |= origin == self.origin;
+                    // What this replica let go of itself shows nothing.
+                    ahead |= origin == self.origin && seq > self.departures.left(&namespace, &origin);
                     self.peers.behind = true;
                 }
             }
@@ -404,6 +418,9 @@ impl Replica {
     }
 
     pub(super) fn open_stream(&mut self, now: Now, peer: ReplicaId, name: &Name) {
+        if !self.goes_to(&name.0, &peer) {
+            return;
+        }
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {
             return;
         };
@@ -421,6 +438,9 @@ impl Replica {
 
     fn want(&mut self, now: Now, peer: ReplicaId, wants: Vec<Want>) {
         for want in wants {
+            if !self.goes_to(&want.namespace, &peer) {
+                continue;
+            }
             let name = (want.namespace, want.origin);
             let known = self.history.durable(&name.0, &name.1) > Seq(0);
             let own = name.1.replica == self.config.replica;
@@ -485,7 +505,7 @@ impl Replica {
             let Some(session) = self.peers.session(peer) else {
                 continue;
             };
-            let say_hello = !session.stated && session.hello_due <= now.mono_ms;
+            let say_hello = !session.has_heard() && session.hello_due <= now.mono_ms;
             if say_hello {
                 session.hello_due = now.mono_ms + HELLO_MS;
             }

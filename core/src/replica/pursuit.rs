@@ -91,6 +91,9 @@ impl Replica {
                 continue;
             }
             for (namespace, frontier) in &peer.holds {
+                if !self.takes_in(namespace) {
+                    continue;
+                }
                 for (origin, seq) in frontier.iter() {
                     if *seq > self.history.accepted(namespace, origin) {
                         missing

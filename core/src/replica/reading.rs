@@ -153,11 +153,15 @@ impl Replica {
             }
             match Record::decode(&record.bytes) {
                 Ok(Record::Batches(batches)) => {
-                    let new = |batch: &&Arc<Batch>| !self.history.came_before(batch, record.lsn);
+                    let new = |batch: &&Arc<Batch>| {
+                        self.is_placed_here(&batch.namespace)
+                            && !self.history.came_before(batch, record.lsn)
+                    };
                     let batches = batches.iter().filter(new);
                     visible.extend(batches.map(|batch| self.visible(record.lsn, batch)));
                 }
-                Ok(Record::Import(_)) => {}
+                Ok(Record::Import(_) | Record::Placed(_) | Record::LetGo(_)) => {}
+                Ok(Record::Arrival(arrival)) if !self.is_placed_here(&arrival.namespace) => {}
                 Ok(Record::Arrival(arrival)) => {
                     visible.push(self.arrival_visible(record.lsn, &arrival));
                 }

@@ -469,6 +469,12 @@ impl Replica {
         position: Option<(Origin, Seq)>,
         decoded: Result<([u8; 16], Vec<Written>), DecodeError>,
     ) {
+        if position.is_some_and(|position| self.is_to_come_back(&writing.namespace, position)) {
+            // It was done, and what was done has not come back yet.
+            let namespace = writing.namespace.clone();
+            let error = RequestError::MovingIn { namespace };
+            return self.written(writing, Ticket(0), Err(error));
+        }
         let asked = writing.promise.map(|promise| promise.fingerprint);
         let result = match decoded {
             Ok((fingerprint, documents)) if asked == Some(fingerprint) => {
@@ -499,6 +505,11 @@ impl Replica {
     ) -> bool {
         time_ms.saturating_add(self.config.room.receipts_kept_ms) <= now.wall_ms
             && position.is_none_or(|(origin, seq)| self.is_stable(namespace, &origin, seq))
+    }
+
+    /// Whether a batch was let go of with its namespace and is not here again.
+    fn is_to_come_back(&self, namespace: &Namespace, (origin, seq): (Origin, Seq)) -> bool {
+        self.departures.has_left(namespace) && seq > self.history.accepted(namespace, &origin)
     }
 
     /// Those who waited for another write with their key have their turn, one at a time.

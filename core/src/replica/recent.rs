@@ -42,6 +42,13 @@ impl Recent {
         }
     }
 
+    /// Lets go of a namespace's.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.by_origin.retain(|(of, _), _| of != namespace);
+        self.order.retain(|batch| batch.namespace != *namespace);
+        self.bytes = self.order.iter().map(|batch| batch.bytes()).sum();
+    }
+
     pub(super) fn get(
         &self,
         namespace: &Namespace,

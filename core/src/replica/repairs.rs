@@ -5,7 +5,7 @@
 //! come to the same frontier itself, so that nobody sees a batch before its time, they take the place of what was
 //! lost. Changes that came here meanwhile were kept beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Replica;
 use crate::document::Document;
@@ -149,6 +149,17 @@ impl Replica {
         }
     }
 
+    /// Namespaces have come or gone: what is asked for is another thing now.
+    pub(super) fn damage_looked_at_anew(&mut self, now: Now) {
+        self.repairs_need_all_so_far();
+        for damage in &mut self.repairs.damage {
+            if matches!(damage.step, Step::Asked { .. } | Step::Come { .. }) {
+                let until_ms = now.mono_ms + RETRY_MS;
+                damage.step = Step::Wait { until_ms };
+            }
+        }
+    }
+
     pub(super) fn tick_repairs(&mut self, now: Now) {
         if self.failed.is_some() {
             return;
@@ -250,12 +261,23 @@ impl Replica {
         // What is not in its place yet can't be given.
         let stale = stale || self.imports.has_pending();
         let whole = stored.filter(|(_, more)| !more && !stale);
-        let documents = whole.map(|(documents, _)| self.with_unfolded(&asking.range, documents));
+        // What may not go there, or is on its way out, is left out with its frontier: who holds it sees that it is missing.
+        let held = self.durable_in(&asking.range);
+        let given = |namespace: &Namespace| {
+            let is_here = held.contains_key(namespace) && self.departures.is_at_rest(namespace);
+            is_here && self.goes_to(namespace, &asking.peer)
+        };
+        let given: BTreeSet<_> = held.keys().filter(|of| given(of)).cloned().collect();
+        let documents = whole.map(|(documents, _)| {
+            let mut documents = self.with_unfolded(&asking.range, documents);
+            documents.retain(|(id, _)| given.contains(&id.namespace));
+            documents
+        });
         let bytes = |documents: &Vec<(DocumentId, StoredDocument)>| -> usize {
             documents.iter().map(|(_, stored)| stored.bytes()).sum()
         };
         let documents = documents.filter(|found| bytes(found) <= limits::REPAIR_BYTES_MAX);
-        let frontiers = self.durable_in(&asking.range).into_iter();
+        let frontiers = held.into_iter().filter(|(of, _)| given.contains(of));
         let frontiers = frontiers.map(|(namespace, frontier)| {
             let positions = frontier.iter().map(|(origin, seq)| (*origin, *seq));
             (namespace, positions.collect())
@@ -290,6 +312,18 @@ impl Replica {
             matches!(damage.step, Step::Asked { number, peer, .. } if number == given.number && peer == from)
         });
         let Some(damage) = asked else { return };
+        let mut given = given;
+        // What is not placed here is not to come back by this way.
+        let (placements, own) = (&self.placements, self.config.datacenter.as_str());
+        let held = |namespace: &Namespace| {
+            placements.is_in(namespace, own) || damage.lost_by.contains_key(namespace)
+        };
+        given.frontiers.retain(|(namespace, _)| held(namespace));
+        let frontiers = &given.frontiers;
+        let of = |id: &DocumentId| frontiers.iter().any(|(namespace, _)| *namespace == id.namespace);
+        if let Some(documents) = &mut given.documents {
+            documents.retain(|(id, _)| of(id));
+        }
         let has_all = damage.is_in(&given.frontiers);
         let origin = &self.origin;
         let range = &damage.range;

@@ -225,7 +225,7 @@ impl Replica {
                 }
                 // What can't be decoded was refused at the start.
                 for batch in Record::batches(&record.bytes).unwrap_or_default() {
-                    if self.is_cut_off(&batch) {
+                    if self.is_cut_off(record.lsn, &batch) {
                         self.salvage.queue.push_back((record.lsn, batch));
                     }
                 }
@@ -249,10 +249,11 @@ impl Replica {
     }
 
     /// Whether a batch was written here before something was lost, and does not count for that.
-    fn is_cut_off(&self, batch: &Batch) -> bool {
+    fn is_cut_off(&self, lsn: Lsn, batch: &Batch) -> bool {
         batch.origin.replica == self.origin.replica
             && batch.origin != self.origin
             && batch.seq > self.history.accepted(&batch.namespace, &batch.origin)
+            && !self.departures.is_gone(&batch.namespace, lsn)
     }
 
     /// The documents of a batch are there, or can't be.
@@ -261,7 +262,7 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
-        if !self.is_cut_off(&batch) {
+        if !self.is_cut_off(lsn, &batch) {
             // It has come back meanwhile.
             self.salvage.is_over(&batch);
         } else if self.pauses(now) {

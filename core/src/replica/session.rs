@@ -100,6 +100,10 @@ pub(super) struct Session {
     pub(super) acks_sent: u64,
     /// What somebody waits for at the peer's, up to where: it is told of each step at once.
     pub(super) awaited: BTreeMap<(Namespace, Origin), Seq>,
+    /// Whether the peer has said on this link who it is.
+    pub(super) introduced: bool,
+    /// When it was last told where all namespaces are.
+    pub(super) placements_said_ms: Option<u64>,
     pub(super) hello_due: u64,
     pub(super) statement_due: u64,
     /// When a gap was last asked about.
@@ -130,6 +134,8 @@ impl Session {
             acks_due: u64::MAX,
             acks_sent: 0,
             awaited: BTreeMap::new(),
+            introduced: false,
+            placements_said_ms: None,
             hello_due: now_ms + HELLO_MS,
             statement_due: now_ms + STATEMENT_MS,
             gaps: BTreeMap::new(),
@@ -137,7 +143,7 @@ impl Session {
     }
 
     pub(super) fn wake_at(&self) -> u64 {
-        let hello = if self.stated {
+        let hello = if self.has_heard() {
             u64::MAX
         } else {
             self.hello_due
@@ -153,6 +159,24 @@ impl Session {
             .min(self.acks_due)
             .min(self.pace.wake_at())
             .min(waiting)
+    }
+
+    /// Whether the peer has said who it is and what it holds.
+    pub(super) fn has_heard(&self) -> bool {
+        self.stated && self.introduced
+    }
+
+    /// Nothing of a namespace is here any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        let streams = self.streams.keys();
+        let gone: Vec<_> = streams.filter(|(of, _)| of == namespace).cloned().collect();
+        for name in gone {
+            self.put_away(&name);
+            self.streams.remove(&name);
+        }
+        self.acks.retain(|(of, _)| of != namespace);
+        self.unsaid.retain(|(of, _)| of != namespace);
+        self.awaited.retain(|(of, _), _| of != namespace);
     }
 
     /// A stream may have something to send.

@@ -483,6 +483,30 @@ impl Shelf {
         ids.iter().for_each(|id| self.forget(id));
     }
 
+    /// Whether somebody waits for a document of a namespace, or the store is being asked for one.
+    pub(super) fn is_in_use(&self, namespace: &Namespace) -> bool {
+        let entries = self.entries.iter();
+        let mut entries = entries.filter(|(id, _)| id.namespace == *namespace);
+        entries
+            .any(|(_, entry)| entry.fetching || entry.pins > 0 || !entry.waiting.is_empty())
+    }
+
+    /// Lets go of all that is known of a namespace's documents, changes included.
+    pub(super) fn forget_namespace(&mut self, namespace: &Namespace) {
+        let ids = self.entries.keys();
+        let ids: Vec<_> = ids.filter(|id| id.namespace == *namespace).cloned().collect();
+        for id in ids {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.folding = None;
+                entry.absorbed = 0;
+                let gone = entry.unfolded.drain(..).map(|(_, change)| change);
+                self.unfolded_bytes -= gone.map(|change| weight_of(&change)).sum::<usize>();
+            }
+            self.note_age(&id);
+            self.forget(&id);
+        }
+    }
+
     /// Takes back what was added at or after a position: it never became durable, and never will.
     pub(super) fn take_back(&mut self, id: &DocumentId, from: Lsn, durable: Ticket) {
         self.forget(id);

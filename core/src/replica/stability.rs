@@ -1,6 +1,6 @@
 //! The stable frontier: what every member that counts has acknowledged.
 //!
-//! Members are all replicas that were ever met. Of one that is set aside nothing is asked. What is stable is needed by
+//! Members are all replicas that were ever met; in a namespace that is not everywhere, those in its datacenters. Of one that is set aside nothing is asked. What is stable is needed by
 //! nobody any more for what it is there for: the log for those who lack it, a receipt for those who may be asked for
 //! the same write. It never goes back. A member that comes with less (it is new, or its disk is) is *catching up*: the
 //! frontier stays where it is until it has come up to it, and the log is kept for it from where it stands.
@@ -35,6 +35,11 @@ pub(super) struct Stability {
 }
 
 impl Stability {
+    /// Nothing of a namespace counts any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.stable.remove(namespace);
+    }
+
     fn of(&self, namespace: &Namespace, origin: &Origin) -> Seq {
         self.stable
             .get(namespace)
@@ -48,18 +53,21 @@ impl Peers {
         self.by_id.iter().filter(|(_, peer)| !peer.set_aside)
     }
 
-    /// Up to where all of them hold what an origin wrote, as far as they have said.
-    pub(super) fn least(&self, namespace: &Namespace, origin: &Origin) -> Option<Seq> {
-        self.counted()
-            .map(|(_, peer)| peer.holds(namespace, origin))
-            .min()
-    }
 }
 
 impl Replica {
+    /// Up to where all of those who are to hold a namespace hold what an origin wrote, as far as they have said.
+    fn least(&self, namespace: &Namespace, origin: &Origin) -> Option<Seq> {
+        let members = self.peers.counted();
+        let members = members.filter(|(_, peer)| self.is_to_hold(peer, namespace));
+        members
+            .map(|(_, peer)| peer.holds(namespace, origin))
+            .min()
+    }
+
     /// Up to where an origin is stable now.
     fn stable_at(&self, namespace: &Namespace, origin: &Origin, durable: Seq) -> Seq {
-        let least = self.peers.least(namespace, origin);
+        let least = self.least(namespace, origin);
         let now = least.map_or(durable, |least| least.min(durable));
         now.max(self.stability.of(namespace, origin))
     }
@@ -95,7 +103,7 @@ impl Replica {
     pub(super) fn needed_by_members(&self) -> Lsn {
         self.history.needed_by(|namespace, origin| {
             // Whoever catches up needs more than what is not stable.
-            self.peers.least(namespace, origin).unwrap_or(Seq(u64::MAX))
+            self.least(namespace, origin).unwrap_or(Seq(u64::MAX))
         })
     }
 
@@ -105,6 +113,7 @@ impl Replica {
             return Standing::SetAside;
         }
         let stable = self.stability.stable.iter();
+        let stable = stable.filter(|(namespace, _)| self.is_to_hold(peer, namespace));
         let mut positions = stable.flat_map(|(namespace, frontier)| {
             let positions = frontier.iter();
             positions.map(move |(origin, seq)| (namespace, origin, *seq))

@@ -40,16 +40,27 @@ impl Replica {
             self.history.extent.grow(record.lsn, record.bytes.len());
             let batches = match Record::decode(&record.bytes)? {
                 Record::Batches(batches) => batches,
+                Record::Placed(placed) => {
+                    self.placements.settle(&placed);
+                    continue;
+                }
+                Record::LetGo(let_go) => {
+                    self.replay_let_go(record.lsn, &let_go);
+                    continue;
+                }
                 Record::Import(import) => {
+                    self.departures.replayed(&import.namespace);
                     self.replay_import(record.lsn, &import);
                     continue;
                 }
                 Record::Arrival(arrival) => {
+                    self.departures.replayed(&arrival.namespace);
                     self.replay_arrival(record.lsn, &arrival);
                     continue;
                 }
             };
             for batch in batches {
+                self.departures.replayed(&batch.namespace);
                 if !self.history.replay(&batch, record.lsn, &self.origin) {
                     // Something before it is lost; what the others still have of it they send again, and this too.
                     self.counters.batches_out_of_order += 1;
@@ -93,6 +104,7 @@ impl Replica {
         }
         self.salvage.begin();
         self.imports.begin();
+        self.placements.begin();
         self.summaries.begin(self.history.durable_end);
         self.resume_folding();
     }

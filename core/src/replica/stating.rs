@@ -77,6 +77,7 @@ impl Replica {
         if !session.acks.is_empty() {
             self.send_acks(now, peer);
         }
+        self.say_placements_again(peer, link);
         let spaces = self.history.spaces();
         let digest = digest(spaces.map(|(namespace, space)| (namespace, &space.durable)));
         self.say(peer, link, &Message::Standing { digest });

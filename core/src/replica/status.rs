@@ -1,12 +1,14 @@
 //! What a replica is doing, for people and metrics.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::stability::Standing;
 use super::traffic::TrafficBytes;
 use super::{RepairStatus, Replica, Session};
 use crate::effect::{LinkId, Now};
-use crate::{Lsn, Namespace, Origin, ReplicaId, Seq};
+use crate::{Datacenters, Lsn, Namespace, Origin, ReplicaId, Seq};
 
 /// Counts since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -17,6 +19,8 @@ pub struct Counters {
     pub batches_received: u64,
     /// Of those, batches that were here already.
     pub batches_duplicate: u64,
+    /// Of those, batches of namespaces that are not placed here.
+    pub batches_not_placed: u64,
     /// Of those, batches that came before one that they follow.
     pub batches_out_of_order: u64,
     /// Batches sent to peers, those sent again included.
@@ -125,6 +129,12 @@ pub struct NamespaceStatus {
     pub stable: u64,
     /// Origins that have written to it.
     pub origins: usize,
+    /// The datacenters that it is in; none: all there are.
+    pub datacenters: Option<Datacenters>,
+    /// Whether this replica's is one of them.
+    pub placed_here: bool,
+    /// Whether it is not, and some of the namespace is here still: it is kept until others have said that they keep it.
+    pub leaving: bool,
 }
 
 /// One other replica.
@@ -174,33 +184,13 @@ impl Replica {
     /// What it is doing.
     #[must_use]
     pub fn status(&self, now: Now) -> Status {
-        let namespaces = self
-            .history
-            .spaces()
-            .map(|(namespace, space)| NamespaceStatus {
-                namespace: namespace.clone(),
-                batches: space.durable.iter().map(|(_, seq)| seq.0).sum(),
-                stable: self
-                    .stable_frontier(namespace)
-                    .iter()
-                    .map(|(_, seq)| seq.0)
-                    .sum(),
-                origins: space.durable.len(),
-                documents: self
-                    .summaries
-                    .root(namespace)
-                    .map(|(_, documents)| documents),
-                root: self
-                    .summaries
-                    .root(namespace)
-                    .map(|(root, _)| format!("{root:016x}")),
-                root_age_ms: self
-                    .comparisons
-                    .verifying
-                    .last_equal(namespace)
-                    .map(|at| now.mono_ms - at),
-                last_repair: self.comparisons.last.get(namespace).copied(),
-            });
+        let known: BTreeSet<_> = self
+            .namespaces()
+            .chain(self.placements.namespaces())
+            .collect();
+        let namespaces = known
+            .into_iter()
+            .map(|namespace| self.namespace_status(now, namespace));
         Status {
             replica: self.config.replica,
             name: self.config.name.clone(),
@@ -234,6 +224,26 @@ impl Replica {
         }
     }
 
+    fn namespace_status(&self, now: Now, namespace: &Namespace) -> NamespaceStatus {
+        let durable = self.durable_frontier(namespace);
+        let root = self.summaries.root(namespace);
+        let stable = self.stable_frontier(namespace);
+        let last_equal = self.comparisons.verifying.last_equal(namespace);
+        NamespaceStatus {
+            namespace: namespace.clone(),
+            batches: durable.iter().map(|(_, seq)| seq.0).sum(),
+            stable: stable.iter().map(|(_, seq)| seq.0).sum(),
+            origins: durable.len(),
+            documents: root.map(|(_, documents)| documents),
+            root: root.map(|(root, _)| format!("{root:016x}")),
+            root_age_ms: last_equal.map(|at| now.mono_ms - at),
+            last_repair: self.comparisons.last.get(namespace).copied(),
+            datacenters: self.datacenters_of(namespace).cloned(),
+            placed_here: self.is_placed_here(namespace),
+            leaving: self.is_leaving(namespace),
+        }
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log_end(&self) -> Lsn {
@@ -257,7 +267,8 @@ impl Replica {
     fn peer_status(&self, now: Now, id: ReplicaId) -> PeerStatus {
         let peer = &self.peers.by_id[&id];
         let (mut behind_batches, mut oldest_ms) = (0, u64::MAX);
-        for (namespace, space) in self.history.spaces() {
+        let spaces = self.history.spaces();
+        for (namespace, space) in spaces.filter(|(of, _)| self.is_to_hold(peer, of)) {
             for (origin, seq) in space
                 .durable
                 .iter()
@@ -271,7 +282,9 @@ impl Replica {
                 }
             }
         }
-        let ahead = peer.holds.iter().flat_map(|(namespace, frontier)| {
+        let ahead = peer.holds.iter();
+        let ahead = ahead.filter(|(namespace, _)| self.is_placed_here(namespace));
+        let ahead = ahead.flat_map(|(namespace, frontier)| {
             frontier.iter().map(move |(origin, seq)| {
                 seq.0
                     .saturating_sub(self.history.accepted(namespace, origin).0)

@@ -91,6 +91,14 @@ impl RecentTerms {
         }
     }
 
+    fn forget(&mut self, namespace: &Namespace) {
+        let gone = self.by_origin.extract_if(.., |(of, _), _| of == namespace);
+        for (_, terms) in gone.flat_map(|(_, queue)| queue) {
+            self.terms -= terms.len() + 1;
+        }
+        self.order.retain(|(of, _)| of != namespace);
+    }
+
     /// The terms of an origin's batches after one up to another; none if not all are known.
     fn between(
         &self,
@@ -122,6 +130,12 @@ impl Summaries {
             incomplete: false,
             none: Offsets::new(),
         }
+    }
+
+    /// Nothing of a namespace counts any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.by_namespace.remove(namespace);
+        self.recent.forget(namespace);
     }
 
     fn recount(&mut self, through: Lsn) {
@@ -381,6 +395,9 @@ impl Replica {
     ) {
         let last = documents.last().map(|(id, _)| id.clone());
         for (id, stored) in documents {
+            if self.departures.is_clearing(&id.namespace) {
+                continue;
+            }
             let sum = self.sum_of_stored(&stored);
             self.summaries.of(&id.namespace).add(Place::of(&id), sum);
         }

@@ -59,9 +59,17 @@ impl Replica {
             };
             first = Some(lsn);
             bytes += gone.record_bytes;
-            let Carried::Batch(_, batch) = gone.carried else {
-                repairs = true;
-                continue;
+            let batch = match gone.carried {
+                Carried::Batch(_, batch) => batch,
+                Carried::Placed(..) | Carried::LetGo(..) => {
+                    self.placements.take_back();
+                    self.departures.take_back();
+                    continue;
+                }
+                Carried::Import(..) | Carried::Arrival(..) | Carried::Nothing => {
+                    repairs = true;
+                    continue;
+                }
             };
             self.receipts.take_back(&batch, lsn);
             for write in &batch.writes {

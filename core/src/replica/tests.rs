@@ -13,6 +13,7 @@ mod duo;
 mod folding;
 mod members;
 mod pairs;
+mod placement;
 mod pushing;
 mod receipts;
 mod repairs;
@@ -20,6 +21,7 @@ mod salvage;
 mod sessions;
 mod stating;
 mod tips;
+mod trio;
 
 use bed::{Bed, PEER, batch, namespace, origin};
 
@@ -137,7 +139,7 @@ fn recoded(history: &History) -> History {
     let mut writer = Writer::default();
     history.encode(&mut writer);
     let mut reader = Reader::new(writer.finish());
-    let read = History::decode(&mut reader).unwrap();
+    let (read, _) = History::decode(&mut reader).unwrap();
     reader.finish().unwrap();
     read
 }

@@ -62,6 +62,18 @@ impl Waits {
         Some(waiter)
     }
 
+    /// All that wait for something in a namespace.
+    pub(super) fn take_all_of(&mut self, namespace: &Namespace) -> Vec<(Caller, Request)> {
+        let first = (namespace.clone(), OriginTag([0; 8]), Seq(0), 0);
+        let positions = self.by_position.range(first..);
+        let of = positions.take_while(|(of, ..)| of == namespace);
+        let numbers: Vec<_> = of.map(|(.., number)| *number).collect();
+        let waiters = numbers.into_iter().filter_map(|number| self.take(number));
+        waiters
+            .map(|waiter| (waiter.caller, waiter.request))
+            .collect()
+    }
+
     fn at(&self, namespace: &Namespace, tag: OriginTag, through: Seq) -> Vec<Number> {
         let first = (namespace.clone(), tag, Seq(0), 0);
         let last = (namespace.clone(), tag, through, Number::MAX);

@@ -150,6 +150,9 @@ impl From<Failed> for Refused {
 impl Replica {
     /// Writes as soon as all the documents are loaded.
     pub(super) fn write(&mut self, now: Now, writing: Writing) {
+        if let Some(error) = self.refuses_namespace(&writing.namespace, true) {
+            return self.written(writing, Ticket(0), Err(error));
+        }
         let Some((first, others)) = writing.writes.split_first() else {
             return;
         };
@@ -246,6 +249,10 @@ impl Replica {
 
     /// Writes to documents that are loaded.
     pub(super) fn write_now(&mut self, now: Now, writing: Writing) {
+        // It may have been placed elsewhere while its documents were loaded.
+        if let Some(error) = self.refuses_namespace(&writing.namespace, true) {
+            return self.written(writing, Ticket(0), Err(error));
+        }
         let documents = writing.documents();
         let written = match &documents[..] {
             [id] => self.write_by_tip(now, id, writing),

@@ -84,6 +84,14 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A PUT of JSON.
+    pub(super) fn put(target: String, body: &'a [u8]) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::post(target, Vec::new(), body)
+        }
+    }
+
     /// A POST of JSON.
     pub(super) fn post(
         target: String,

@@ -10,6 +10,7 @@ mod input;
 mod leave;
 mod members;
 mod output;
+mod placing;
 mod porting;
 mod session;
 mod status;
@@ -64,6 +65,10 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// List the cluster's other members, set one aside, or welcome it
     Members(members::Members),
+    /// List namespaces and the datacenters that they are in
+    Namespaces(placing::Namespaces),
+    /// Say in which datacenters a namespace is
+    Place(placing::Place),
 }
 
 /// What all of them take.
@@ -116,6 +121,8 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::Leave(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Members(command) => command.run(),
+        Command::Namespaces(command) => command.run(),
+        Command::Place(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

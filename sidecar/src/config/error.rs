@@ -105,14 +105,13 @@ pub(crate) enum SettingsError {
         /// `name` or `datacenter`.
         missing: &'static str,
     },
-    /// Placement comes later.
-    #[error(
-        "{place}: placing a namespace in some datacenters is not supported by this version; \
-         take the line out, and the namespace is in all of them"
-    )]
+    /// A list of datacenters that is none.
+    #[error("{place}: {source}")]
     Placement {
         /// Where.
         place: Place,
+        /// Why.
+        source: anabranch::DatacentersError,
     },
     /// A certificate or key file that can't be read.
     #[error("{place}: cannot read {}: {source}; `anabranch init pki --node NAME` makes these files", path.display())]

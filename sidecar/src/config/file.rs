@@ -1,17 +1,26 @@
 //! The TOML file: where each value stands, and what is not known.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use anabranch::Namespace;
+use anabranch::{Datacenters, Namespace};
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Place, SettingsError};
 use super::keys::{self, Key};
 use super::value::{Found, Raw};
 
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) settings: Vec<(&'static Key, Found)>,
+    /// In which datacenters namespaces are.
+    pub(super) placements: BTreeMap<Namespace, Datacenters>,
+}
+
 /// Reads the settings in a file's text.
-pub(super) fn read(path: &Path, text: &str) -> Result<Vec<(&'static Key, Found)>, SettingsError> {
+pub(super) fn read(path: &Path, text: &str) -> Result<Read, SettingsError> {
     let table = DeTable::parse(text).map_err(|error| SettingsError::Syntax {
         path: path.to_owned(),
         line: line(text, error.span()),
@@ -20,21 +29,21 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Vec<(&'static Key, Found)>
     let mut reading = Reading {
         path,
         text,
-        found: Vec::new(),
+        read: Read::default(),
         errors: Vec::new(),
     };
     reading.table("", table.get_ref());
     // The parser keeps keys in the alphabet's order; a person goes by lines.
     match reading.errors.into_iter().min_by_key(|(line, _)| *line) {
         Some((_, error)) => Err(error),
-        None => Ok(reading.found),
+        None => Ok(reading.read),
     }
 }
 
 struct Reading<'a> {
     path: &'a Path,
     text: &'a str,
-    found: Vec<(&'static Key, Found)>,
+    read: Read,
     errors: Vec<(usize, SettingsError)>,
 }
 
@@ -49,7 +58,7 @@ impl Reading<'_> {
             let value = value.get_ref();
             if let Some(known) = keys::ALL.iter().find(|known| known.name == name) {
                 let raw = raw(value);
-                self.found.push((known, Found { place, raw }));
+                self.read.settings.push((known, Found { place, raw }));
             } else if !section.is_empty() || !keys::SECTIONS.contains(&&*name) {
                 let nearest = keys::nearest(&name);
                 self.refuse(SettingsError::UnknownKey { place, nearest }, key.span());
@@ -64,17 +73,17 @@ impl Reading<'_> {
         }
     }
 
-    /// A namespace may be named; what can be said of it comes later.
+    /// Each may say in which datacenters it is.
     fn namespaces(&mut self, table: &DeTable<'_>) {
         for (namespace, settings) in table {
             let name = format!("namespaces.{}", namespace.get_ref());
             let place = self.place(&name, namespace.span());
-            if Namespace::new(namespace.get_ref()).is_err() {
+            let Ok(named) = Namespace::new(namespace.get_ref()) else {
                 let found = DeValue::String(namespace.get_ref().clone());
                 let expected = "a namespace: 1 to 128 bytes without \"/\" and control characters";
                 self.wrong(place, expected, &found, namespace.span());
                 continue;
-            }
+            };
             let DeValue::Table(settings) = settings.get_ref() else {
                 self.wrong(place, "a section", settings.get_ref(), namespace.span());
                 continue;
@@ -83,15 +92,33 @@ impl Reading<'_> {
                 let place = self.place(&format!("{name}.{}", key.get_ref()), key.span());
                 match (&**key.get_ref(), value.get_ref()) {
                     ("datacenters", DeValue::String(all)) if all == "all" => {}
-                    ("datacenters", _) => {
-                        self.refuse(SettingsError::Placement { place }, key.span());
-                    }
+                    ("datacenters", value) => self.placement(&named, place, value, key.span()),
                     _ => {
                         let nearest = Some("datacenters");
                         self.refuse(SettingsError::UnknownKey { place, nearest }, key.span());
                     }
                 }
             }
+        }
+    }
+
+    fn placement(
+        &mut self,
+        namespace: &Namespace,
+        place: Place,
+        value: &DeValue<'_>,
+        at: Range<usize>,
+    ) {
+        let Raw::List(names) = raw(value) else {
+            let expected = "a list of datacenters' names, or \"all\"";
+            return self.wrong(place, expected, value, at);
+        };
+        match Datacenters::new(names) {
+            Ok(datacenters) => {
+                let placements = &mut self.read.placements;
+                placements.insert(namespace.clone(), datacenters);
+            }
+            Err(source) => self.refuse(SettingsError::Placement { place, source }, at),
         }
     }
 

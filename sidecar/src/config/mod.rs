@@ -7,13 +7,13 @@ pub(crate) mod keys;
 mod tests;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anabranch::Timing;
+use anabranch::{Datacenters, Namespace, Timing};
 
 pub(crate) use self::error::{Place, SettingsError};
 use self::keys::Key;
@@ -138,6 +138,8 @@ pub(crate) struct Settings {
     pub(crate) store_memory_bytes: Option<usize>,
     pub(crate) store_log_kept_bytes: Option<usize>,
     pub(crate) store_log_max_bytes: Option<usize>,
+    /// In which datacenters namespaces are, as far as the file says.
+    pub(crate) placements: BTreeMap<Namespace, Datacenters>,
     /// None for a node on its own.
     pub(crate) gossip: Option<GossipSettings>,
 }
@@ -169,9 +171,11 @@ pub(crate) fn resolve(
     flags: &Flags,
 ) -> Result<Settings, SettingsError> {
     let mut given: HashMap<&'static str, Found> = HashMap::new();
+    let mut placements = BTreeMap::new();
     if let Some((path, text)) = file {
-        let found = file::read(path, text)?;
-        given.extend(found.into_iter().map(|(key, found)| (key.name, found)));
+        let read = file::read(path, text)?;
+        placements = read.placements;
+        given.extend(read.settings.into_iter().map(|(key, found)| (key.name, found)));
     }
     for key in keys::ALL {
         let env = env(key.env).map(|value| Found {
@@ -188,7 +192,11 @@ pub(crate) fn resolve(
             given.insert(key.name, found);
         }
     }
-    Layers(given).settings()
+    let settings = Layers(given).settings()?;
+    Ok(Settings {
+        placements,
+        ..settings
+    })
 }
 
 struct Layers(HashMap<&'static str, Found>);
@@ -232,6 +240,7 @@ impl Layers {
             store_memory_bytes: self.get(&keys::STORE_MEMORY, Found::bytes)?,
             store_log_kept_bytes: self.get(&keys::STORE_LOG_KEPT, Found::bytes)?,
             store_log_max_bytes: self.get(&keys::STORE_LOG_MAX, Found::bytes)?,
+            placements: BTreeMap::new(),
             gossip,
         })
     }

@@ -184,16 +184,27 @@ fn gossip_needs_certificates_and_names() {
 }
 
 #[test]
-fn placement_is_refused_not_ignored() {
-    let message = refused("[namespaces.carts]\ndatacenters = [\"eu\", \"us\"]");
-    assert!(
-        message.contains("line 2: `namespaces.carts.datacenters`"),
-        "{message}"
-    );
-    assert!(
-        message.contains("not supported by this version"),
-        "{message}"
-    );
+fn a_placement_is_read_or_its_key_is_named() {
+    let file = "[namespaces.carts]\ndatacenters = [\"us\", \"eu\"]\n[namespaces.wishes]\ndatacenters = \"all\"";
+    let settings = layered(file, &[], &Flags::default()).unwrap();
+    let placed = settings.placements.iter();
+    let placed: Vec<_> = placed
+        .map(|(namespace, names)| (namespace.as_str(), names.iter().collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(placed, [("carts", vec!["eu", "us"])]);
+    for (list, says) in [
+        ("[]", "one datacenter at least"),
+        ("[\"\"]", "must not be empty"),
+        ("[1]", "must be a list of datacenters' names"),
+        ("\"eu\"", "must be a list of datacenters' names"),
+    ] {
+        let message = refused(&format!("[namespaces.carts]\ndatacenters = {list}"));
+        assert!(
+            message.contains("line 2: `namespaces.carts.datacenters`"),
+            "{message}"
+        );
+        assert!(message.contains(says), "{list}: {message}");
+    }
 }
 
 #[test]

@@ -92,6 +92,21 @@ impl From<RequestError> for Problem {
             RequestError::Limit { .. } => {
                 Self::new(Kind::BadQuery, detail).with("parameter", "limit")
             }
+            RequestError::NotPlacedHere {
+                namespace,
+                datacenters,
+            } => Self::new(Kind::NotPlacedHere, detail)
+                .with("ns", namespace.as_str())
+                .with("datacenters", datacenters),
+            RequestError::MovingIn { namespace } => Self::new(Kind::MovingIn, detail)
+                .with("ns", namespace.as_str())
+                .retry_after(limits::RETRY_AFTER_S),
+            RequestError::NoDatacenter { strange, known } => Self::new(
+                Kind::UnknownDatacenter,
+                format!("{detail} with ?force=true"),
+            )
+            .with("unknown", strange)
+            .with("known", known),
             RequestError::NoMember { .. } => Self::new(Kind::MemberNotFound, detail),
             RequestError::NotWrittenDown { .. } => Self::new(Kind::StoreFailed, detail),
             _ => Self::new(Kind::Internal, detail),

@@ -2,7 +2,7 @@
 //!
 //! * [`address`], [`query`], [`reading`], [`header`], [`guard`], [`session`], [`body`], [`edits`]: what a request says;
 //! * [`writing`], [`acknowledgement`]: what all writes have in common;
-//! * [`documents`], [`batch`], [`events`], [`cluster`], [`members`], [`backup`], [`probes`], [`metrics`]: the endpoints;
+//! * [`documents`], [`batch`], [`events`], [`namespaces`], [`cluster`], [`members`], [`backup`], [`probes`], [`metrics`]: the endpoints;
 //! * [`problem`], [`failure`]: errors; [`reserved`]: what is promised and not there yet;
 //! * [`server`]: sockets, bounds on them, and draining.
 
@@ -21,6 +21,7 @@ mod guard;
 mod header;
 pub(crate) mod members;
 mod metrics;
+pub(crate) mod namespaces;
 mod probes;
 pub(crate) mod problem;
 mod query;
@@ -112,6 +113,8 @@ pub(crate) fn router(
         .route("/v1/docs/{ns}/{*key}", document_routes())
         .route("/v1/batch", post(batch::write))
         .route("/v1/events", get(events::follow))
+        .route(namespaces::NAMESPACES, get(namespaces::list))
+        .route(&namespaces::ONE, get(namespaces::show).put(namespaces::place))
         .route("/v1/cluster", get(cluster::show))
         .route(members::MEMBERS, get(members::list))
         .route(&of_member(members::SET_ASIDE), post(members::set_aside))

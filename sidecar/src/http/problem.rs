@@ -33,6 +33,7 @@ kinds! {
     BadHeader: "bad-header", BAD_REQUEST, "A header is not well formed";
     BadJson: "bad-json", BAD_REQUEST, "The body is not valid JSON";
     BadName: "bad-name", BAD_REQUEST, "A namespace or key is not a valid name";
+    BadPlacement: "bad-placement", BAD_REQUEST, "A placement is not well formed";
     BadQuery: "bad-query", BAD_REQUEST, "A query parameter is not valid";
     BodyTooLarge: "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     Busy: "busy", SERVICE_UNAVAILABLE, "Too much is under way at this node";
@@ -45,7 +46,9 @@ kinds! {
     Internal: "internal", INTERNAL_SERVER_ERROR, "A bug of Anabranch";
     MemberAmbiguous: "member-ambiguous", CONFLICT, "Several members have that name";
     MemberNotFound: "member-not-found", NOT_FOUND, "No such member";
+    MovingIn: "moving-in", SERVICE_UNAVAILABLE, "The namespace is not all here yet";
     MethodNotAllowed: "method-not-allowed", METHOD_NOT_ALLOWED, "The method does not apply here";
+    NotPlacedHere: "not-placed-here", MISDIRECTED_REQUEST, "The namespace is in other datacenters";
     NotReadyYet: "not-ready-yet", SERVICE_UNAVAILABLE, "This node has not summed up yet what it holds";
     NotSupportedYet: "not-supported-yet", NOT_IMPLEMENTED, "This version does not have it yet";
     PositionGone: "position-gone", GONE, "The log of this node does not have that position";
@@ -57,6 +60,7 @@ kinds! {
     StoreFailed: "store-failed", SERVICE_UNAVAILABLE, "The store of this node failed";
     TestFailed: "test-failed", CONFLICT, "A test of the JSON Patch did not hold";
     TimedOut: "timed-out", SERVICE_UNAVAILABLE, "The answer took too long";
+    UnknownDatacenter: "unknown-datacenter", UNPROCESSABLE_ENTITY, "No member is known to be in that datacenter";
     UnknownPath: "unknown-path", NOT_FOUND, "Nothing is at this path";
     UnknownVersion: "unknown-version", NOT_FOUND, "No such version is known here";
     UnsupportedMediaType: "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body is of the wrong type";

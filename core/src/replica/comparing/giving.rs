@@ -58,6 +58,12 @@ pub(in crate::replica) struct Picking {
     rereads: u8,
 }
 
+impl Picking {
+    pub(super) fn name(&self) -> (ReplicaId, u64) {
+        (self.peer, self.number)
+    }
+}
+
 impl Giving {
     fn new(theirs: Theirs, places: Option<BTreeSet<Place>>) -> Self {
         Self {

@@ -192,6 +192,7 @@ impl Replica {
     fn left_behind(&mut self, now: Now, peer: ReplicaId, entries: Vec<(Namespace, Origin, Seq)>) {
         for (namespace, origin, seq) in entries {
             if seq > self.history.accepted(&namespace, &origin)
+                && self.takes_in(&namespace)
                 && self.history.has_room_for(&namespace)
             {
                 self.lacks_something(now, namespace, peer);
@@ -248,7 +249,8 @@ impl Replica {
     }
 
     fn may_seek(&self, namespace: &Namespace) -> bool {
-        self.summaries.is_ready() && !self.imports.is_pending(namespace)
+        self.departures.is_at_rest(namespace)
+            && self.summaries.is_ready() && !self.imports.is_pending(namespace)
     }
 
     fn put_off(&mut self, now: Now, namespace: &Namespace, pause_ms: u64) {
@@ -305,6 +307,45 @@ impl Replica {
             self.seek_again_later(now, &namespace);
         }
         self.comparisons.verifying.lose(peer);
+    }
+
+    /// What a namespace's placement does not allow any more between this replica and a peer comes to an end.
+    pub(super) fn comparisons_leave(&mut self, now: Now, peer: ReplicaId) {
+        let serving = self.comparisons.serving.iter();
+        let gone: Vec<_> = serving
+            .filter(|((to, _), source)| *to == peer && !self.goes_to(&source.namespace, to))
+            .map(|(name, _)| *name)
+            .collect();
+        for (peer, number) in gone {
+            self.comparisons.serving.remove(&(peer, number));
+            self.end_comparison(peer, number, Reason::Busy);
+        }
+        let seeking = self.comparisons.seeking.iter();
+        let gone: Vec<_> = seeking
+            .filter(|(namespace, seeker)| {
+                seeker.peer == peer && !seeker.is_blind && !self.goes_to(namespace, &peer)
+            })
+            .map(|(namespace, _)| namespace.clone())
+            .collect();
+        for namespace in gone {
+            self.seek_again_later(now, &namespace);
+        }
+    }
+
+    /// Nothing is to come into a namespace any more. What is on its way into the log as a whole stays whole.
+    pub(super) fn stop_seeking(&mut self, namespace: &Namespace) {
+        self.comparisons.lacks.remove(namespace);
+        let seeking = self.comparisons.seeking.get(namespace);
+        if seeking.is_none_or(|seeker| !seeker.is_arriving()) {
+            self.comparisons.seeking.remove(namespace);
+            self.imports.drop_staged(namespace);
+        }
+    }
+
+    /// Whether a question to the store is about what a namespace has.
+    pub(super) fn gives_of(&self, picking: &Picking, namespace: &Namespace) -> bool {
+        let source = self.comparisons.serving.get(&picking.name());
+        source.is_some_and(|source| source.namespace == *namespace)
     }
 
     /// What is held here of a namespace has made a leap: nobody who compares with it can be served on.

@@ -32,6 +32,8 @@ pub(super) struct Seeker {
     descent: Option<Descent>,
     /// It was said that there is nothing here.
     whole: bool,
+    /// Of what is here nothing may be said to the source, which is to let go of the namespace: it gives all that it has.
+    pub(super) is_blind: bool,
     /// What was said to be here of the documents that differ.
     said: BTreeMap<Place, u64>,
     pub(super) next_part: u64,
@@ -60,6 +62,10 @@ pub(super) struct Seeker {
 }
 
 impl Seeker {
+    pub(super) fn is_arriving(&self) -> bool {
+        self.arriving
+    }
+
     pub(super) fn said_of(&self, place: Place) -> u64 {
         self.said.get(&place).copied().unwrap_or(0)
     }
@@ -89,16 +95,18 @@ impl Replica {
             until.is_none_or(|until| now.mono_ms >= *until)
         };
         let fit = self.peers.linked().into_iter();
-        let fit: Vec<_> = fit
-            .filter(|peer| trusted(peer) && self.peers.is_stated(peer))
-            .collect();
-        if lack.tries == 0 && fit.contains(&lack.peer) {
-            return Some(lack.peer);
-        }
         let ahead = |peer: &ReplicaId| {
             let holds = self.peers.by_id[peer].holds.get(namespace);
             holds.map_or(0, |theirs| self.batches_ahead(namespace, theirs))
         };
+        // Who is to let go of it is of use for what nobody else has.
+        let is_to_have = |peer: &ReplicaId| self.goes_to(namespace, peer) || ahead(peer) > 0;
+        let fit: Vec<_> = fit
+            .filter(|peer| trusted(peer) && self.peers.is_stated(peer) && is_to_have(peer))
+            .collect();
+        if lack.tries == 0 && fit.contains(&lack.peer) {
+            return Some(lack.peer);
+        }
         let mut ahead: Vec<_> = fit.iter().map(|peer| (ahead(peer), *peer)).collect();
         ahead.sort_by(|one, other| other.cmp(one));
         let at = lack.tries as usize;
@@ -116,7 +124,14 @@ impl Replica {
     ) {
         let number = self.comparisons.next_number();
         let held = self.durable_frontier(namespace);
-        let documents = self.summaries.view(namespace).summary.documents();
+        let is_blind = !self.goes_to(namespace, &peer);
+        let documents = match is_blind {
+            true => 0,
+            false => self.summaries.view(namespace).summary.documents(),
+        };
+        if is_blind {
+            self.imports.drop_staged(namespace);
+        }
         let whole = documents == 0 && !self.imports.has_staged(namespace);
         let theirs = self.peers.by_id.get(&peer);
         let theirs = theirs.and_then(|peer| peer.holds.get(namespace));
@@ -134,6 +149,7 @@ impl Replica {
             leaf_bits: 0,
             descent: None,
             whole,
+            is_blind,
             said: BTreeMap::new(),
             next_part: 0,
             unsettled: BTreeMap::new(),
@@ -236,7 +252,8 @@ impl Replica {
             );
         }
         let has_some = self.summaries.view(&namespace).summary.documents() > 0;
-        if self.comparisons.seeking[&namespace].whole && has_some {
+        let is_blind = self.comparisons.seeking[&namespace].is_blind;
+        if self.comparisons.seeking[&namespace].whole && has_some && !is_blind {
             // Something has come by itself meanwhile: what was said is not true any more.
             let seeker = &self.comparisons.seeking[&namespace];
             let (status, since_ms) = (seeker.status, seeker.since_ms);
@@ -302,8 +319,10 @@ impl Replica {
             self.say_of_repair(writer, message);
         }
         let own = cut.iter().filter(|(origin, _)| **origin == self.origin);
-        own.into_iter()
-            .all(|(origin, seq)| *seq <= self.history.durable(namespace, origin))
+        own.into_iter().all(|(origin, seq)| {
+            let left = self.departures.left(namespace, origin);
+            *seq <= self.history.durable(namespace, origin).max(left)
+        })
     }
 
     /// A writer has said whether it has written that much. True if it was a question of this kind.
@@ -449,7 +468,7 @@ impl Replica {
             return;
         };
         // Where this one has what the source has not, roots stay different; then what was found out counts.
-        let complete = root == seeker.source_root || seeker.learnt == 0;
+        let complete = root == seeker.source_root || seeker.learnt == 0 || seeker.is_blind;
         if !complete && seeker.round < ROUNDS_MAX {
             let (peer, round) = (seeker.peer, seeker.round + 1);
             let (status, since_ms) = (seeker.status, seeker.since_ms);

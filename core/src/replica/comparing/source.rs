@@ -67,6 +67,9 @@ impl Replica {
         if serving.len() >= limits::COMPARISONS_MAX {
             return self.end_comparison(peer, number, Reason::Busy);
         }
+        if !self.goes_to(&namespace, &peer) {
+            return self.end_comparison(peer, number, Reason::Busy);
+        }
         if !self.may_seek(&namespace)
             || !self.summaries.is_whole()
             || self.history.space(&namespace).is_none()

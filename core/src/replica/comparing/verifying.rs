@@ -85,6 +85,11 @@ impl Verifying {
         self.due_ms.get_or_insert(now.mono_ms + EVERY_MS);
     }
 
+    /// Nothing of a namespace is here any more.
+    pub(in crate::replica) fn forget(&mut self, namespace: &Namespace) {
+        self.equal.retain(|(of, _), _| of != namespace);
+    }
+
     pub(super) fn lose(&mut self, peer: ReplicaId) {
         self.questions.retain(|question| question.peer != peer);
     }
@@ -119,8 +124,10 @@ impl Replica {
             return self.answer(caller, Ticket(0), Err(RequestError::NotReady));
         };
         let mut peers = BTreeMap::new();
-        for peer in self.peers.by_id.keys().copied().collect::<Vec<_>>() {
-            let is_there = self.peers.is_stated(&peer);
+        let members = self.peers.by_id.iter();
+        let members = members.filter(|(_, peer)| self.is_to_hold(peer, namespace));
+        for peer in members.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let is_there = self.peers.is_stated(&peer) && self.goes_to(namespace, &peer);
             peers.insert(
                 peer,
                 match is_there {
@@ -203,16 +210,26 @@ impl Replica {
         let held = self.durable_frontier(&question.namespace);
         let number = question.number;
         let late = now.mono_ms >= question.until_ms;
-        // What is written here is known here.
-        let own = question.frontier.iter();
-        let forged = own.filter(|(origin, _)| origin.replica == self.config.replica);
-        let forged = forged
-            .into_iter()
-            .any(|(origin, seq)| *seq > held.of(origin));
-        if !held.covers(&question.frontier) && !late && !forged {
+        // What is written here is known here, and what was.
+        let written = |origin: &Origin| {
+            let left = self.departures.left(&question.namespace, origin);
+            held.of(origin).max(left)
+        };
+        let mut own = question.frontier.iter();
+        let forged = own.any(|(origin, seq)| {
+            origin.replica == self.config.replica && *seq > written(origin)
+        });
+        let mut positions = question.frontier.iter();
+        let covers = match question.root {
+            None => positions.all(|(origin, seq)| *seq <= written(origin)),
+            Some(_) => held.covers(&question.frontier),
+        };
+        let may_tell =
+            question.root.is_none() || self.goes_to(&question.namespace, &question.peer);
+        if !covers && !late && !forged && may_tell && self.takes_in(&question.namespace) {
             return Some(question);
         }
-        let root = match (held.covers(&question.frontier), question.root) {
+        let root = match (covers && may_tell, question.root) {
             (false, _) => None,
             (true, None) => Some((0, 0)),
             (true, Some(_)) => self.root_at(&question.namespace, &question.frontier),
@@ -438,12 +455,18 @@ impl Replica {
             .map(|(namespace, space)| (namespace.clone(), space.durable.clone()))
             .collect();
         for (namespace, durable) in spaces {
+            if !self.takes_in(&namespace) {
+                continue;
+            }
+            let fits = |peer: &&ReplicaId| self.goes_to(&namespace, peer);
+            let linked: Vec<_> = linked.iter().filter(fits).collect();
             let is_known = |peer: &ReplicaId| {
                 let name = (namespace.clone(), *peer);
                 let known = self.comparisons.verifying.equal.get(&name);
                 known.is_some_and(|(frontier, _)| *frontier == durable)
             };
-            let (known, all_known) = (is_known(&peer), linked.iter().all(is_known));
+            let known = is_known(&peer) || !linked.contains(&&peer);
+            let all_known = linked.iter().all(|peer| is_known(peer));
             if !all_known {
                 // Until each has been found to hold the same.
                 self.comparisons.verifying.stir(now);

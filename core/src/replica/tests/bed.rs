@@ -1,6 +1,7 @@
 //! A replica on a store in memory, whose commits and fetches the test may hold up.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,6 +43,10 @@ impl MemoryStore {
     }
 
     fn fold(&mut self, fold: Fold) {
+        if let Some(repair) = fold.repair {
+            self.documents.retain(|id, _| !repair.range.contains(id));
+            self.documents.extend(repair.documents);
+        }
         for folded in fold.documents {
             let stored = self.documents.entry(folded.id).or_default();
             stored.changes.extend(folded.changes);
@@ -86,10 +91,15 @@ impl MemoryStore {
                     more: false,
                 }
             }
-            Fetch::Sums { .. } => Fetched::Sums {
-                documents: self.documents.clone().into_iter().collect(),
-                more: false,
-            },
+            Fetch::Sums { from, limit } => {
+                let mut documents = self.documents.range((from.clone(), Bound::Unbounded));
+                let page = documents.by_ref().take(*limit);
+                let page = page.map(|(id, stored)| (id.clone(), stored.clone()));
+                Fetched::Sums {
+                    documents: page.collect(),
+                    more: documents.next().is_some(),
+                }
+            }
             Fetch::Picked {
                 namespace, places, ..
             } => {
@@ -143,13 +153,14 @@ pub(super) struct Bed {
 #[derive(Clone, Copy)]
 struct Who {
     replica: u8,
+    datacenter: &'static str,
     protocol: u64,
     room: Room,
 }
 
 fn begin(who: Who, store: &MemoryStore, incarnation: Incarnation, log_end: Option<Lsn>) -> Replica {
     let replica = ReplicaId([who.replica; 16]);
-    let mut config = Config::new(replica, "a", "here", Incarnation(9));
+    let mut config = Config::new(replica, "a", who.datacenter, Incarnation(9));
     config.room = who.room;
     config.protocol = who.protocol;
     let recovery = Recovery {
@@ -179,12 +190,25 @@ impl Bed {
     }
 
     pub(super) fn of(replica: u8, protocol: u64, room: Room) -> Self {
-        let store = MemoryStore::default();
-        let who = Who {
+        Self::being(Who {
             replica,
+            datacenter: "here",
             protocol,
             room,
-        };
+        })
+    }
+
+    pub(super) fn in_datacenter(replica: u8, datacenter: &'static str, room: Room) -> Self {
+        Self::being(Who {
+            replica,
+            datacenter,
+            protocol: PROTOCOL_NEWEST,
+            room,
+        })
+    }
+
+    fn being(who: Who) -> Self {
+        let store = MemoryStore::default();
         Self {
             replica: begin(who, &store, Incarnation(1), None),
             now_ms: 1,
@@ -485,7 +509,11 @@ impl Bed {
 
     /// The same, as a feed from the beginning tells it.
     pub(super) fn feed(&mut self) -> Vec<(u8, u64, Vec<String>)> {
-        let answer = self.request(Request::Changes { after: Lsn(0) }, &Token::default());
+        let request = Request::Changes {
+            after: Lsn(0),
+            namespace: None,
+        };
+        let answer = self.request(request, &Token::default());
         match answer.unwrap().reply {
             Reply::Changes { visible, .. } => visible.iter().map(seen).collect(),
             other => panic!("asked for changes, got {other:?}"),
