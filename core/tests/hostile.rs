@@ -348,9 +348,19 @@ fn corpus(random: &mut Random) -> Vec<Bytes> {
     said.push(Bytes::from(
         [&[26, 1, 1, b'n', 1][..], &[7; 24], &[1]].concat(),
     ));
+    for datacenter in [b"here", b"afar"] {
+        let setting = [&[1, 5][..], b"carts", &[3], &[7; 16], &[1, 4], datacenter].concat();
+        said.push(Bytes::from([&[27][..], &setting, &[0]].concat()));
+        said.push(Bytes::from(
+            [&[27][..], &setting, &[1], &[7; 16]].concat(),
+        ));
+        let asked = [&[28][..], &setting, &[1], &[7; 24], &[1]];
+        said.push(Bytes::from(asked.concat()));
+    }
+    said.push(Bytes::from_static(&[29, 1]));
     said.sort_unstable();
     said.dedup();
-    for kind in (1..=17).chain(20..=26) {
+    for kind in (1..=17).chain(20..=29) {
         assert!(
             said.iter().any(|frame| frame[0] == kind),
             "no frame of kind {kind}"
@@ -517,7 +527,16 @@ fn largest_frames() {
         let behind = filled(vec![vec![17], number(many)], &gone);
         let awaited = [&[1, b'n', 1][..], &[7; 24], &[1]].concat();
         let awaited = filled(vec![vec![26], number(many)], &awaited);
+        let setting = [&[1, b'n', 1][..], &[7; 16], &[0]].concat();
+        let placed = filled(vec![vec![27], number(many)], &setting);
+        let datacenters = [vec![27, 1, 1, b'n', 1], vec![7; 16], number(many)];
+        let datacenters = filled(datacenters.to_vec(), &[1, b'a']);
+        let kept = [&[28, 1, 1, b'n', 1][..], &[7; 16], &[0]].concat();
+        let kept = filled(vec![kept, number(many)], &[[7; 24].to_vec(), vec![1]].concat());
         for (what, frame) in [
+            ("placements", placed),
+            ("datacenters", datacenters),
+            ("positions to be kept", kept),
             ("digests", digests),
             ("leaves", leaves),
             ("documents compared", compared),

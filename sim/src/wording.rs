@@ -70,6 +70,12 @@ impl std::fmt::Display for Shown<'_> {
             Request::Changes { after, .. } => write!(f, "changes after {}", after.0),
             Request::Verify { namespace } => write!(f, "verify {namespace}"),
             Request::SetAside { member, aside } => write!(f, "set {member} aside: {aside}"),
+            Request::Place {
+                namespace,
+                datacenters,
+                ..
+            } => write!(f, "place {namespace} in {datacenters:?}"),
+            Request::Configure { placements } => write!(f, "configure {placements:?}"),
         }
     }
 }

@@ -82,8 +82,14 @@ impl Departures {
         self.due_ms.unwrap_or(u64::MAX)
     }
 
+    /// The replay is over; what was under way goes on.
+    pub(super) fn begin(&mut self) {
+        self.due_ms = Some(0);
+    }
+
+    /// Something has come about that lets it go on.
     pub(super) fn hasten(&mut self, now: Now) {
-        self.due_ms = Some(now.mono_ms);
+        self.due_ms = Some(now.mono_ms + 1);
     }
 
     /// Whether a namespace is not on its way out of the log or the store.
@@ -326,7 +332,7 @@ impl Replica {
         if let Some(leaving) = leaving.find(|leaving| leaving.number == number)
             && leaving.kept_by.insert(peer)
         {
-            self.departures.hasten(now);
+            self.departures.due_ms = Some(now.mono_ms);
             self.tick_departures(now);
         }
     }
@@ -359,6 +365,7 @@ impl Replica {
         self.shelf.forget_namespace(namespace);
         self.imports.forget(namespace);
         self.summaries.forget(namespace);
+        self.scans.forget(namespace);
         self.stability.forget(namespace);
         if let_go.cleared {
             self.departures.clearing.remove(namespace);

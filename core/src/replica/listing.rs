@@ -40,6 +40,11 @@ impl Scans {
         }
     }
 
+    /// Nothing of a namespace is here any more.
+    pub(super) fn forget(&mut self, namespace: &Namespace) {
+        self.folded_meanwhile.retain(|id, _| id.namespace != *namespace);
+    }
+
     /// One page less. What every page still under way was asked for after, the store answers by itself.
     fn end(&mut self, oldest: Option<FetchId>) {
         self.under_way -= 1;

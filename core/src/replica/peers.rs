@@ -383,10 +383,20 @@ impl Replica {
             let Some(entry) = self.peers.by_id.get_mut(&peer) else {
                 return;
             };
-            entry.holds = said;
+            let before = std::mem::replace(&mut entry.holds, said);
             let Some(session) = &mut entry.session else {
                 return;
             };
+            // Of a namespace that it let go of it lacks again what had arrived.
+            let names: Vec<_> = session.streams.keys().cloned().collect();
+            for name in names {
+                let held = |holds: &BTreeMap<Namespace, Frontier>| {
+                    holds.get(&name.0).map_or(Seq(0), |held| held.of(&name.1))
+                };
+                if held(&entry.holds) < held(&before) {
+                    session.rewind(&name, held(&entry.holds).next());
+                }
+            }
             let first = !std::mem::replace(&mut session.stated, true);
             if first {
                 self.open_streams(now, peer);

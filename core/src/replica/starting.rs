@@ -105,6 +105,7 @@ impl Replica {
         self.salvage.begin();
         self.imports.begin();
         self.placements.begin();
+        self.departures.begin();
         self.summaries.begin(self.history.durable_end);
         self.resume_folding();
     }

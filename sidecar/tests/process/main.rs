@@ -11,6 +11,7 @@ mod crash;
 mod full_disk;
 mod members;
 mod node;
+mod placement;
 mod porting;
 mod sessions;
 mod startup;

@@ -428,6 +428,13 @@ fn moves(seed: u64, steps: usize) {
     trio.check(1, &[0, 1, 2]);
 }
 
+/// One was placed out and in again while its record of letting go was on its way. Whoever streams to it had been told before that all had
+/// arrived, and has to begin anew.
+#[test]
+fn who_let_go_after_all_is_sent_everything_again() {
+    moves(10_088_509_642_762_145_263, 101);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
