@@ -578,6 +578,7 @@ impl std::fmt::Display for Outcome<'_> {
                 acknowledged.map_or(Ok(()), |acknowledged| write!(f, ", {acknowledged}"))
             }
             Ok(Reply::SetAside { changed }) => write!(f, "set aside, changed: {changed}"),
+            Ok(Reply::Placed { changed }) => write!(f, "placed, changed: {changed}"),
             Ok(Reply::Document { snapshot, .. }) => {
                 write!(f, "document, there: {}", snapshot.is_some())
             }

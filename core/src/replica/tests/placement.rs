@@ -2,10 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::bed::{Bed, namespace, origin};
+use super::bed::{Bed, increment, namespace, origin, writing};
+use super::company::asking;
 use super::trio::{Trio, room};
-use crate::effect::{Notice, Output, Reply, Request, RequestError};
-use crate::message::{AskKept, Message, Placements};
+use crate::effect::{Ack, Input, Notice, Output, Reply, Request, RequestError};
+use crate::message::{AskKept, Given, Message, Placements};
+use crate::persist::DocumentRange;
 use crate::placement::{Datacenters, Setting};
 use crate::{ReplicaId, Seq, Token};
 
@@ -298,6 +300,82 @@ fn only_who_keeps_it_says_so() {
     assert!(!is_kept(&ask(&setting(4, 2, &["here"]), 1)), "that is over");
     assert!(!is_kept(&ask(&setting(6, 2, &["there"]), 1)));
     assert!(!is_kept(&ask(&setting(6, 2, &["there"]), 1)), "it is not to keep it");
+}
+
+/// Writers who wait for all, what is stable and the log that is kept are of those who are to hold it.
+#[test]
+fn only_who_is_to_hold_it_is_waited_for() {
+    let mut bed = Bed::new();
+    let own = origin(1, 1);
+    bed.meet_as(2, "there", &[]);
+    bed.meet_as(3, "far", &[]);
+    assert!(changed(&mut bed, place(&["here", "there"], false)));
+    let written = writing(vec![increment("k", "/n")]);
+    let written = bed.ask(asking(Ack::All, written), &Token::default());
+    assert_eq!(bed.acknowledged(written), None);
+    bed.acknowledge(2, &[(own, 1)]);
+    let acknowledged = bed.acknowledged(written).expect("both have it");
+    assert_eq!(acknowledged.held_by, ["here", "there"]);
+    assert!(acknowledged.missing.is_empty());
+    let stable = bed.replica.stable_frontier(&namespace(0));
+    assert_eq!(stable.of(&own), Seq(1));
+    let status = bed.replica.status(bed.now());
+    assert!(status.peers.iter().all(|peer| peer.behind_batches == 0));
+}
+
+/// Whoever can't read its documents is given those that are for its datacenter, and the others are not said to be all there are.
+#[test]
+fn documents_are_given_to_who_is_to_hold_them() {
+    let mut bed = Bed::new();
+    bed.write("n0").unwrap();
+    bed.write("n1").unwrap();
+    bed.meet_as(2, "there", &[]);
+    assert!(changed(&mut bed, place(&["here"], false)));
+    bed.said_to(2);
+    let range = DocumentRange {
+        from: None,
+        before: None,
+    };
+    bed.tell_as(2, &Message::Ask { number: 1, range });
+    let given = bed.said_to(2).into_iter().find_map(|message| match message {
+        Message::Given(given) => Some(given),
+        _ => None,
+    });
+    let given = given.expect("it is answered");
+    let frontiers = given.frontiers.iter().map(|(of, _)| of.clone());
+    assert_eq!(frontiers.collect::<Vec<_>>(), [namespace(1)]);
+    let documents = given.documents.unwrap().into_iter();
+    let documents = documents.map(|(id, _)| id.namespace);
+    assert_eq!(documents.collect::<Vec<_>>(), [namespace(1)]);
+}
+
+/// A giver that leaves a namespace out does not have the asker replace it with nothing.
+#[test]
+fn what_a_giver_does_not_hold_is_not_replaced_with_nothing() {
+    let mut bed = Bed::with_room(room(false));
+    let own = origin(1, 1);
+    bed.write("n0").unwrap();
+    bed.run_until(5_000);
+    bed.meet_as(2, "there", &[(own, 1)]);
+    let range = DocumentRange {
+        from: None,
+        before: None,
+    };
+    let what = "found by itself".to_owned();
+    bed.give(Input::Damaged { range, what });
+    let asked = bed.said_to(2).into_iter().find_map(|message| match message {
+        Message::Ask { number, .. } => Some(number),
+        _ => None,
+    });
+    let given = Given {
+        number: asked.expect("it says that it has all"),
+        frontiers: Vec::new(),
+        documents: Some(Vec::new()),
+    };
+    bed.hold_folds = true;
+    bed.tell_as(2, &Message::Given(given));
+    assert!(bed.folds.iter().all(|fold| fold.repair.is_none()));
+    assert_eq!(bed.store.documents.len(), 1);
 }
 
 /// A round: all three hold it, one is taken out, killed `slices` of time later, put in again, and everything comes back.
