@@ -10,8 +10,8 @@ pub(crate) use crate::ack::{Ack, Acknowledged};
 pub use crate::notice::{Missing, Notice, RequestError};
 use crate::persist::{Commit, DocumentRange, Fetch, Fetched, Fold, FoldId, StoreError, Ticket};
 use crate::{
-    Datacenters, DocumentId, Guard, Intent, Key, Lsn, Namespace, Origin, PatchOperation, Path, ReplicaId, Seq,
-    Token, Version,
+    Datacenters, DocumentId, Guard, Intent, Key, Lsn, Namespace, Origin, PatchOperation, Path,
+    ReplicaId, Seq, Token, Version,
 };
 
 /// The time at which an input arrives.

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::persist::DocumentRange;
 use crate::{
-    Datacenters, DocumentId, EditError, Incarnation, Key, Lsn, Namespace, Origin, ReplicaId, Seq, Version,
+    Datacenters, DocumentId, EditError, Incarnation, Key, Lsn, Namespace, Origin, ReplicaId, Seq,
+    Version,
 };
 
 /// Something that an operator should know.

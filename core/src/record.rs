@@ -129,9 +129,7 @@ impl Record {
     pub(crate) fn batches(bytes: &Bytes) -> Result<Vec<Arc<Batch>>, DecodeError> {
         match Self::decode(bytes)? {
             Self::Batches(batches) => Ok(batches),
-            Self::Import(_) | Self::Arrival(_) | Self::Placed(_) | Self::LetGo(_) => {
-                Ok(Vec::new())
-            }
+            Self::Import(_) | Self::Arrival(_) | Self::Placed(_) | Self::LetGo(_) => Ok(Vec::new()),
         }
     }
 }

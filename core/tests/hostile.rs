@@ -351,9 +351,7 @@ fn corpus(random: &mut Random) -> Vec<Bytes> {
     for datacenter in [b"here", b"afar"] {
         let setting = [&[1, 5][..], b"carts", &[3], &[7; 16], &[1, 4], datacenter].concat();
         said.push(Bytes::from([&[27][..], &setting, &[0]].concat()));
-        said.push(Bytes::from(
-            [&[27][..], &setting, &[1], &[7; 16]].concat(),
-        ));
+        said.push(Bytes::from([&[27][..], &setting, &[1], &[7; 16]].concat()));
         let asked = [&[28][..], &setting, &[1], &[7; 24], &[1]];
         said.push(Bytes::from(asked.concat()));
     }
@@ -532,7 +530,10 @@ fn largest_frames() {
         let datacenters = [vec![27, 1, 1, b'n', 1], vec![7; 16], number(many)];
         let datacenters = filled(datacenters.to_vec(), &[1, b'a']);
         let kept = [&[28, 1, 1, b'n', 1][..], &[7; 16], &[0]].concat();
-        let kept = filled(vec![kept, number(many)], &[[7; 24].to_vec(), vec![1]].concat());
+        let kept = filled(
+            vec![kept, number(many)],
+            &[[7; 24].to_vec(), vec![1]].concat(),
+        );
         for (what, frame) in [
             ("placements", placed),
             ("datacenters", datacenters),

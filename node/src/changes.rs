@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anabranch_core::{DocumentId, Lsn, Namespace, Reply, Request, Session, Visible};
 use tokio::sync::broadcast;
-use tokio::sync::watch;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 
 use crate::{Error, Node};
 

@@ -489,7 +489,9 @@ fn log(notice: &Notice) {
             datacenters,
             here,
         } => {
-            let datacenters = datacenters.as_ref().map(|names| names.iter().collect::<Vec<_>>());
+            let datacenters = datacenters
+                .as_ref()
+                .map(|names| names.iter().collect::<Vec<_>>());
             let datacenters = datacenters.map_or("all".to_owned(), |names| names.join(", "));
             tracing::info!(%namespace, %datacenters, here, "a namespace is placed");
         }

@@ -86,12 +86,11 @@ mod visitor;
 
 pub use anabranch_core::{
     Ack, AckError, Acknowledged, Answer, Author, Claim, Compared, Conflict, Counters, Datacenters,
-    DatacentersError, DocumentId,
-    Edit, EditError, Guard, IdempotencyKey, Intent, Key, Listed, Lsn, Missing, NameError,
-    Namespace, NamespaceStatus, Origin, Page, PatchOperation, Path, PathError, PeerStatus, RepairStatus, Repaired,
-    ReplicaId, Reply, Request, RequestError, Seq, Session, Snapshot, Standing, Status, Token,
-    TokenError, TrafficBytes, Verified, VerifiedPeer, Version, VersionError, VersionInfo, Versions,
-    Visible, Write, Written, limits,
+    DatacentersError, DocumentId, Edit, EditError, Guard, IdempotencyKey, Intent, Key, Listed, Lsn,
+    Missing, NameError, Namespace, NamespaceStatus, Origin, Page, PatchOperation, Path, PathError,
+    PeerStatus, RepairStatus, Repaired, ReplicaId, Reply, Request, RequestError, Seq, Session,
+    Snapshot, Standing, Status, Token, TokenError, TrafficBytes, Verified, VerifiedPeer, Version,
+    VersionError, VersionInfo, Versions, Visible, Write, Written, limits,
 };
 pub use anabranch_net::{pki, relay};
 pub use changes::Changes;

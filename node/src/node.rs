@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anabranch_core::{
-    Answer, Datacenters, Lsn, Namespace, NamespaceStatus, ReplicaId, Request, RequestError, Session, Token, Verified, Visible,
+    Answer, Datacenters, Lsn, Namespace, NamespaceStatus, ReplicaId, Request, RequestError,
+    Session, Token, Verified, Visible,
 };
 use anabranch_net::{Net, Roster};
 use anabranch_store::Engine;

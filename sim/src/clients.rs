@@ -94,6 +94,8 @@ pub(crate) enum Asked {
     Changes {
         after: Lsn,
     },
+    /// Of the namespace that moves.
+    Moving(crate::moving::Turn),
     /// The simulator's own, answered on the spot.
     Probe,
 }
@@ -120,7 +122,7 @@ impl Pending {
                 Some(&document.namespace)
             }
             Asked::Write { namespace, .. } | Asked::Scan { namespace, .. } => Some(namespace),
-            Asked::Changes { .. } | Asked::Probe => None,
+            Asked::Changes { .. } | Asked::Moving(_) | Asked::Probe => None,
         }
     }
 }

@@ -275,6 +275,9 @@ impl World {
     }
 
     fn observe_batch(&mut self, site: usize, ticket: Ticket, batch: &Batch) {
+        if crate::moving::moves(&batch.namespace) {
+            return;
+        }
         let Some(process) = &mut self.machines[site].process else {
             return;
         };

@@ -3,6 +3,7 @@
 use anabranch_core::persist::{Fetch, Fetched, StoreError};
 use anabranch_core::{FetchId, Input, Notice, Output, Visible};
 
+use crate::moving::moves;
 use crate::process::End;
 use crate::schedule::{Event, Life};
 use crate::trace::Topic;
@@ -250,6 +251,9 @@ impl World {
             );
             self.fail("nothing is visible before it is durable", found);
         }
+        if moves(&change.namespace) {
+            return;
+        }
         let Some(process) = &mut self.machines[site].process else {
             return;
         };
@@ -317,6 +321,10 @@ impl World {
             Notice::MemberSetAside { .. } if self.plan.room.set_aside_after_ms.is_some() => {
                 self.tally.members_set_aside += 1;
             }
+            Notice::Placed { namespace, .. } if moves(namespace) => {}
+            Notice::LetGo { namespace } if moves(namespace) => self.tally.let_go += 1,
+            // Nobody there was to hold it when the log was let go.
+            Notice::LogTooShort { namespace, .. } if moves(namespace) => {}
             Notice::MemberWelcomed { .. } => self.tally.members_welcomed += 1,
             Notice::LogTooShort {
                 peer,

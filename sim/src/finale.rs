@@ -49,7 +49,7 @@ impl World {
         let now_us = self.schedule.now_us;
         match self.phase {
             Phase::Healing { since_us } => {
-                if self.is_equal() {
+                if self.has_moved() && self.is_equal() {
                     let took_ms = (now_us - since_us) / 1_000;
                     self.tally.convergence_ms_sum = took_ms;
                     self.tally.convergence_ms_max = took_ms;
@@ -61,7 +61,7 @@ impl World {
                 }
             }
             Phase::Settling { since_us } => {
-                if self.is_settled() {
+                if self.has_moved() && self.is_settled() {
                     if self.reads_whole() {
                         return self.conclude();
                     }
@@ -190,6 +190,7 @@ impl World {
                 return self.fail("nothing waits in the end", found);
             }
         }
+        self.check_moved();
         self.compare_roots();
         let documents = self.compare_everything();
         if self.violation.is_some() {
@@ -261,7 +262,8 @@ impl World {
                 continue;
             };
             let status = process.replica.status(machine.now(self.schedule.now_us));
-            for of in status.namespaces {
+            let all = status.namespaces.into_iter();
+            for of in all.filter(|of| !crate::moving::moves(&of.namespace)) {
                 let first = known.entry(of.namespace.clone());
                 let first = first.or_insert_with(|| of.root.clone());
                 if *first != of.root {

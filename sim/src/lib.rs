@@ -9,6 +9,7 @@
 //! * `commits`, `upkeep`: what the store's threads do.
 //! * `medium`, `wires`, `chaos`: what fails.
 //! * `workload`, `anything`, `clients`, `wording`: what is asked, by whom, and what is asked again.
+//! * `moving`: a namespace that is placed here and there, with checkers of its own.
 //! * `marks`, `ledger`: what writes leave in documents, what became of each, and what its writer had seen.
 //! * Checkers: `accounts` (what is read is what was written and not removed), `sessions` (what sessions have
 //!   seen), `acknowledgements` (who is said to hold a write holds it), `past` (versions read as they did), `feed` (change feeds), `convergence` (equal changes read the
@@ -30,6 +31,7 @@ mod ledger;
 mod machine;
 mod marks;
 mod medium;
+mod moving;
 mod past;
 mod plan;
 mod process;

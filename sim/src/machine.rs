@@ -148,6 +148,8 @@ impl Machine {
 pub(crate) fn holdings(replica: &Replica) -> Holdings {
     replica
         .namespaces()
+        // What moves comes and goes.
+        .filter(|namespace| !crate::moving::moves(namespace))
         .map(|namespace| (namespace.clone(), replica.durable_frontier(namespace)))
         .collect()
 }

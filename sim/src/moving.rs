@@ -16,12 +16,15 @@ use crate::plan::Plan;
 use crate::random::Random;
 use crate::schedule::Event;
 use crate::trace::site_name;
+use crate::workload;
 use crate::world::{Phase, World};
 
 const NAMESPACE: &str = "moved";
 /// Of a thousand runs.
 const RUNS: u64 = 300;
 const TURN_US_MAX: u64 = 60_000;
+/// As many as are read at once.
+const WRITES_MAX: u64 = workload::PAGE_MAX as u64;
 
 /// Whether it is the one that moves.
 pub(crate) fn moves(namespace: &Namespace) -> bool {
@@ -89,7 +92,7 @@ impl World {
         if places {
             return self.place_somewhere(site, false);
         }
-        let Some(moving) = &mut self.moving else {
+        let Some(moving) = self.moving.as_mut().filter(|it| it.written < WRITES_MAX) else {
             return;
         };
         moving.written += 1;

@@ -11,6 +11,7 @@ use crate::accounts::Span;
 use crate::clients::{Asked, Pending, Reused, VERSIONS_REMEMBERED};
 use crate::ledger::{Deed, Fate, Position, is_in};
 use crate::marks::{Reading, is_accounted};
+use crate::moving::moves;
 use crate::trace::{Topic, site_name};
 use crate::workload;
 use crate::world::World;
@@ -55,6 +56,9 @@ impl World {
                 probe.reply = Some(reply);
             }
             return;
+        }
+        if let Asked::Moving(turn) = pending.asked {
+            return self.moved(turn, reply);
         }
         match reply {
             Ok(answer) => self.answered(site, &pending, answer),
@@ -536,7 +540,8 @@ impl World {
         if self.machines[site].subscriber.at != after {
             return;
         }
-        for change in changes {
+        let changes = changes.iter();
+        for change in changes.filter(|change| !moves(&change.namespace)) {
             let source = own == Some(change.origin);
             let position = (change.origin, change.seq);
             let issued = self.ledger.issued(&change.namespace, &position);

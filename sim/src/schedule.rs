@@ -58,6 +58,8 @@ pub(crate) enum Event {
     /// There is room again.
     Room(usize),
     Probe,
+    /// Something is done to the namespace that moves.
+    Move,
     Heal,
     Inspect,
 }

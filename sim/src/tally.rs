@@ -79,6 +79,11 @@ pub struct Tally {
     pub duplicates: u64,
     pub out_of_order: u64,
     pub changes_refused: u64,
+    /// Writes to the namespace that moves, those that were refused, and how often it was placed and let go.
+    pub moving_writes: u64,
+    pub moving_refused: u64,
+    pub moves: u64,
+    pub let_go: u64,
 }
 
 impl Tally {
@@ -178,4 +183,8 @@ fields!(
     duplicates,
     out_of_order,
     changes_refused,
+    moving_writes,
+    moving_refused,
+    moves,
+    let_go,
 );

@@ -10,6 +10,7 @@ use crate::feed::{Feed, Provenance};
 use crate::ledger::Ledger;
 use crate::machine::{Holdings, Machine};
 use crate::medium::SimMedium;
+use crate::moving::Moving;
 use crate::past::Past;
 use crate::plan::{Options, Plan};
 use crate::random::Random;
@@ -78,6 +79,7 @@ pub(crate) struct World {
     pub(crate) provenance: Provenance,
     pub(crate) convergence: Convergence,
     pub(crate) past: Past,
+    pub(crate) moving: Option<Moving>,
     /// Somebody let go of log that one whom it had never met may need.
     pub(crate) released_unmet: bool,
     pub(crate) violation: Option<Violation>,
@@ -105,6 +107,7 @@ impl World {
     fn new(options: Options) -> Self {
         let mut random = Random::new(options.seed);
         let plan = Plan::draw(&mut random);
+        let moving = Moving::draw(options.seed, &plan);
         let machines: Vec<_> = (0..plan.replicas)
             .map(|_| Self::machine(&mut random))
             .collect();
@@ -136,6 +139,7 @@ impl World {
             provenance: Provenance::default(),
             convergence: Convergence::default(),
             past: Past::default(),
+            moving,
             released_unmet: false,
             violation: None,
         }
@@ -196,6 +200,7 @@ impl World {
             self.schedule.at(at_us, Event::Backup(site));
         }
         self.schedule.at(500_000, Event::Probe);
+        self.begin_moving();
         self.schedule.at(self.plan.chaos_us + calm_us, Event::Heal);
     }
 
@@ -224,6 +229,7 @@ impl World {
             Event::Chaos => self.chaos(),
             Event::Room(site) => self.make_room(site),
             Event::Probe => self.probe(),
+            Event::Move => self.take_turn(),
             Event::Heal => self.heal(),
             Event::Inspect => self.inspect(),
         }

@@ -174,13 +174,21 @@ impl Departures {
         namespace: &Namespace,
         own: ReplicaId,
     ) -> Vec<(Origin, Seq)> {
-        let mut numbers = self.left.get(namespace).cloned().unwrap_or_default().numbers;
+        let mut numbers = self
+            .left
+            .get(namespace)
+            .cloned()
+            .unwrap_or_default()
+            .numbers;
         let space = history.space(namespace);
         let held = space.into_iter().flat_map(|space| space.accepted.iter());
         for (origin, seq) in held.filter(|(origin, _)| origin.replica == own) {
             numbers.raise(*origin, *seq);
         }
-        numbers.iter().map(|(origin, seq)| (*origin, *seq)).collect()
+        numbers
+            .iter()
+            .map(|(origin, seq)| (*origin, *seq))
+            .collect()
     }
 }
 
@@ -227,8 +235,7 @@ impl Replica {
         }
         let frontier = space.durable.clone();
         let departures = &mut self.departures;
-        let same =
-            |leaving: &Leaving| leaving.setting == setting && leaving.frontier == frontier;
+        let same = |leaving: &Leaving| leaving.setting == setting && leaving.frontier == frontier;
         if !departures.leaving.get(namespace).is_some_and(same) {
             departures.numbers += 1;
             let leaving = Leaving {
@@ -390,7 +397,7 @@ impl Replica {
             // Nothing has been taken in since the other record.
             self.departures.clearing.remove(namespace);
             self.peers.behind = true;
-            self.peers.wants_due = now.mono_ms;
+            self.peers.wants_due = now.mono_ms + 1;
             return;
         }
         self.forget(lsn, let_go);

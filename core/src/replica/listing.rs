@@ -42,7 +42,8 @@ impl Scans {
 
     /// Nothing of a namespace is here any more.
     pub(super) fn forget(&mut self, namespace: &Namespace) {
-        self.folded_meanwhile.retain(|id, _| id.namespace != *namespace);
+        self.folded_meanwhile
+            .retain(|id, _| id.namespace != *namespace);
     }
 
     /// One page less. What every page still under way was asked for after, the store answers by itself.

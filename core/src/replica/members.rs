@@ -303,8 +303,7 @@ impl Replica {
             });
             let datacenter = &peer.datacenter;
             let lacks = here.filter(|(namespace, origin, seq)| {
-                self.placements.is_in(namespace, datacenter)
-                    && peer.holds(namespace, origin) < *seq
+                self.placements.is_in(namespace, datacenter) && peer.holds(namespace, origin) < *seq
             });
             let lacks = lacks.map(|(namespace, origin, seq)| (namespace.clone(), *origin, seq));
             peer.homecoming = Some(Homecoming(lacks.collect()));
@@ -373,11 +372,11 @@ impl Replica {
         let held = match peer.set_aside {
             true => 0,
             false => {
-                let holds = |namespace: &Namespace, origin: &Origin| {
-                    match self.is_to_hold(peer, namespace) {
-                        true => peer.holds(namespace, origin),
-                        false => Seq(u64::MAX),
-                    }
+                let holds = |namespace: &Namespace, origin: &Origin| match self
+                    .is_to_hold(peer, namespace)
+                {
+                    true => peer.holds(namespace, origin),
+                    false => Seq(u64::MAX),
                 };
                 let needed = self.history.needed_by(holds);
                 let lacks = needed <= self.history.durable_end;

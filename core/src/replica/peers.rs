@@ -360,7 +360,8 @@ impl Replica {
                 let accepted = self.history.accepted(&namespace, &origin);
                 if seq > accepted {
                     // What this replica let go of itself shows nothing.
-                    ahead |= origin == self.origin && seq > self.departures.left(&namespace, &origin);
+                    ahead |=
+                        origin == self.origin && seq > self.departures.left(&namespace, &origin);
                     self.peers.behind = true;
                 }
             }
@@ -373,36 +374,7 @@ impl Replica {
             return self.refuse(now, peer, link, &format!("it names {positions} positions"));
         }
         if whole {
-            // What the peer said on an earlier connection no longer counts: it may have lost its disk.
-            let said = std::mem::take(&mut session.statement);
-            if !covers(&said, &entry.holds) {
-                // That does not take back what was stable until now, and is not forgotten at a crash.
-                self.advance_stability();
-                self.members_changed(now, now.mono_ms);
-            }
-            let Some(entry) = self.peers.by_id.get_mut(&peer) else {
-                return;
-            };
-            let before = std::mem::replace(&mut entry.holds, said);
-            let Some(session) = &mut entry.session else {
-                return;
-            };
-            // Of a namespace that it let go of it lacks again what had arrived.
-            let names: Vec<_> = session.streams.keys().cloned().collect();
-            for name in names {
-                let held = |holds: &BTreeMap<Namespace, Frontier>| {
-                    holds.get(&name.0).map_or(Seq(0), |held| held.of(&name.1))
-                };
-                if held(&entry.holds) < held(&before) {
-                    session.rewind(&name, held(&entry.holds).next());
-                }
-            }
-            let first = !std::mem::replace(&mut session.stated, true);
-            if first {
-                self.open_streams(now, peer);
-                self.came_back(now, peer);
-                self.say_again_what_is_awaited();
-            }
+            self.said_everything(now, peer);
         }
         self.welcome_home(now, peer);
         self.acknowledged_by_peer(&raised);
@@ -410,6 +382,46 @@ impl Replica {
             self.renew_incarnation(peer);
         }
         self.pump(now, peer);
+    }
+
+    /// A peer has said everything that it holds.
+    fn said_everything(&mut self, now: Now, peer: ReplicaId) {
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let Some(session) = &mut entry.session else {
+            return;
+        };
+        // What the peer said on an earlier connection no longer counts: it may have lost its disk.
+        let said = std::mem::take(&mut session.statement);
+        if !covers(&said, &entry.holds) {
+            // That does not take back what was stable until now, and is not forgotten at a crash.
+            self.advance_stability();
+            self.members_changed(now, now.mono_ms);
+        }
+        let Some(entry) = self.peers.by_id.get_mut(&peer) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.holds, said);
+        let Some(session) = &mut entry.session else {
+            return;
+        };
+        // Of a namespace that it let go of it lacks again what had arrived.
+        let names: Vec<_> = session.streams.keys().cloned().collect();
+        for name in names {
+            let held = |holds: &BTreeMap<Namespace, Frontier>| {
+                holds.get(&name.0).map_or(Seq(0), |held| held.of(&name.1))
+            };
+            if held(&entry.holds) < held(&before) {
+                session.rewind(&name, held(&entry.holds).next());
+            }
+        }
+        let first = !std::mem::replace(&mut session.stated, true);
+        if first {
+            self.open_streams(now, peer);
+            self.came_back(now, peer);
+            self.say_again_what_is_awaited();
+        }
     }
 
     /// Begins to send the peer all of our own history that it lacks.

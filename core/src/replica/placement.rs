@@ -395,10 +395,13 @@ impl Replica {
         }
         session.placements_said_ms = Some(now.mono_ms);
         let table = &self.placements.durable;
-        let settings = table.by_namespace.iter().filter_map(|(namespace, placing)| {
-            let setting = placing.setting.clone()?;
-            Some((namespace.clone(), setting))
-        });
+        let settings = table
+            .by_namespace
+            .iter()
+            .filter_map(|(namespace, placing)| {
+                let setting = placing.setting.clone()?;
+                Some((namespace.clone(), setting))
+            });
         let settings: Vec<_> = settings.collect();
         let digest = table.digest();
         for some in settings.chunks(limits::PLACEMENTS_PER_FRAME) {
@@ -494,7 +497,7 @@ impl Replica {
         self.count_acknowledgements();
         self.comparisons.verifying.stir(now);
         self.peers.behind = true;
-        self.peers.wants_due = now.mono_ms;
+        self.peers.wants_due = now.mono_ms + 1;
     }
 
     /// What is on its way here of a namespace is not waited for any more.

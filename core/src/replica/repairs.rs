@@ -320,7 +320,11 @@ impl Replica {
         };
         given.frontiers.retain(|(namespace, _)| held(namespace));
         let frontiers = &given.frontiers;
-        let of = |id: &DocumentId| frontiers.iter().any(|(namespace, _)| *namespace == id.namespace);
+        let of = |id: &DocumentId| {
+            frontiers
+                .iter()
+                .any(|(namespace, _)| *namespace == id.namespace)
+        };
         if let Some(documents) = &mut given.documents {
             documents.retain(|(id, _)| of(id));
         }

@@ -487,14 +487,16 @@ impl Shelf {
     pub(super) fn is_in_use(&self, namespace: &Namespace) -> bool {
         let entries = self.entries.iter();
         let mut entries = entries.filter(|(id, _)| id.namespace == *namespace);
-        entries
-            .any(|(_, entry)| entry.fetching || entry.pins > 0 || !entry.waiting.is_empty())
+        entries.any(|(_, entry)| entry.fetching || entry.pins > 0 || !entry.waiting.is_empty())
     }
 
     /// Lets go of all that is known of a namespace's documents, changes included.
     pub(super) fn forget_namespace(&mut self, namespace: &Namespace) {
         let ids = self.entries.keys();
-        let ids: Vec<_> = ids.filter(|id| id.namespace == *namespace).cloned().collect();
+        let ids: Vec<_> = ids
+            .filter(|id| id.namespace == *namespace)
+            .cloned()
+            .collect();
         for id in ids {
             if let Some(entry) = self.entries.get_mut(&id) {
                 entry.folding = None;

@@ -52,7 +52,6 @@ impl Peers {
     pub(super) fn counted(&self) -> impl Iterator<Item = (&ReplicaId, &Peer)> {
         self.by_id.iter().filter(|(_, peer)| !peer.set_aside)
     }
-
 }
 
 impl Replica {
@@ -60,9 +59,7 @@ impl Replica {
     fn least(&self, namespace: &Namespace, origin: &Origin) -> Option<Seq> {
         let members = self.peers.counted();
         let members = members.filter(|(_, peer)| self.is_to_hold(peer, namespace));
-        members
-            .map(|(_, peer)| peer.holds(namespace, origin))
-            .min()
+        members.map(|(_, peer)| peer.holds(namespace, origin)).min()
     }
 
     /// Up to where an origin is stable now.

@@ -175,7 +175,11 @@ pub(crate) fn resolve(
     if let Some((path, text)) = file {
         let read = file::read(path, text)?;
         placements = read.placements;
-        given.extend(read.settings.into_iter().map(|(key, found)| (key.name, found)));
+        given.extend(
+            read.settings
+                .into_iter()
+                .map(|(key, found)| (key.name, found)),
+        );
     }
     for key in keys::ALL {
         let env = env(key.env).map(|value| Found {

@@ -114,7 +114,10 @@ pub(crate) fn router(
         .route("/v1/batch", post(batch::write))
         .route("/v1/events", get(events::follow))
         .route(namespaces::NAMESPACES, get(namespaces::list))
-        .route(&namespaces::ONE, get(namespaces::show).put(namespaces::place))
+        .route(
+            &namespaces::ONE,
+            get(namespaces::show).put(namespaces::place),
+        )
         .route("/v1/cluster", get(cluster::show))
         .route(members::MEMBERS, get(members::list))
         .route(&of_member(members::SET_ASIDE), post(members::set_aside))

@@ -114,7 +114,7 @@ fn datacenters(body: Value) -> Result<Option<Datacenters>, Problem> {
     let names = names.ok_or_else(|| {
         malformed("\"datacenters\" must be an array of names, which are strings".to_owned())
     })?;
-    let named = Datacenters::new(names.into_iter());
+    let named = Datacenters::new(names);
     let named = named.map_err(|error| malformed(format!("\"datacenters\": {error}")))?;
     Ok(Some(named))
 }
@@ -144,12 +144,19 @@ mod tests {
             (json!({"datacenters": []}), "one datacenter at least"),
             (json!({"datacenters": "eu"}), "must be an array"),
             (json!({"datacenters": [1]}), "strings"),
-            (json!({"datacenters": [""]}), "\"datacenters\": a datacenter must not be empty"),
+            (
+                json!({"datacenters": [""]}),
+                "\"datacenters\": a datacenter must not be empty",
+            ),
             (json!({"datacenters": ["eu"], "also": 1}), "\"also\""),
         ] {
             let problem = read(refused.clone()).unwrap_err();
             assert_eq!(problem.kind(), Kind::BadPlacement);
-            assert!(problem.detail().contains(says), "{refused}: {}", problem.detail());
+            assert!(
+                problem.detail().contains(says),
+                "{refused}: {}",
+                problem.detail()
+            );
         }
     }
 }

@@ -7,10 +7,7 @@ use crate::client::{agent, get as get_at, wait_for_document, wait_for_view};
 use crate::node::{NodeProcess, Plan, run};
 
 fn status_of(node: &NodeProcess, path: &str) -> (u16, Value) {
-    let mut response = agent()
-        .get(format!("{}{path}", node.url))
-        .call()
-        .unwrap();
+    let mut response = agent().get(format!("{}{path}", node.url)).call().unwrap();
     let body = response.body_mut().read_to_string().unwrap();
     let body = serde_json::from_str(&body).unwrap_or_default();
     (response.status().as_u16(), body)
@@ -45,7 +42,10 @@ fn a_namespace_moves_from_one_datacenter_to_another() {
             members.iter().filter(met).count() == 2
         });
     }
-    assert_eq!(command(&eu, &["place", "carts", "eu", "us"]), "carts is in eu, us\n");
+    assert_eq!(
+        command(&eu, &["place", "carts", "eu", "us"]),
+        "carts is in eu, us\n"
+    );
     for node in [&us, &ap] {
         wait_for_view(node, "they hear of it", |view| {
             carts(view)["datacenters"] == json!(["eu", "us"])
@@ -75,10 +75,16 @@ fn a_namespace_moves_from_one_datacenter_to_another() {
     let strange = run(&["place", "carts", "moon", "--url", &eu.url]);
     assert!(!strange.status.success());
     let told = String::from_utf8(strange.stderr).unwrap();
-    assert!(told.contains("moon") && told.contains("ap, eu, us"), "{told}");
+    assert!(
+        told.contains("moon") && told.contains("ap, eu, us"),
+        "{told}"
+    );
 
     // And back to all.
-    assert_eq!(command(&us, &["place", "carts", "--all"]), "carts is in all\n");
+    assert_eq!(
+        command(&us, &["place", "carts", "--all"]),
+        "carts is in all\n"
+    );
     wait_for_view(&eu, "it is back", |view| {
         carts(view)["placed_here"] == true && carts(view)["batches"] == 1
     });

@@ -250,7 +250,8 @@ impl Replica {
 
     fn may_seek(&self, namespace: &Namespace) -> bool {
         self.departures.is_at_rest(namespace)
-            && self.summaries.is_ready() && !self.imports.is_pending(namespace)
+            && self.summaries.is_ready()
+            && !self.imports.is_pending(namespace)
     }
 
     fn put_off(&mut self, now: Now, namespace: &Namespace, pause_ms: u64) {

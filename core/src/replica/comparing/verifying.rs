@@ -216,16 +216,14 @@ impl Replica {
             held.of(origin).max(left)
         };
         let mut own = question.frontier.iter();
-        let forged = own.any(|(origin, seq)| {
-            origin.replica == self.config.replica && *seq > written(origin)
-        });
+        let forged = own
+            .any(|(origin, seq)| origin.replica == self.config.replica && *seq > written(origin));
         let mut positions = question.frontier.iter();
         let covers = match question.root {
             None => positions.all(|(origin, seq)| *seq <= written(origin)),
             Some(_) => held.covers(&question.frontier),
         };
-        let may_tell =
-            question.root.is_none() || self.goes_to(&question.namespace, &question.peer);
+        let may_tell = question.root.is_none() || self.goes_to(&question.namespace, &question.peer);
         if !covers && !late && !forged && may_tell && self.takes_in(&question.namespace) {
             return Some(question);
         }

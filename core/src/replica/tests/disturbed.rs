@@ -126,7 +126,15 @@ fn a_feed_says_what_it_can_not_show() {
         add(&mut bed, "a");
     }
     bed.store.log.remove(1);
-    let mut follow = |after| bed.request(Request::Changes { after: Lsn(after), namespace: None }, &Token::default());
+    let mut follow = |after| {
+        bed.request(
+            Request::Changes {
+                after: Lsn(after),
+                namespace: None,
+            },
+            &Token::default(),
+        )
+    };
     let first = follow(0).unwrap().reply;
     assert!(
         matches!(first, Reply::Changes { next: Lsn(1), .. }),

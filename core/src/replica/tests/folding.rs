@@ -299,7 +299,10 @@ fn the_log_is_kept_for_a_peer_that_lacks_it_also_over_restarts() {
     // Positions are known once in so many.
     let first = bed.store.log[0].lsn;
     assert!(first > Lsn(150) && first <= Lsn(291), "{first:?}");
-    let request = Request::Changes { after: Lsn(1), namespace: None };
+    let request = Request::Changes {
+        after: Lsn(1),
+        namespace: None,
+    };
     let refused = bed.request(request, &Token::default());
     assert!(matches!(refused, Err(RequestError::Released { first: now, .. }) if now == first));
 }

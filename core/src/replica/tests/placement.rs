@@ -20,7 +20,9 @@ fn setting(version: u64, by: u8, names: &[&str]) -> Setting {
 }
 
 fn heard(settings: &[Setting]) -> Message {
-    let settings = settings.iter().map(|setting| (namespace(0), setting.clone()));
+    let settings = settings
+        .iter()
+        .map(|setting| (namespace(0), setting.clone()));
     Message::Placements(Placements {
         settings: settings.collect(),
         digest: None,
@@ -136,7 +138,13 @@ fn a_datacenter_that_nobody_is_in_has_to_be_meant() {
     let Err(RequestError::NoDatacenter { strange, known }) = refused else {
         panic!("it was let in");
     };
-    assert_eq!((strange, known), (vec!["moon".to_owned()], vec!["here".to_owned(), "there".to_owned()]));
+    assert_eq!(
+        (strange, known),
+        (
+            vec!["moon".to_owned()],
+            vec!["here".to_owned(), "there".to_owned()]
+        )
+    );
     assert!(changed(&mut bed, place(&["here", "moon"], true)));
     assert!(!changed(&mut bed, place(&["here", "moon"], true)));
     assert!(changed(&mut bed, place(&[], false)));
@@ -196,7 +204,10 @@ fn what_is_not_placed_here_is_refused_and_not_taken_in() {
     trio.write(1, 0, "k").unwrap().unwrap();
     trio.run(30_000);
     trio.check(0, &[1, 2]);
-    assert_eq!(trio.beds[0].replica.status(trio.beds[0].now()).peers[0].ahead_batches, 0);
+    assert_eq!(
+        trio.beds[0].replica.status(trio.beds[0].now()).peers[0].ahead_batches,
+        0
+    );
 }
 
 /// It is kept until those who are to hold it say that they do, however long they are away.
@@ -249,21 +260,38 @@ fn an_earlier_word_does_not_let_go() {
     bed.meet_as(2, "there", &[(own, 1)]);
     assert!(changed(&mut bed, place(&["there"], false)));
     bed.run_until(20_000);
-    assert!(bed.replica.is_leaving(&namespace(0)), "it only said so before");
-    let asked = bed.said_to(2).into_iter().find_map(|message| match message {
-        Message::AskKept(asked) => Some(asked),
-        _ => None,
-    });
-    let AskKept { number, setting, positions, .. } = asked.expect("it is asked");
+    assert!(
+        bed.replica.is_leaving(&namespace(0)),
+        "it only said so before"
+    );
+    let asked = bed
+        .said_to(2)
+        .into_iter()
+        .find_map(|message| match message {
+            Message::AskKept(asked) => Some(asked),
+            _ => None,
+        });
+    let AskKept {
+        number,
+        setting,
+        positions,
+        ..
+    } = asked.expect("it is asked");
     assert_eq!((setting.version, positions), (2, vec![(own, Seq(1))]));
     bed.tell_as(2, &Message::Kept { number: number + 1 });
     bed.run_until(30_000);
-    assert!(bed.replica.is_leaving(&namespace(0)), "that was the answer to something else");
+    assert!(
+        bed.replica.is_leaving(&namespace(0)),
+        "that was the answer to something else"
+    );
     // By another setting it is asked anew.
     bed.tell_as(2, &heard(&[self::setting(3, 2, &["there", "far"])]));
     bed.tell_as(2, &Message::Kept { number });
     bed.run_until(40_000);
-    assert!(bed.replica.is_leaving(&namespace(0)), "that was by the setting before");
+    assert!(
+        bed.replica.is_leaving(&namespace(0)),
+        "that was by the setting before"
+    );
     bed.tell_as(2, &Message::Kept { number: number + 1 });
     bed.run_until(60_000);
     assert!(!bed.replica.is_leaving(&namespace(0)));
@@ -299,7 +327,10 @@ fn only_who_keeps_it_says_so() {
     assert!(!is_kept(&ask(&here, 2)), "it has one batch");
     assert!(!is_kept(&ask(&setting(4, 2, &["here"]), 1)), "that is over");
     assert!(!is_kept(&ask(&setting(6, 2, &["there"]), 1)));
-    assert!(!is_kept(&ask(&setting(6, 2, &["there"]), 1)), "it is not to keep it");
+    assert!(
+        !is_kept(&ask(&setting(6, 2, &["there"]), 1)),
+        "it is not to keep it"
+    );
 }
 
 /// Writers who wait for all, what is stable and the log that is kept are of those who are to hold it.
@@ -337,10 +368,13 @@ fn documents_are_given_to_who_is_to_hold_them() {
         before: None,
     };
     bed.tell_as(2, &Message::Ask { number: 1, range });
-    let given = bed.said_to(2).into_iter().find_map(|message| match message {
-        Message::Given(given) => Some(given),
-        _ => None,
-    });
+    let given = bed
+        .said_to(2)
+        .into_iter()
+        .find_map(|message| match message {
+            Message::Given(given) => Some(given),
+            _ => None,
+        });
     let given = given.expect("it is answered");
     let frontiers = given.frontiers.iter().map(|(of, _)| of.clone());
     assert_eq!(frontiers.collect::<Vec<_>>(), [namespace(1)]);
@@ -363,10 +397,13 @@ fn what_a_giver_does_not_hold_is_not_replaced_with_nothing() {
     };
     let what = "found by itself".to_owned();
     bed.give(Input::Damaged { range, what });
-    let asked = bed.said_to(2).into_iter().find_map(|message| match message {
-        Message::Ask { number, .. } => Some(number),
-        _ => None,
-    });
+    let asked = bed
+        .said_to(2)
+        .into_iter()
+        .find_map(|message| match message {
+            Message::Ask { number, .. } => Some(number),
+            _ => None,
+        });
     let given = Given {
         number: asked.expect("it says that it has all"),
         frontiers: Vec::new(),
@@ -402,7 +439,10 @@ fn taken_out_and_put_in(slices: usize, forgetful: bool) {
     trio.place(0, 0, &[0, 1, 2]);
     // Its own numbers have not come back yet.
     let refused = trio.write(0, 0, "new").unwrap();
-    assert!(matches!(refused, Err(RequestError::MovingIn { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(RequestError::MovingIn { .. })),
+        "{refused:?}"
+    );
     trio.link_all();
     trio.run(60_000);
     trio.write(0, 0, "new").unwrap().unwrap();

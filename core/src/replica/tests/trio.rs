@@ -233,9 +233,9 @@ impl Trio {
             RepairMessage::Leaves { number, .. } | RepairMessage::Heads { number, .. } => {
                 Vec::from_iter(asked(from, to, number))
             }
-            RepairMessage::Taken { .. }
-            | RepairMessage::End { .. }
-            | RepairMessage::Behind(_) => Vec::new(),
+            RepairMessage::Taken { .. } | RepairMessage::End { .. } | RepairMessage::Behind(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -362,7 +362,10 @@ impl Trio {
     /// Those who are to hold a namespace hold the same, with all that was acknowledged, and the others nothing.
     pub(super) fn check(&mut self, space: usize, placed: &[usize]) {
         let first = placed[0];
-        let expected = (self.holds(first, space), self.listing(first, space).unwrap());
+        let expected = (
+            self.holds(first, space),
+            self.listing(first, space).unwrap(),
+        );
         for ((of, origin), seq) in &self.written {
             let held = expected.0.iter().find(|(held, _)| held == origin);
             let held = held.map_or(Seq(0), |(_, seq)| *seq);
