@@ -25,7 +25,7 @@ const HEARD_MAX: usize = 32;
 const HELD_INPUTS_MAX: usize = 50;
 /// A replica that is at rest but for the liar says so many frames to it in a second, at most: it answers, and states what it holds, in
 /// parts of a hundred bytes in some runs.
-const FRAMES_PER_SECOND_MAX: u64 = 5_000;
+const FRAMES_PER_SECOND_MAX: u64 = 500;
 /// Bytes of the largest batch of which it says parts.
 const PARTS_BYTES_MAX: usize = 20_000;
 /// What is on its way to the disk may be above its room by one batch, or by what a repair brings at once.
@@ -49,7 +49,7 @@ pub(crate) struct Liar {
     pub(crate) positions: Holdings,
     /// Batches of its own, by namespace.
     pub(crate) written: BTreeMap<Namespace, u64>,
-    /// Frames that it was sent by each in this second.
+    /// Frames that it was sent by each in this second, after the chaos.
     frames_heard: Vec<(u64, u64)>,
 }
 
@@ -264,15 +264,13 @@ impl World {
         if *of != second {
             (*of, *count) = (second, 0);
         }
-        *count += 1;
+        // While there is work for all, what it is sent of that is no answer to lies.
+        *count += u64::from(self.phase != Phase::Chaos);
         let count = *count;
         let answers = liar.random.chance(300) && self.phase == Phase::Chaos || liar.is_asked(site);
         let after = liar.random.between(500, 20_000);
         self.tally.frames_to_liar += 1;
-        self.tally.frames_to_liar_max = self
-            .tally
-            .frames_to_liar_max
-            .max(count * u64::from(self.phase != Phase::Chaos));
+        self.tally.frames_to_liar_max = self.tally.frames_to_liar_max.max(count);
         self.trace.absorb(frame);
         let bytes = frame.len();
         self.schedule
@@ -280,7 +278,7 @@ impl World {
         if answers {
             self.schedule.after(after + 1, Event::Retort(site));
         }
-        if self.phase != Phase::Chaos && count > FRAMES_PER_SECOND_MAX {
+        if count > FRAMES_PER_SECOND_MAX {
             let found = format!(
                 "{} says {count} frames in a second to the liar",
                 site_name(site)

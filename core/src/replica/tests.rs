@@ -21,6 +21,7 @@ mod receipts;
 mod repairs;
 mod salvage;
 mod sessions;
+mod shelf;
 mod stating;
 mod tips;
 mod trio;

@@ -381,7 +381,7 @@ impl Replica {
     pub(super) fn stop_seeking(&mut self, namespace: &Namespace) {
         self.comparisons.lacks.remove(namespace);
         let seeking = self.comparisons.seeking.get(namespace);
-        if seeking.is_none_or(|seeker| !seeker.is_arriving()) {
+        if seeking.is_none_or(|seeker| !seeker.arriving) {
             self.comparisons.seeking.remove(namespace);
             self.imports.drop_staged(namespace);
         }

@@ -62,10 +62,6 @@ pub(super) struct Seeker {
 }
 
 impl Seeker {
-    pub(super) fn is_arriving(&self) -> bool {
-        self.arriving
-    }
-
     pub(super) fn said_of(&self, place: Place) -> u64 {
         self.said.get(&place).copied().unwrap_or(0)
     }

@@ -69,6 +69,31 @@ fn a_repair_counts_although_its_source_goes() {
     pair.assert_equal();
 }
 
+/// Decisions about members are written down with a checkpoint, and there is none before all that came is in place.
+#[test]
+fn nothing_is_folded_over_and_over_for_a_decision_that_waits() {
+    let mut pair = about_to_arrive();
+    pair.cut();
+    let bed = &mut pair.beds[1];
+    bed.hold_folds = true;
+    // What is not durable can't be folded.
+    let request = writing(vec![increment("own", "/n")]);
+    bed.ask(request, &Token::default());
+    let decided = bed.decide(1, true);
+    let folds = (0..10).take_while(|_| bed.fold_one()).count();
+    assert!(folds < 10, "nothing came meanwhile");
+    assert_eq!(bed.answer(decided), None);
+    bed.hold_folds = false;
+    bed.hold_commits = false;
+    bed.sync();
+    bed.fold();
+    bed.run_until(bed.now_ms + 5_000);
+    assert!(bed.answer(decided).is_some(), "all is in place");
+    pair.link();
+    pair.pass(5_000);
+    pair.assert_equal();
+}
+
 /// Two records have something for one document. It is asked for while the first of them is being read for all.
 #[test]
 fn a_document_that_is_asked_for_gets_all_that_came_for_it() {

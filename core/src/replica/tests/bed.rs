@@ -337,12 +337,19 @@ impl Bed {
 
     /// What was handed out behind the log is done.
     pub(super) fn fold(&mut self) {
-        while let Some(fold) = self.folds.pop_front() {
-            let id = fold.id;
-            self.store.fold(fold);
-            let result = Ok(());
-            self.give(Input::Folded { id, result });
-        }
+        while self.fold_one() {}
+    }
+
+    /// The fold that was handed out is done, if there is one.
+    pub(super) fn fold_one(&mut self) -> bool {
+        let Some(fold) = self.folds.pop_front() else {
+            return false;
+        };
+        let id = fold.id;
+        self.store.fold(fold);
+        let result = Ok(());
+        self.give(Input::Folded { id, result });
+        true
     }
 
     /// The store's disk has no room for anything that waits.
