@@ -106,6 +106,17 @@ impl History {
             .map_or(Seq(0), |space| space.durable.of(origin))
     }
 
+    /// The last batch of an origin that is here, held back or not.
+    pub(super) fn at_hand(&self, namespace: &Namespace, origin: &Origin) -> Seq {
+        let Some(space) = self.spaces.get(namespace) else {
+            return Seq(0);
+        };
+        let held_back = space.held_back.get(origin);
+        let last = held_back.and_then(|waiting| waiting.last_key_value());
+        last.map_or(Seq(0), |(seq, _)| *seq)
+            .max(space.accepted.of(origin))
+    }
+
     fn tag(&mut self, origin: Origin) -> OriginTag {
         if let Some(tag) = self.tags.get(&origin) {
             return *tag;

@@ -1,7 +1,7 @@
 //! Going after what is missing: what a peer holds and does not send by itself is asked for, of one peer
 //! at a time, and the next one if nothing comes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Replica;
@@ -15,6 +15,8 @@ use crate::{Batch, Namespace, Origin, ReplicaId, Seq, limits};
 const OWNER_GRACE_MS: u64 = 2_000;
 /// Less if batches are held back for it: they are visible nowhere here until it comes.
 const CAUSE_GRACE_MS: u64 = 250;
+/// Who is asked because they did not come stands in for so long: what made the owner's link slow will go on.
+const STAND_IN_MS: u64 = 30_000;
 /// Then somebody is asked, and after this long without progress somebody else.
 const WANT_PATIENCE_MS: u64 = 3_000;
 const WANTS_EVERY_MS: u64 = 500;
@@ -30,7 +32,35 @@ pub(super) struct Wanted {
     pub(super) deadline: u64,
     /// Since when batches are held back for it, without progress.
     urgent_since: Option<u64>,
+    /// The batch that others are held back for, and since when.
+    lacked: Option<(Seq, u64)>,
     pub(super) via: Option<ReplicaId>,
+    /// Until then it is sent by somebody else although its owner is linked.
+    stands_in_until: u64,
+}
+
+impl Wanted {
+    /// Takes down how far it has come, and what of it others wait for. Tells whether they have waited long, progress or not: on a slow
+    /// link each batch may come a little later than the one before.
+    fn note(&mut self, now: Now, accepted: Seq, lacked: Option<Seq>) -> bool {
+        if accepted > self.at {
+            self.at = accepted;
+            self.deadline = now.mono_ms + WANT_PATIENCE_MS;
+            self.urgent_since = None;
+        }
+        self.lacked = match (self.lacked, lacked) {
+            (Some((before, since)), Some(seq)) if seq <= before => Some((before, since)),
+            (_, lacked) => lacked.map(|seq| (seq, now.mono_ms)),
+        };
+        let Some((_, since)) = self.lacked else {
+            return false;
+        };
+        let urgent_since = *self.urgent_since.get_or_insert(now.mono_ms);
+        if self.via.is_none() {
+            self.deadline = self.deadline.min(urgent_since + CAUSE_GRACE_MS);
+        }
+        now.mono_ms >= since + CAUSE_GRACE_MS
+    }
 }
 
 impl Peers {
@@ -104,21 +134,22 @@ impl Replica {
                 }
             }
         }
-        let mut urgent = BTreeSet::new();
-        for (namespace, origin, _, holder) in self.history.unmet_causes() {
+        let mut lacked: BTreeMap<_, Seq> = BTreeMap::new();
+        for (namespace, origin, seq, holder) in self.history.unmet_causes() {
             let name = (namespace, origin);
             let holders = missing.entry(name.clone()).or_default();
             if self.peers.is_stated(&holder) && !holders.contains(&holder) {
                 holders.push(holder);
             }
-            urgent.insert(name);
+            let first = lacked.entry(name).or_insert(seq);
+            *first = seq.min(*first);
         }
         self.peers.behind = !missing.is_empty();
         let mut wants = Wants::new();
         for (name, holders) in &missing {
-            self.pursue(now, name, holders, urgent.contains(name), &mut wants);
+            self.pursue(now, name, holders, lacked.get(name).copied(), &mut wants);
         }
-        if !urgent.is_empty() {
+        if !lacked.is_empty() {
             self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
         }
         let settled: Vec<_> = self
@@ -131,14 +162,13 @@ impl Replica {
         for name in settled {
             // Somebody who stands in for an origin's own replica goes on until that one is back.
             let owner_back = self.peers.is_stated(&name.1.replica);
-            let stand_in = self
-                .peers
-                .wanted
-                .get(&name)
+            let wanted = self.peers.wanted.get(&name);
+            let over = wanted.is_none_or(|wanted| now.mono_ms >= wanted.stands_in_until);
+            let stand_in = wanted
                 .and_then(|wanted| wanted.via)
                 .filter(|via| *via != name.1.replica);
             match stand_in {
-                Some(via) if owner_back => {
+                Some(via) if owner_back && over => {
                     wants.entry(via).or_default().push(want(&name, None));
                     self.peers.wanted.remove(&name);
                 }
@@ -170,45 +200,40 @@ impl Replica {
         now: Now,
         name: &(Namespace, Origin),
         holders: &[ReplicaId],
-        urgent: bool,
+        lacked: Option<Seq>,
         wants: &mut Wants,
     ) {
         let accepted = self.history.accepted(&name.0, &name.1);
         let owner_linked = self.peers.is_stated(&name.1.replica);
+        // The origin's own replica sends unasked.
+        let is_other = |holder: &&ReplicaId| !owner_linked || **holder != name.1.replica;
+        let others: Vec<_> = holders.iter().copied().filter(|h| is_other(&h)).collect();
+        let keeping_up = others.iter().find(|other| self.keeps_up(&name.0, other));
+        let keeping_up = keeping_up.copied().filter(|_| owner_linked);
         let grace = if owner_linked { OWNER_GRACE_MS } else { 0 };
         let wanted = self.peers.wanted.entry(name.clone()).or_insert(Wanted {
             at: accepted,
             deadline: now.mono_ms + grace,
             urgent_since: None,
+            lacked: None,
             via: None,
+            stands_in_until: 0,
         });
-        if accepted > wanted.at {
-            wanted.at = accepted;
-            wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
-            wanted.urgent_since = None;
-        }
-        if urgent {
-            let since = *wanted.urgent_since.get_or_insert(now.mono_ms);
-            if wanted.via.is_none() {
-                wanted.deadline = wanted.deadline.min(since + CAUSE_GRACE_MS);
-            }
-        }
-        if now.mono_ms < wanted.deadline {
+        let is_late = wanted.note(now, accepted, lacked);
+        let unasked = wanted.via.is_none_or(|via| via == name.1.replica);
+        let stand_in = keeping_up.filter(|_| is_late && unasked);
+        if now.mono_ms < wanted.deadline && stand_in.is_none() {
             return;
         }
         let before = wanted.via;
-        // The next holder after the one asked before, in a circle; the origin's own replica sends unasked.
-        let others = holders
-            .iter()
-            .filter(|holder| !owner_linked || **holder != name.1.replica);
-        let next = others
-            .clone()
-            .find(|holder| Some(**holder) > before)
-            .or_else(|| others.clone().next())
-            .or_else(|| holders.first())
-            .copied();
+        // The next holder after the one asked before, in a circle.
+        let mut after = others.iter().filter(|holder| Some(**holder) > before);
+        let next = stand_in.as_ref().or_else(|| after.next());
+        let next = next.or_else(|| others.first()).or_else(|| holders.first());
+        let next = next.copied();
         wanted.via = next;
         wanted.deadline = now.mono_ms + WANT_PATIENCE_MS;
+        wanted.stands_in_until = stand_in.map_or(0, |_| now.mono_ms + STAND_IN_MS);
         if let Some(before) =
             before.filter(|before| Some(*before) != next && *before != name.1.replica)
         {
@@ -218,6 +243,17 @@ impl Replica {
             let entry = wants.entry(next).or_default();
             entry.push(want(name, Some(accepted)));
         }
+    }
+
+    /// Whether all that a peer says it has written has come. While everybody catches up, nobody's does, and what one of them
+    /// sends for another would come later still.
+    fn keeps_up(&self, namespace: &Namespace, id: &ReplicaId) -> bool {
+        let peer = self.peers.by_id.get(id);
+        let held = peer.and_then(|peer| peer.holds.get(namespace));
+        let mut own = held.into_iter().flat_map(|held| held.iter());
+        own.all(|(origin, seq)| {
+            origin.replica != *id || self.history.at_hand(namespace, origin) >= *seq
+        })
     }
 
     /// Many in a frame: after an outage there may be more of them than a link's queue takes frames.

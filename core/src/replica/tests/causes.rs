@@ -97,3 +97,54 @@ fn what_waited_at_a_restart_waits_again() {
     bed.hear(plain(3, 2));
     assert_eq!(order(&bed), [(3, 2), (2, 1)]);
 }
+
+fn wants_of(bed: &mut Bed, peer: u8, of: Origin) -> Vec<Option<Seq>> {
+    let said = bed.said_to(peer).into_iter();
+    let wants = said.filter_map(|message| match message {
+        Message::Want(wants) => Some(wants),
+        _ => None,
+    });
+    let wants = wants.flatten().filter(|want| want.origin == of);
+    wants.map(|want| want.after).collect()
+}
+
+/// The owner's link is slow: each batch comes later than the one before, and what others wrote after it waits here. Whoever has seen it is
+/// asked for it, and goes on for a while.
+#[test]
+fn a_cause_on_a_slow_link_is_asked_for_elsewhere() {
+    let mut bed = Bed::new();
+    bed.meet_as(2, "us", &[(origin(2, 1), 40)]);
+    bed.meet_as(3, "ap", &[(origin(2, 1), 40)]);
+    bed.said_to(3);
+    bed.hear_as(2, plain(2, 1));
+    bed.hear_as(3, after(3, 1, (origin(2, 1), 30)));
+    for seq in 2..6 {
+        bed.run_until(60 * seq);
+        bed.hear_as(2, plain(2, seq));
+    }
+    bed.run_until(600);
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [Some(Seq(4))]);
+    for seq in 6..41 {
+        bed.hear_as(3, plain(2, seq));
+    }
+    assert_eq!(order(&bed).last(), Some(&(2, 40)));
+    bed.run_until(10_000);
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [], "it stands in");
+    bed.run_until(60_000);
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [None]);
+}
+
+/// Two links of the same kind: what comes a moment earlier over one of them makes nobody stand in.
+#[test]
+fn a_cause_that_comes_a_moment_later_is_not_asked_for() {
+    let mut bed = Bed::new();
+    bed.meet_as(2, "us", &[]);
+    bed.meet_as(3, "ap", &[]);
+    bed.said_to(3);
+    for seq in 1..200 {
+        bed.hear_as(3, after(3, seq, (origin(2, 1), seq)));
+        bed.run_until(20 * seq);
+        bed.hear_as(2, plain(2, seq));
+    }
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), []);
+}
