@@ -70,6 +70,11 @@ impl Partial {
         self.seq == part.seq && self.name.1 == part.origin && self.name.0 == part.namespace
     }
 
+    /// Whether it is a later batch of the same stream.
+    fn follows(&self, part: &Part) -> bool {
+        self.seq > part.seq && self.name.1 == part.origin && self.name.0 == part.namespace
+    }
+
     fn is_cut_like(&self, part: &Part) -> bool {
         (self.total, self.part_bytes) == (part.total, part.part_bytes)
     }
@@ -123,12 +128,16 @@ impl Assembly {
         let reserved = reserved_for(part);
         let stale_before = self.parts_taken.saturating_sub(STALE_AFTER_PARTS);
         while !self.partials.is_empty() && self.reserved + reserved > bytes_max {
-            let is_stale = |partial: &Partial| partial.grown_at < stale_before;
+            // A batch is of no use before the one that it follows.
+            let is_stale =
+                |partial: &Partial| partial.grown_at < stale_before || partial.follows(part);
             let Some(stale) = self.partials.iter().position(is_stale) else {
                 self.turn_away(part, reserved);
                 return None;
             };
-            if let Some(partial) = self.remove(stale) {
+            if let Some(partial) = self.remove(stale)
+                && !partial.follows(part)
+            {
                 let first = (partial.seq, partial.reserved);
                 self.turned_away.insert(partial.name, first);
             }
@@ -351,6 +360,19 @@ mod tests {
         assert!(assembly.take(rest, ROOM).is_some());
         let turned_away = ((namespace(0), origin(1, 1)), Seq(5));
         assert!(assembly.admitted(ROOM).contains(&turned_away));
+    }
+
+    /// Its last part came late, and begins it anew each time that the one before it is about to come.
+    #[test]
+    fn a_later_batch_of_the_same_stream_gives_way() {
+        let mut assembly = Assembly::default();
+        let late = parts(1, 6, &[0; 300], 100).remove(2);
+        assert_eq!(assembly.take(late, ROOM), None);
+        let whole = [0; 12_000];
+        let before = parts(1, 5, &whole, 1_000).into_iter();
+        let mut whole_of = before.filter_map(|part| assembly.take(part, ROOM));
+        assert_eq!(whole_of.next().unwrap().len(), whole.len());
+        assert_eq!(assembly.admitted(ROOM), []);
     }
 
     #[test]

@@ -223,6 +223,17 @@ proptest! {
     }
 }
 
+/// A late part of a small batch took, over and over, the place of the large one before it.
+#[test]
+fn nothing_is_sent_over_and_over() {
+    let unkind = Unkind {
+        lost: 10,
+        doubled: 7,
+        late: 21,
+    };
+    arrives(4_816_045_143_656_354_375, [PROTOCOL_NEWEST; 2], unkind, 16);
+}
+
 /// The other end may be the version before this one: whatever is sent, however large and however late, it can read.
 #[test]
 fn who_speaks_the_first_protocol_is_sent_nothing_else() {
