@@ -50,6 +50,8 @@ struct Lack {
     peer: ReplicaId,
     due_ms: u64,
     tries: u32,
+    /// Counted from the one that seems to have most: who is asked next.
+    turn: u32,
 }
 
 /// The last repair of a namespace, for people.
@@ -113,6 +115,12 @@ impl Comparisons {
     }
 }
 
+/// Both ends of a link number the comparisons that they seek, and either may seek from the other: the one with the higher name takes odd
+/// numbers, so that each message is of one comparison.
+fn is_odd(seeker: &ReplicaId, source: &ReplicaId) -> bool {
+    seeker > source
+}
+
 impl Replica {
     pub(super) fn repair_message(
         &mut self,
@@ -145,7 +153,7 @@ impl Replica {
                 positions,
                 children,
             } => {
-                if self.comparisons.serving.contains_key(&(peer, number)) {
+                if self.is_sought_by(peer, number) {
                     self.source_told(now, peer, number, &positions, &children);
                 } else {
                     self.seeker_told(now, peer, number, &positions, &children);
@@ -192,6 +200,17 @@ impl Replica {
         }
     }
 
+    /// A number for a comparison that is sought here.
+    fn next_comparison(&mut self, source: &ReplicaId) -> u64 {
+        let odd = is_odd(&self.origin().replica, source);
+        2 * self.comparisons.next_number() + u64::from(odd)
+    }
+
+    /// Whether a comparison is one that the peer seeks.
+    fn is_sought_by(&self, peer: ReplicaId, number: u64) -> bool {
+        (number % 2 == 1) == is_odd(&peer, &self.origin().replica)
+    }
+
     fn say_of_repair(&mut self, peer: ReplicaId, message: RepairMessage) -> usize {
         let Some(link) = self.peers.session(peer).map(|session| session.link) else {
             return 0;
@@ -228,6 +247,7 @@ impl Replica {
                 peer,
                 due_ms: now.mono_ms,
                 tries: 0,
+                turn: 0,
             });
         }
     }
@@ -246,7 +266,7 @@ impl Replica {
             .map(|(namespace, _)| namespace.clone())
             .collect();
         for namespace in gone {
-            self.seek_again_later(now, &namespace);
+            self.give_up(now, &namespace);
         }
         let due = self.comparisons.lacks.iter();
         let due: Vec<_> = due
@@ -285,6 +305,22 @@ impl Replica {
         }
     }
 
+    /// Asks no more, which the other side is told, so that it does not wait.
+    fn give_up(&mut self, now: Now, namespace: &Namespace) {
+        self.part_with_source(namespace);
+        self.seek_again_later(now, namespace);
+    }
+
+    fn part_with_source(&mut self, namespace: &Namespace) {
+        let seeker = self.comparisons.seeking.get(namespace);
+        if let Some((peer, number)) = seeker
+            .filter(|seeker| !seeker.arriving)
+            .map(|seeker| (seeker.peer, seeker.number))
+        {
+            self.end_comparison(peer, number, Reason::Outdated);
+        }
+    }
+
     /// Something has come of it that did not do; another one may do better.
     fn seek_again_later(&mut self, now: Now, namespace: &Namespace) {
         let arriving = |seeker: &Seeker| seeker.arriving;
@@ -306,6 +342,7 @@ impl Replica {
             return;
         };
         lack.tries += 1;
+        lack.turn += 1;
         let tries = lack.tries;
         if tries > TRIES_MAX && !self.is_anybody_ahead(now, namespace) {
             // Whoever said so was wrong, or is gone; if not, it is said again.
@@ -328,7 +365,7 @@ impl Replica {
         if self.comparisons.seeking.get(namespace).is_some_and(from) {
             // What it gave is worth no more than what it said.
             self.imports.drop_staged(namespace);
-            self.seek_again_later(now, namespace);
+            self.give_up(now, namespace);
         }
         let notice = Notice::RepairRefused {
             peer,
@@ -373,7 +410,7 @@ impl Replica {
             .map(|(namespace, _)| namespace.clone())
             .collect();
         for namespace in gone {
-            self.seek_again_later(now, &namespace);
+            self.give_up(now, &namespace);
         }
     }
 
@@ -382,6 +419,7 @@ impl Replica {
         self.comparisons.lacks.remove(namespace);
         let seeking = self.comparisons.seeking.get(namespace);
         if seeking.is_none_or(|seeker| !seeker.arriving) {
+            self.part_with_source(namespace);
             self.comparisons.seeking.remove(namespace);
             self.imports.drop_staged(namespace);
         }
@@ -415,7 +453,7 @@ impl Replica {
         }
         let seeking: Vec<_> = self.comparisons.seeking.keys().cloned().collect();
         for namespace in seeking {
-            self.seek_again_later(now, &namespace);
+            self.give_up(now, &namespace);
         }
     }
 

@@ -101,12 +101,12 @@ impl Replica {
         let fit: Vec<_> = fit
             .filter(|peer| trusted(peer) && self.peers.is_stated(peer) && is_to_have(peer))
             .collect();
-        if lack.tries == 0 && fit.contains(&lack.peer) {
+        if lack.turn == 0 && fit.contains(&lack.peer) {
             return Some(lack.peer);
         }
         let mut ahead: Vec<_> = fit.iter().map(|peer| (ahead(peer), *peer)).collect();
         ahead.sort_by(|one, other| other.cmp(one));
-        let at = lack.tries as usize;
+        let at = lack.turn as usize;
         ahead.get(at % ahead.len().max(1)).map(|(_, peer)| *peer)
     }
 
@@ -119,7 +119,7 @@ impl Replica {
         status: RepairStatus,
         since_ms: u64,
     ) {
-        let number = self.comparisons.next_number();
+        let number = self.next_comparison(&peer);
         let held = self.durable_frontier(namespace);
         let is_blind = !self.goes_to(namespace, &peer);
         let documents = match is_blind {
@@ -313,7 +313,7 @@ impl Replica {
             }
         }
         for (writer, positions) in unsure {
-            let number = self.comparisons.next_number();
+            let number = self.next_comparison(&writer);
             let Some(seeker) = self.comparisons.seeking.get_mut(namespace) else {
                 return true;
             };
@@ -549,19 +549,26 @@ impl Replica {
         number: u64,
         reason: Reason,
     ) {
-        self.comparisons.serving.remove(&(peer, number));
+        if self.is_sought_by(peer, number) {
+            self.comparisons.serving.remove(&(peer, number));
+            return;
+        }
         let Some(namespace) = self.sought(now, peer, number) else {
             return;
         };
         self.seek_again_later(now, &namespace);
         let holds = self.peers.by_id.get(&peer).map(|peer| &peer.holds);
         // Of what it knows nothing of it will never be ready to say anything.
-        if reason == Reason::NotReady
-            && holds.is_some_and(|holds| holds.contains_key(&namespace))
-            && let Some(lack) = self.comparisons.lacks.get_mut(&namespace)
-        {
-            lack.tries = 0;
-            lack.due_ms = now.mono_ms + super::RETRY_MS;
+        let will_be_ready = holds.is_some_and(|holds| holds.contains_key(&namespace));
+        let Some(lack) = self.comparisons.lacks.get_mut(&namespace) else {
+            return;
+        };
+        match reason {
+            Reason::NotReady if will_be_ready => (lack.tries, lack.turn) = (0, 0),
+            // Somebody else may have room.
+            Reason::Busy => lack.tries = lack.tries.saturating_sub(1),
+            _ => return,
         }
+        lack.due_ms = now.mono_ms + super::RETRY_MS;
     }
 }

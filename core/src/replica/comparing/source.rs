@@ -53,6 +53,31 @@ impl Source {
 }
 
 impl Replica {
+    /// Whether one more comparison may be answered. Of a peer that begins more than it can go on with, the one that it has left alone for longest
+    /// ends; and if there are too many in all, that of the peer with the most.
+    fn make_room_for(&mut self, peer: ReplicaId) -> bool {
+        let mut counts: BTreeMap<ReplicaId, usize> = BTreeMap::new();
+        for (seeker, _) in self.comparisons.serving.keys() {
+            *counts.entry(*seeker).or_default() += 1;
+        }
+        let own = counts.get(&peer).copied().unwrap_or(0);
+        let most = counts.iter().max_by_key(|(_, count)| **count);
+        let of = match most {
+            _ if own >= SEEKERS_MAX => peer,
+            _ if self.comparisons.serving.len() < limits::COMPARISONS_MAX => return true,
+            Some((busiest, most)) if *most > own + 1 => *busiest,
+            _ => return false,
+        };
+        let serving = self.comparisons.serving.iter();
+        let of_peer = serving.filter(|((seeker, _), _)| *seeker == of);
+        let stalest = of_peer.min_by_key(|(_, source)| source.until_ms);
+        if let Some((seeker, number)) = stalest.map(|(name, _)| *name) {
+            self.comparisons.serving.remove(&(seeker, number));
+            self.end_comparison(seeker, number, Reason::Busy);
+        }
+        true
+    }
+
     /// A peer asks to be compared.
     pub(super) fn be_compared(
         &mut self,
@@ -62,13 +87,12 @@ impl Replica {
         namespace: Namespace,
         asked: &Asked,
     ) {
+        if !self.is_sought_by(peer, number) {
+            return self.refuse_seeker(peer, number);
+        }
         let serving = &mut self.comparisons.serving;
         serving.retain(|(seeker, _), source| *seeker != peer || source.namespace != namespace);
-        let of_peer = serving.keys().filter(|(seeker, _)| *seeker == peer).count();
-        if serving.len() >= limits::COMPARISONS_MAX || of_peer >= SEEKERS_MAX {
-            return self.end_comparison(peer, number, Reason::Busy);
-        }
-        if !self.goes_to(&namespace, &peer) {
+        if !self.make_room_for(peer) || !self.goes_to(&namespace, &peer) {
             return self.end_comparison(peer, number, Reason::Busy);
         }
         if !self.may_seek(&namespace)

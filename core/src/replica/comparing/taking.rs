@@ -39,7 +39,7 @@ impl Replica {
             return;
         };
         if seeker.cut.is_empty() || seeker.all_given || part != seeker.next_part {
-            return self.seek_again_later(now, &namespace);
+            return self.give_up(now, &namespace);
         }
         seeker.next_part += 1;
         let mut imported = Vec::new();

@@ -362,6 +362,7 @@ impl Replica {
             peer,
             due_ms: now.mono_ms,
             tries: 0,
+            turn: 0,
         };
         let lacks = &mut self.comparisons.lacks;
         lacks.entry(namespace.clone()).or_insert(lack);

@@ -1,6 +1,5 @@
 //! What a peer with a valid certificate says and what can't be so: how much of it costs anything.
 
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -50,38 +49,93 @@ fn a_batch_brings_no_whole_document() {
     assert!(Message::decode(&bytes).is_err());
 }
 
-/// Whoever asks for comparisons and never goes on with them took all the room there is for them.
-#[test]
-fn a_peer_is_in_so_many_comparisons_at_once() {
+/// A bed with so many namespaces, with a batch in each.
+fn with_namespaces(count: usize) -> Bed {
     let mut bed = Bed::new();
     bed.meet_as(LIAR, "liar", &[]);
-    let named: Vec<_> = (1..=5).map(|number| (number, namespace(number))).collect();
-    for (_, namespace) in &named {
-        bed.hear_as(LIAR, batch(namespace.clone(), 1, vec![1; 40]));
+    for number in 1..=count {
+        bed.hear_as(LIAR, batch(namespace(number), 1, vec![1; 40]));
         bed.sync();
     }
     for _ in 0..10 {
         bed.now_ms += 1_000;
         bed.give(Input::Tick);
     }
-    let mut busy = 0;
-    for (number, namespace) in named {
-        let number = number as u64;
-        let compare = RepairMessage::Compare {
-            number,
-            namespace,
-            positions: Vec::new(),
-            documents: 0,
-            expected: 0,
-            whole: false,
-            since_ms: u64::MAX,
-        };
-        bed.said_to(LIAR);
-        bed.tell_as(LIAR, &Message::Repair(compare));
-        let reason = Reason::Busy;
-        let end = Message::Repair(RepairMessage::End { number, reason });
-        let said = bed.said_to(LIAR);
-        busy += said.iter().filter(|said| **said == end).count();
+    bed
+}
+
+/// A peer asks for a comparison; the reasons for which comparisons with it end.
+fn ends_on(bed: &mut Bed, peer: u8, number: u64, namespace: Namespace) -> Vec<(u64, Reason)> {
+    let compare = RepairMessage::Compare {
+        // The higher of two names takes odd numbers.
+        number: 2 * number + 1,
+        namespace,
+        positions: Vec::new(),
+        documents: 0,
+        expected: 0,
+        whole: false,
+        since_ms: u64::MAX,
+    };
+    bed.said_to(peer);
+    bed.tell_as(peer, &Message::Repair(compare));
+    let said = bed.said_to(peer).into_iter();
+    let ends = said.filter_map(|said| match said {
+        Message::Repair(RepairMessage::End { number, reason }) => Some((number / 2, reason)),
+        _ => None,
+    });
+    ends.collect()
+}
+
+/// Whoever asks for comparisons and never goes on with them took all the room there is for them.
+#[test]
+fn a_peer_is_in_so_many_comparisons_at_once() {
+    let mut bed = with_namespaces(5);
+    for number in 1..=4 {
+        let ends = ends_on(&mut bed, LIAR, number, namespace(number as usize));
+        assert_eq!(ends, []);
     }
-    assert_eq!(busy, 1);
+    // One that has forgotten its first could not ask again until that was too old.
+    let ends = ends_on(&mut bed, LIAR, 5, namespace(5));
+    assert_eq!(ends, [(1, Reason::Busy)]);
+}
+
+#[test]
+fn of_all_comparisons_everybody_gets_a_share() {
+    let mut bed = with_namespaces(4);
+    for peer in [3, 4] {
+        bed.meet_as(peer, "busy", &[]);
+        for number in 1..=4 {
+            assert_eq!(
+                ends_on(&mut bed, peer, number, namespace(number as usize)),
+                []
+            );
+        }
+    }
+    for peer in [5, 6, 7] {
+        bed.meet_as(peer, "late", &[]);
+        assert_eq!(ends_on(&mut bed, peer, 1, namespace(1)), []);
+    }
+}
+
+/// The one who asks for a comparison and is not answered for too long says so, or the other would keep it.
+#[test]
+fn who_gives_a_comparison_up_says_so() {
+    let mut bed = Bed::new();
+    bed.meet_as(LIAR, "liar", &[(origin(LIAR, 1), 3)]);
+    let origin = origin(LIAR, 1);
+    let behind = RepairMessage::Behind(vec![(namespace(0), origin, Seq(3))]);
+    bed.run_until(2_000);
+    bed.tell_as(LIAR, &Message::Repair(behind));
+    let of = |message: Message| match message {
+        Message::Repair(RepairMessage::Compare { number, .. }) => Some((number, None)),
+        Message::Repair(RepairMessage::End { number, reason }) => Some((number, Some(reason))),
+        _ => None,
+    };
+    let said: Vec<_> = bed.said_to(LIAR).into_iter().filter_map(of).collect();
+    let [(number, None)] = said[..] else {
+        panic!("{said:?}")
+    };
+    bed.run_until(20_000);
+    let said: Vec<_> = bed.said_to(LIAR).into_iter().filter_map(of).collect();
+    assert_eq!(said[0], (number, Some(Reason::Outdated)));
 }

@@ -442,3 +442,33 @@ proptest! {
         }
     }
 }
+
+/// Each lacks what the other has, and begins to compare in the same moment, with its first comparison.
+#[test]
+fn two_that_seek_from_each_other_at_once_understand_each_other() {
+    let mut pair = Pair::new(forgetful());
+    for n in 0..3_000 {
+        pair.put(0, &format!("k{n}"), json!({"n": n}));
+    }
+    pair.link();
+    pair.pass(5_000);
+    pair.assert_equal();
+    pair.cut();
+    // Neither keeps its log for the other.
+    for at in [0, 1] {
+        pair.beds[at].decide(2 - at as u8, true);
+    }
+    for n in 0..240 {
+        pair.count(n % 2, &format!("k{}", n % 4));
+        pair.pass(50);
+    }
+    pair.beds.iter_mut().for_each(Bed::restart);
+    pair.pass(2_000);
+    pair.link();
+    pair.pass(5_000);
+    pair.assert_equal();
+    for bed in &pair.beds {
+        assert_eq!(bed.replica.counters.repairs, 1);
+        assert_eq!(bed.replica.counters.comparisons_refused, 0);
+    }
+}
