@@ -25,7 +25,7 @@ const HEARD_MAX: usize = 32;
 const HELD_INPUTS_MAX: usize = 50;
 /// A replica that is at rest but for the liar says so many frames to it in a second, at most: it answers, and states what it holds, in
 /// parts of a hundred bytes in some runs.
-const FRAMES_PER_SECOND_MAX: u64 = 500;
+const FRAMES_PER_SECOND_MAX: u64 = 1_000;
 /// Bytes of the largest batch of which it says parts.
 const PARTS_BYTES_MAX: usize = 20_000;
 /// What is on its way to the disk may be above its room by one batch, or by what a repair brings at once.
@@ -234,7 +234,11 @@ impl World {
             // Of whom it has heard, on a link that loses nothing, under which incarnation it writes.
             pair.is_some_and(|pair| pair.quality.lost == 0 && pair.blocked == [false; 2])
                 && !machine.renewed
-                && peers.any(|peer| peer.replica == machine.id && peer.away_ms.is_none())
+                && peers.any(|peer| {
+                    // Its hello has come.
+                    let introduced = !peer.name.is_empty();
+                    peer.replica == machine.id && peer.away_ms.is_none() && introduced
+                })
         });
         Scene {
             site,

@@ -168,7 +168,7 @@ impl Reading {
     }
 }
 
-/// The marks anywhere in a document in which anything goes. Text that is edited there is all tildes.
+/// The marks anywhere in a document in which anything goes. Text that is edited there has tildes put before it.
 pub(crate) fn anywhere(value: &Value) -> Result<Vec<usize>, String> {
     let mut found = Vec::new();
     collect(value, &mut found)?;
@@ -178,9 +178,11 @@ pub(crate) fn anywhere(value: &Value) -> Result<Vec<usize>, String> {
 fn collect(value: &Value, into: &mut Vec<usize>) -> Result<(), String> {
     match value {
         Value::String(text) => {
-            if let Some(number) = number(text) {
+            // What was put there may have been edited by the same write.
+            let put = text.trim_start_matches('~');
+            if let Some(number) = number(put) {
                 into.push(number);
-            } else if !text.bytes().all(|byte| byte == b'~') {
+            } else if !put.is_empty() {
                 return Err(format!("{text:?}, which nobody wrote there"));
             }
             Ok(())
