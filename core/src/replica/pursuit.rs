@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Replica;
+use super::history::History;
 use super::peers::Peers;
 use super::session::ACK_LAZY_MS;
 use crate::effect::{LinkId, Now};
@@ -32,33 +33,46 @@ pub(super) struct Wanted {
     pub(super) deadline: u64,
     /// Since when batches are held back for it, without progress.
     urgent_since: Option<u64>,
-    /// The batch that others are held back for, and since when.
-    lacked: Option<(Seq, u64)>,
+    /// A batch that is held back for it.
+    held_back: Option<HeldBack>,
     pub(super) via: Option<ReplicaId>,
     /// Until then it is sent by somebody else although its owner is linked.
     stands_in_until: u64,
 }
 
+/// A batch that waits for another origin's: the last that had come of its own.
+struct HeldBack {
+    origin: Origin,
+    seq: Seq,
+    since: u64,
+}
+
 impl Wanted {
-    /// Takes down how far it has come, and what of it others wait for. Tells whether they have waited long, progress or not: on a slow
-    /// link each batch may come a little later than the one before.
-    fn note(&mut self, now: Now, accepted: Seq, lacked: Option<Seq>) -> bool {
+    /// Takes down how far it has come.
+    fn note(&mut self, now: Now, accepted: Seq) {
         if accepted > self.at {
             self.at = accepted;
             self.deadline = now.mono_ms + WANT_PATIENCE_MS;
             self.urgent_since = None;
         }
-        self.lacked = match (self.lacked, lacked) {
-            (Some((before, since)), Some(seq)) if seq <= before => Some((before, since)),
-            (_, lacked) => lacked.map(|seq| (seq, now.mono_ms)),
-        };
-        let Some((_, since)) = self.lacked else {
-            return false;
-        };
+    }
+
+    /// Takes down that batches of another origin wait for it. Tells whether one of them has waited long, progress or not: on a
+    /// slow link each may wait a little longer than the one before.
+    fn is_late(&mut self, now: Now, namespace: &Namespace, of: Origin, history: &History) -> bool {
         let urgent_since = *self.urgent_since.get_or_insert(now.mono_ms);
         if self.via.is_none() {
             self.deadline = self.deadline.min(urgent_since + CAUSE_GRACE_MS);
         }
+        let waits = |held: &HeldBack| held.seq > history.accepted(namespace, &held.origin);
+        let held_back = self.held_back.take_if(|held| waits(held));
+        let held_back = held_back.unwrap_or_else(|| HeldBack {
+            origin: of,
+            seq: history.at_hand(namespace, &of),
+            since: now.mono_ms,
+        });
+        let since = held_back.since;
+        self.held_back = Some(held_back);
         now.mono_ms >= since + CAUSE_GRACE_MS
     }
 }
@@ -134,22 +148,23 @@ impl Replica {
                 }
             }
         }
-        let mut lacked: BTreeMap<_, Seq> = BTreeMap::new();
-        for (namespace, origin, seq, holder) in self.history.unmet_causes() {
+        let mut waited_for = BTreeMap::new();
+        for (namespace, origin, waiting) in self.history.unmet_causes() {
             let name = (namespace, origin);
             let holders = missing.entry(name.clone()).or_default();
+            let holder = waiting.replica;
             if self.peers.is_stated(&holder) && !holders.contains(&holder) {
                 holders.push(holder);
             }
-            let first = lacked.entry(name).or_insert(seq);
-            *first = seq.min(*first);
+            waited_for.insert(name, waiting);
         }
         self.peers.behind = !missing.is_empty();
         let mut wants = Wants::new();
         for (name, holders) in &missing {
-            self.pursue(now, name, holders, lacked.get(name).copied(), &mut wants);
+            let waiting = waited_for.get(name).copied();
+            self.pursue(now, name, holders, waiting, &mut wants);
         }
-        if !lacked.is_empty() {
+        if !waited_for.is_empty() {
             self.peers.wants_due = now.mono_ms + CAUSE_GRACE_MS;
         }
         let settled: Vec<_> = self
@@ -200,7 +215,7 @@ impl Replica {
         now: Now,
         name: &(Namespace, Origin),
         holders: &[ReplicaId],
-        lacked: Option<Seq>,
+        waiting: Option<Origin>,
         wants: &mut Wants,
     ) {
         let accepted = self.history.accepted(&name.0, &name.1);
@@ -215,11 +230,15 @@ impl Replica {
             at: accepted,
             deadline: now.mono_ms + grace,
             urgent_since: None,
-            lacked: None,
+            held_back: None,
             via: None,
             stands_in_until: 0,
         });
-        let is_late = wanted.note(now, accepted, lacked);
+        wanted.note(now, accepted);
+        let is_late = match waiting {
+            Some(of) => wanted.is_late(now, &name.0, of, &self.history),
+            None => false,
+        };
         let unasked = wanted.via.is_none_or(|via| via == name.1.replica);
         let stand_in = keeping_up.filter(|_| is_late && unasked);
         if now.mono_ms < wanted.deadline && stand_in.is_none() {

@@ -109,8 +109,9 @@ impl Comparisons {
         until.is_none_or(|until| now.mono_ms >= *until)
     }
 
+    /// A number for a question, even; the one after it is nobody else's.
     fn next_number(&mut self) -> u64 {
-        self.numbers += 1;
+        self.numbers += 2;
         self.numbers
     }
 }
@@ -203,7 +204,7 @@ impl Replica {
     /// A number for a comparison that is sought here.
     fn next_comparison(&mut self, source: &ReplicaId) -> u64 {
         let odd = is_odd(&self.origin().replica, source);
-        2 * self.comparisons.next_number() + u64::from(odd)
+        self.comparisons.next_number() + u64::from(odd)
     }
 
     /// Whether a comparison is one that the peer seeks.

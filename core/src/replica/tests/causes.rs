@@ -134,6 +134,39 @@ fn a_cause_on_a_slow_link_is_asked_for_elsewhere() {
     assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [None]);
 }
 
+/// What is asked of the third while the second's batches come half as fast as the third's, each of which follows one of them. The third has
+/// written so much.
+fn asked_while_one_lags(third_has: u64) -> Vec<Option<Seq>> {
+    let mut bed = Bed::new();
+    bed.meet_as(2, "us", &[(origin(2, 1), 200)]);
+    bed.meet_as(3, "ap", &[(origin(2, 1), 200), (origin(3, 1), third_has)]);
+    bed.said_to(3);
+    let mut asked = Vec::new();
+    for seq in 1..=100 {
+        bed.run_until(20 * seq);
+        bed.hear_as(3, after(3, seq, (origin(2, 1), seq)));
+        if seq % 2 == 0 {
+            bed.hear_as(2, plain(2, seq / 2));
+        }
+        asked.extend(wants_of(&mut bed, 3, origin(2, 1)));
+    }
+    asked
+}
+
+/// The first that is missing changes all the time: it is always just about to come.
+#[test]
+fn a_link_that_lags_more_and_more_is_slow_although_it_makes_progress() {
+    let asked = asked_while_one_lags(0);
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0] < Some(Seq(40)), "{asked:?}");
+}
+
+/// While all catch up, what one sends for another only comes later.
+#[test]
+fn who_does_not_keep_up_stands_in_for_nobody() {
+    assert_eq!(asked_while_one_lags(1_000), []);
+}
+
 /// Two links of the same kind: what comes a moment earlier over one of them makes nobody stand in.
 #[test]
 fn a_cause_that_comes_a_moment_later_is_not_asked_for() {

@@ -1,6 +1,5 @@
 //! What a peer with a valid certificate says and what can't be so: how much of it costs anything.
 
-
 use std::sync::Arc;
 
 use super::bed::{Bed, namespace, origin};
@@ -64,12 +63,12 @@ fn with_namespaces(count: usize) -> Bed {
     bed
 }
 
-/// A peer asks for a comparison; the reasons for which comparisons with it end.
-fn ends_on(bed: &mut Bed, peer: u8, number: u64, namespace: Namespace) -> Vec<(u64, Reason)> {
+/// A peer asks for a comparison of the namespace of that number; the reasons for which comparisons with it end.
+fn ends_on(bed: &mut Bed, peer: u8, number: u8) -> Vec<(u64, Reason)> {
     let compare = RepairMessage::Compare {
         // The higher of two names takes odd numbers.
-        number: 2 * number + 1,
-        namespace,
+        number: 2 * u64::from(number) + 1,
+        namespace: namespace(number.into()),
         positions: Vec::new(),
         documents: 0,
         expected: 0,
@@ -91,11 +90,11 @@ fn ends_on(bed: &mut Bed, peer: u8, number: u64, namespace: Namespace) -> Vec<(u
 fn a_peer_is_in_so_many_comparisons_at_once() {
     let mut bed = with_namespaces(5);
     for number in 1..=4 {
-        let ends = ends_on(&mut bed, LIAR, number, namespace(number as usize));
+        let ends = ends_on(&mut bed, LIAR, number);
         assert_eq!(ends, []);
     }
     // One that has forgotten its first could not ask again until that was too old.
-    let ends = ends_on(&mut bed, LIAR, 5, namespace(5));
+    let ends = ends_on(&mut bed, LIAR, 5);
     assert_eq!(ends, [(1, Reason::Busy)]);
 }
 
@@ -105,15 +104,12 @@ fn of_all_comparisons_everybody_gets_a_share() {
     for peer in [3, 4] {
         bed.meet_as(peer, "busy", &[]);
         for number in 1..=4 {
-            assert_eq!(
-                ends_on(&mut bed, peer, number, namespace(number as usize)),
-                []
-            );
+            assert_eq!(ends_on(&mut bed, peer, number), []);
         }
     }
     for peer in [5, 6, 7] {
         bed.meet_as(peer, "late", &[]);
-        assert_eq!(ends_on(&mut bed, peer, 1, namespace(1)), []);
+        assert_eq!(ends_on(&mut bed, peer, 1), []);
     }
 }
 

@@ -455,8 +455,8 @@ fn two_that_seek_from_each_other_at_once_understand_each_other() {
     pair.assert_equal();
     pair.cut();
     // Neither keeps its log for the other.
-    for at in [0, 1] {
-        pair.beds[at].decide(2 - at as u8, true);
+    for (bed, other) in pair.beds.iter_mut().zip([2, 1]) {
+        bed.decide(other, true);
     }
     for n in 0..240 {
         pair.count(n % 2, &format!("k{}", n % 4));

@@ -34,7 +34,7 @@ fn what_a_repair_brings_stands_before_what_builds_on_it() {
     // All three have come from elsewhere, and count from the fifth record on.
     let brought = [early.clone(), missing.clone(), late.clone()];
     shelf.insert(&id, Lsn(5), &brought);
-    assert_eq!(folded(&mut shelf, 4), [early.clone()]);
+    assert_eq!(folded(&mut shelf, 4), std::slice::from_ref(&early));
     shelf.end_fold(FoldId(1), false);
     // The one that was there before is there once; the one of after that has come twice, since a checkpoint between the two needs it.
     assert_eq!(

@@ -1,16 +1,17 @@
 //! What the replica holds of every origin: frontiers, the order in which batches may be taken in, where
 //! they stand in the log, and the newest of them in memory.
 
+mod checkpointed;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::extent::Extent;
 use super::recent::Recent;
 use super::session::Stream;
-use crate::codec::{DecodeError, Reader, Writer};
 use crate::frontier::Heads;
 use crate::record::Arrival;
-use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, ReplicaId, Seq, limits};
+use crate::{Batch, Frontier, Lsn, Namespace, Origin, OriginTag, Seq, limits};
 
 /// Log positions are noted once per so many batches of an origin, or once per so many records of the log,
 /// whichever comes first; between them a reader scans, so the scan is short for rare origins, too.
@@ -19,12 +20,6 @@ const INDEX_EVERY_RECORDS: u64 = 4_096;
 
 /// Repairs that are remembered of an origin, to tell which of its batches in the log had come by one.
 const LEAPS_MAX: usize = 16;
-
-const FORMAT: u8 = 4;
-/// Those before: namespaces were everywhere,
-const FORMAT_WITHOUT_PLACEMENTS: u8 = 3;
-/// and nothing had come by a repair.
-const FORMAT_WITHOUT_LEAPS: u8 = 2;
 
 /// What became of a batch that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -236,8 +231,8 @@ impl History {
         Some(batch)
     }
 
-    /// What held-back batches wait for: which origin up to where, and who is known to hold it.
-    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Seq, ReplicaId)> {
+    /// What held-back batches wait for: an origin in a namespace, and whose batches they are.
+    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Origin)> {
         let mut unmet = Vec::new();
         for (namespace, space) in &self.spaces {
             for batch in space
@@ -247,7 +242,7 @@ impl History {
             {
                 for (origin, seq) in &batch.causes {
                     if space.accepted.of(origin) < *seq {
-                        unmet.push((namespace.clone(), *origin, *seq, batch.origin.replica));
+                        unmet.push((namespace.clone(), *origin, batch.origin));
                     }
                 }
             }
@@ -523,87 +518,5 @@ impl History {
         for space in self.spaces.values_mut() {
             space.fresh = space.accepted.iter().map(|(origin, _)| *origin).collect();
         }
-    }
-
-    /// What is durable, for a checkpoint.
-    pub(super) fn encode(&self, writer: &mut Writer) {
-        writer.u8(FORMAT);
-        writer.number(self.durable_end.0);
-        self.extent.encode(writer);
-        writer.count(self.spaces.len());
-        for (namespace, space) in &self.spaces {
-            writer.bytes(namespace.as_str().as_bytes());
-            writer.count(space.durable.len());
-            for (origin, seq) in space.durable.iter() {
-                writer.origin(origin);
-                writer.number(seq.0);
-                writer.u8(space.durable_heads.contains(origin).into());
-                let index = space.index.get(origin).map_or(&[][..], Vec::as_slice);
-                let durable = index.partition_point(|(_, lsn)| *lsn <= self.durable_end);
-                writer.count(durable);
-                for (seq, lsn) in &index[..durable] {
-                    writer.number(seq.0);
-                    writer.number(lsn.0);
-                }
-                let leaps = space.logged_from.get(origin);
-                writer.count(leaps.map_or(0, VecDeque::len));
-                for (from, arrival) in leaps.into_iter().flatten() {
-                    writer.number(from.0);
-                    writer.number(arrival.0);
-                }
-                writer.number(space.times.get(origin).copied().unwrap_or(0));
-            }
-        }
-    }
-
-    /// Reads back what [`Self::encode`] wrote, and says whether placements come after it in the checkpoint. All of it is durable. What was let in once is read again,
-    /// whatever the limits are now: a replica over one of them must still start.
-    pub(super) fn decode(reader: &mut Reader) -> Result<(Self, bool), DecodeError> {
-        let format = reader.format_up_to("checkpoint format", FORMAT)?;
-        if format < FORMAT_WITHOUT_LEAPS {
-            let (what, value) = ("checkpoint format", format.into());
-            return Err(DecodeError::Unknown { what, value });
-        }
-        let end = Lsn(reader.number("log end")?);
-        let mut history = Self {
-            log_end: end,
-            durable_end: end,
-            extent: Extent::decode(reader)?,
-            ..Self::default()
-        };
-        for _ in 0..reader.count("namespaces", usize::MAX)? {
-            let namespace = reader.namespace()?;
-            let mut space = Space::default();
-            for _ in 0..reader.count("origins", usize::MAX)? {
-                let origin = reader.origin()?;
-                let seq = reader.seq()?;
-                space.accepted.raise(origin, seq);
-                history.tag(origin);
-                if reader.u8("head")? != 0 {
-                    space.accepted_heads.add(origin, seq, &[]);
-                }
-                let count = reader.count("index entries", usize::MAX)?;
-                let index = space.index.entry(origin).or_default();
-                for _ in 0..count {
-                    index.push((reader.seq()?, Lsn(reader.number("lsn")?)));
-                }
-                if format == FORMAT_WITHOUT_LEAPS {
-                    continue;
-                }
-                for _ in 0..reader.count("leaps", usize::MAX)? {
-                    let leap = (reader.seq()?, Lsn(reader.number("arrival")?));
-                    let leaps = space.logged_from.entry(origin).or_default();
-                    leaps.push_back(leap);
-                }
-                let time_ms = reader.number("time")?;
-                if time_ms > 0 {
-                    space.times.insert(origin, time_ms);
-                }
-            }
-            space.durable = space.accepted.clone();
-            space.durable_heads = space.accepted_heads.clone();
-            history.spaces.insert(namespace, space);
-        }
-        Ok((history, format > FORMAT_WITHOUT_PLACEMENTS))
     }
 }
