@@ -1,6 +1,6 @@
 //! Membership changes in the middle of faults: one comes with an empty disk, one goes for good and is set aside by whoever runs the others.
 
-use anabranch_core::{Input, PeerStatus, Request, Session, Standing};
+use anabranch_core::{PeerStatus, Request, Standing};
 
 use crate::clients::Asked;
 use crate::process::End;
@@ -66,16 +66,7 @@ impl World {
             }
             let aside = true;
             let request = Request::SetAside { member, aside };
-            let id = self.ask(site, None, Asked::SetAside, &request);
-            let session = Session::default();
-            self.feed(
-                site,
-                Input::Request {
-                    id,
-                    request,
-                    session,
-                },
-            );
+            self.request(site, Asked::SetAside, request);
         }
     }
 

@@ -490,7 +490,12 @@ impl World {
             after,
             namespace: None,
         };
-        let id = self.ask(site, None, Asked::Changes { after }, &request);
+        self.request(site, Asked::Changes { after }, request);
+    }
+
+    /// Asks a replica for something, in no client's name and without a session.
+    pub(crate) fn request(&mut self, site: usize, asked: Asked, request: Request) {
+        let id = self.ask(site, None, asked, &request);
         let session = Session::default();
         self.feed(
             site,

@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 
 use anabranch_core::{
-    Ack, Answer, Datacenters, Input, Intent, Key, Namespace, Reply, Request, RequestError, Session,
-    Write,
+    Ack, Answer, Datacenters, Intent, Key, Namespace, Reply, Request, RequestError, Write,
 };
 use serde_json::json;
 
@@ -113,7 +112,7 @@ impl World {
             idempotency: None,
             ack: Ack::Local,
         };
-        self.ask_of_moving(site, Turn::Write(n), request);
+        self.request(site, Asked::Moving(Turn::Write(n)), request);
     }
 
     fn place_somewhere(&mut self, site: usize, is_last: bool) {
@@ -137,20 +136,7 @@ impl World {
             datacenters,
             force: true,
         };
-        self.ask_of_moving(site, Turn::Place(is_last), request);
-    }
-
-    fn ask_of_moving(&mut self, site: usize, turn: Turn, request: Request) {
-        let id = self.ask(site, None, Asked::Moving(turn), &request);
-        let session = Session::default();
-        self.feed(
-            site,
-            Input::Request {
-                id,
-                request,
-                session,
-            },
-        );
+        self.request(site, Asked::Moving(Turn::Place(is_last)), request);
     }
 
     pub(crate) fn moved(&mut self, turn: Turn, reply: Result<Answer, RequestError>) {

@@ -240,7 +240,9 @@ impl Replica {
             None => false,
         };
         let unasked = wanted.via.is_none_or(|via| via == name.1.replica);
-        let stand_in = keeping_up.filter(|_| is_late && unasked);
+        // Who stands in may have become slow itself by the end of its turn.
+        let free = unasked || now.mono_ms >= wanted.stands_in_until;
+        let stand_in = keeping_up.filter(|_| is_late && free);
         if now.mono_ms < wanted.deadline && stand_in.is_none() {
             return;
         }

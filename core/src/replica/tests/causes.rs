@@ -161,6 +161,39 @@ fn a_link_that_lags_more_and_more_is_slow_although_it_makes_progress() {
     assert!(asked[0] < Some(Seq(40)), "{asked:?}");
 }
 
+/// Its turn over, another one stands in, if what comes by way of it is late as well.
+#[test]
+fn who_stands_in_and_becomes_slow_is_followed_by_another() {
+    let mut bed = Bed::new();
+    for peer in [2, 3, 4] {
+        bed.meet_as(peer, "us", &[(origin(2, 1), 100_000)]);
+    }
+    let asks = |bed: &mut Bed, peer| {
+        let said = wants_of(bed, peer, origin(2, 1)).into_iter();
+        said.flatten().count()
+    };
+    let mut asked = Vec::new();
+    // Each writes a batch in 100 ms, half of the second's come, and by way of the third no more of them.
+    for seq in 1..=700 {
+        if seq == 200 {
+            bed.state(3, &[(origin(2, 1), 100_000), (origin(3, 1), 100_000)]);
+        }
+        bed.run_until(100 * seq);
+        for peer in [3, 4] {
+            bed.hear_as(peer, after(peer, seq, (origin(2, 1), seq)));
+            for _ in 0..asks(&mut bed, peer) {
+                asked.push((peer, seq));
+            }
+        }
+        if seq % 2 == 0 {
+            bed.hear_as(2, plain(2, seq / 2));
+        }
+    }
+    let who: Vec<_> = asked.iter().map(|(peer, _)| *peer).collect();
+    assert_eq!(who, [3, 4, 4], "{asked:?}");
+    assert!(asked[1].1 >= asked[0].1 + 300, "its turn is 30 s");
+}
+
 /// While all catch up, what one sends for another only comes later.
 #[test]
 fn who_does_not_keep_up_stands_in_for_nobody() {
