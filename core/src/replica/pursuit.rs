@@ -45,6 +45,8 @@ struct HeldBack {
     origin: Origin,
     seq: Seq,
     since: u64,
+    /// How many of those that it waits for, or that come after them, were known and not here by then.
+    missing: u64,
 }
 
 impl Wanted {
@@ -57,23 +59,37 @@ impl Wanted {
         }
     }
 
-    /// Takes down that batches of another origin wait for it. Tells whether one of them has waited long, progress or not: on a
-    /// slow link each may wait a little longer than the one before.
-    fn is_late(&mut self, now: Now, namespace: &Namespace, of: Origin, history: &History) -> bool {
+    /// Takes down that batches of another origin wait for it, of which so many are known and not here. Tells whether one of those has waited
+    /// long: on a slow link each may wait a little longer than the one before, so that it makes progress says nothing, but ever more of
+    /// them are missing. While all catch up there are fewer and fewer.
+    fn is_late(
+        &mut self,
+        now: Now,
+        name: &(Namespace, Origin),
+        of: Origin,
+        missing: u64,
+        history: &History,
+    ) -> bool {
         let urgent_since = *self.urgent_since.get_or_insert(now.mono_ms);
         if self.via.is_none() {
             self.deadline = self.deadline.min(urgent_since + CAUSE_GRACE_MS);
         }
-        let waits = |held: &HeldBack| held.seq > history.accepted(namespace, &held.origin);
-        let held_back = self.held_back.take_if(|held| waits(held));
-        let held_back = held_back.unwrap_or_else(|| HeldBack {
+        let waits = |held: &HeldBack| held.seq > history.accepted(&name.0, &held.origin);
+        if let Some(held) = self.held_back.take_if(|held| waits(held)) {
+            let late = now.mono_ms >= held.since + CAUSE_GRACE_MS;
+            let grows = missing >= held.missing;
+            if !late || grows {
+                self.held_back = Some(held);
+                return late;
+            }
+        }
+        self.held_back = Some(HeldBack {
             origin: of,
-            seq: history.at_hand(namespace, &of),
+            seq: history.at_hand(&name.0, &of),
             since: now.mono_ms,
+            missing,
         });
-        let since = held_back.since;
-        self.held_back = Some(held_back);
-        now.mono_ms >= since + CAUSE_GRACE_MS
+        false
     }
 }
 
@@ -149,14 +165,14 @@ impl Replica {
             }
         }
         let mut waited_for = BTreeMap::new();
-        for (namespace, origin, waiting) in self.history.unmet_causes() {
+        for (namespace, origin, seq, waiting) in self.history.unmet_causes() {
             let name = (namespace, origin);
             let holders = missing.entry(name.clone()).or_default();
             let holder = waiting.replica;
             if self.peers.is_stated(&holder) && !holders.contains(&holder) {
                 holders.push(holder);
             }
-            waited_for.insert(name, waiting);
+            waited_for.insert(name, (waiting, seq));
         }
         self.peers.behind = !missing.is_empty();
         let mut wants = Wants::new();
@@ -215,7 +231,7 @@ impl Replica {
         now: Now,
         name: &(Namespace, Origin),
         holders: &[ReplicaId],
-        waiting: Option<Origin>,
+        waiting: Option<(Origin, Seq)>,
         wants: &mut Wants,
     ) {
         let accepted = self.history.accepted(&name.0, &name.1);
@@ -226,6 +242,9 @@ impl Replica {
         let keeping_up = others.iter().find(|other| self.keeps_up(&name.0, other));
         let keeping_up = keeping_up.copied().filter(|_| owner_linked);
         let grace = if owner_linked { OWNER_GRACE_MS } else { 0 };
+        let held = holders.iter().filter_map(|id| self.peers.by_id.get(id));
+        let held = held.map(|peer| peer.holds(&name.0, &name.1));
+        let known_end = held.max().unwrap_or(Seq(0));
         let wanted = self.peers.wanted.entry(name.clone()).or_insert(Wanted {
             at: accepted,
             deadline: now.mono_ms + grace,
@@ -235,10 +254,10 @@ impl Replica {
             stands_in_until: 0,
         });
         wanted.note(now, accepted);
-        let is_late = match waiting {
-            Some(of) => wanted.is_late(now, &name.0, of, &self.history),
-            None => false,
-        };
+        let is_late = waiting.is_some_and(|(of, cause)| {
+            let missing = known_end.max(cause).0.saturating_sub(accepted.0);
+            wanted.is_late(now, name, of, missing, &self.history)
+        });
         let unasked = wanted.via.is_none_or(|via| via == name.1.replica);
         // Who stands in may have become slow itself by the end of its turn.
         let free = unasked || now.mono_ms >= wanted.stands_in_until;

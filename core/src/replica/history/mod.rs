@@ -231,8 +231,8 @@ impl History {
         Some(batch)
     }
 
-    /// What held-back batches wait for: an origin in a namespace, and whose batches they are.
-    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Origin)> {
+    /// What held-back batches wait for: which origin up to where, and whose batches they are.
+    pub(super) fn unmet_causes(&self) -> Vec<(Namespace, Origin, Seq, Origin)> {
         let mut unmet = Vec::new();
         for (namespace, space) in &self.spaces {
             for batch in space
@@ -242,7 +242,7 @@ impl History {
             {
                 for (origin, seq) in &batch.causes {
                     if space.accepted.of(origin) < *seq {
-                        unmet.push((namespace.clone(), *origin, batch.origin));
+                        unmet.push((namespace.clone(), *origin, *seq, batch.origin));
                     }
                 }
             }

@@ -108,57 +108,53 @@ fn wants_of(bed: &mut Bed, peer: u8, of: Origin) -> Vec<Option<Seq>> {
     wants.map(|want| want.after).collect()
 }
 
-/// The owner's link is slow: each batch comes later than the one before, and what others wrote after it waits here. Whoever has seen it is
-/// asked for it, and goes on for a while.
-#[test]
-fn a_cause_on_a_slow_link_is_asked_for_elsewhere() {
+/// The third writes a batch every 20 ms, after the one that the second wrote then. Half of the second's come. The third says that it
+/// has so much of the second's, and has written so much.
+fn while_one_lags(known: impl Fn(u64) -> u64, third_has: u64) -> (Bed, Vec<Option<Seq>>) {
     let mut bed = Bed::new();
-    bed.meet_as(2, "us", &[(origin(2, 1), 40)]);
-    bed.meet_as(3, "ap", &[(origin(2, 1), 40)]);
-    bed.said_to(3);
-    bed.hear_as(2, plain(2, 1));
-    bed.hear_as(3, after(3, 1, (origin(2, 1), 30)));
-    for seq in 2..6 {
-        bed.run_until(60 * seq);
-        bed.hear_as(2, plain(2, seq));
-    }
-    bed.run_until(600);
-    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [Some(Seq(4))]);
-    for seq in 6..41 {
-        bed.hear_as(3, plain(2, seq));
-    }
-    assert_eq!(order(&bed).last(), Some(&(2, 40)));
-    bed.run_until(10_000);
-    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [], "it stands in");
-    bed.run_until(60_000);
-    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [None]);
-}
-
-/// What is asked of the third while the second's batches come half as fast as the third's, each of which follows one of them. The third has
-/// written so much.
-fn asked_while_one_lags(third_has: u64) -> Vec<Option<Seq>> {
-    let mut bed = Bed::new();
-    bed.meet_as(2, "us", &[(origin(2, 1), 200)]);
-    bed.meet_as(3, "ap", &[(origin(2, 1), 200), (origin(3, 1), third_has)]);
+    bed.meet_as(2, "us", &[(origin(2, 1), known(1))]);
+    bed.meet_as(3, "ap", &[(origin(3, 1), third_has)]);
     bed.said_to(3);
     let mut asked = Vec::new();
     for seq in 1..=100 {
         bed.run_until(20 * seq);
+        bed.state(3, &[(origin(2, 1), known(seq)), (origin(3, 1), third_has)]);
         bed.hear_as(3, after(3, seq, (origin(2, 1), seq)));
         if seq % 2 == 0 {
             bed.hear_as(2, plain(2, seq / 2));
         }
         asked.extend(wants_of(&mut bed, 3, origin(2, 1)));
     }
-    asked
+    (bed, asked)
 }
 
-/// The first that is missing changes all the time: it is always just about to come.
+/// The first that is missing changes all the time: it is always just about to come. But more and more of them are missing. Whoever has them is
+/// asked, and goes on for a while.
 #[test]
-fn a_link_that_lags_more_and_more_is_slow_although_it_makes_progress() {
-    let asked = asked_while_one_lags(0);
+fn a_cause_on_a_slow_link_is_asked_for_elsewhere() {
+    let (mut bed, asked) = while_one_lags(|seq| seq, 0);
     assert_eq!(asked.len(), 1);
     assert!(asked[0] < Some(Seq(40)), "{asked:?}");
+    for seq in 51..=100 {
+        bed.hear_as(3, plain(2, seq));
+    }
+    assert_eq!(order(&bed).last(), Some(&(3, 100)));
+    bed.run_until(10_000);
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [], "it stands in");
+    bed.run_until(60_000);
+    assert_eq!(wants_of(&mut bed, 3, origin(2, 1)), [None]);
+}
+
+/// What an outage has left is on its way: fewer and fewer are missing, and what another one sends only comes on top.
+#[test]
+fn nobody_is_asked_for_what_is_caught_up_with() {
+    assert_eq!(while_one_lags(|_| 200, 0).1, []);
+}
+
+/// While all catch up, what one sends for another only comes later.
+#[test]
+fn who_does_not_keep_up_stands_in_for_nobody() {
+    assert_eq!(while_one_lags(|seq| seq, 1_000).1, []);
 }
 
 /// Its turn over, another one stands in, if what comes by way of it is late as well.
@@ -166,24 +162,18 @@ fn a_link_that_lags_more_and_more_is_slow_although_it_makes_progress() {
 fn who_stands_in_and_becomes_slow_is_followed_by_another() {
     let mut bed = Bed::new();
     for peer in [2, 3, 4] {
-        bed.meet_as(peer, "us", &[(origin(2, 1), 100_000)]);
+        bed.meet_as(peer, "us", &[]);
     }
-    let asks = |bed: &mut Bed, peer| {
-        let said = wants_of(bed, peer, origin(2, 1)).into_iter();
-        said.flatten().count()
-    };
     let mut asked = Vec::new();
     // Each writes a batch in 100 ms, half of the second's come, and by way of the third no more of them.
     for seq in 1..=700 {
-        if seq == 200 {
-            bed.state(3, &[(origin(2, 1), 100_000), (origin(3, 1), 100_000)]);
-        }
         bed.run_until(100 * seq);
         for peer in [3, 4] {
+            let own = if peer == 3 && seq >= 200 { 100_000 } else { 0 };
+            bed.state(peer, &[(origin(2, 1), seq), (origin(peer, 1), own)]);
             bed.hear_as(peer, after(peer, seq, (origin(2, 1), seq)));
-            for _ in 0..asks(&mut bed, peer) {
-                asked.push((peer, seq));
-            }
+            let wants = wants_of(&mut bed, peer, origin(2, 1)).into_iter();
+            asked.extend(wants.flatten().map(|_| (peer, seq)));
         }
         if seq % 2 == 0 {
             bed.hear_as(2, plain(2, seq / 2));
@@ -192,12 +182,6 @@ fn who_stands_in_and_becomes_slow_is_followed_by_another() {
     let who: Vec<_> = asked.iter().map(|(peer, _)| *peer).collect();
     assert_eq!(who, [3, 4, 4], "{asked:?}");
     assert!(asked[1].1 >= asked[0].1 + 300, "its turn is 30 s");
-}
-
-/// While all catch up, what one sends for another only comes later.
-#[test]
-fn who_does_not_keep_up_stands_in_for_nobody() {
-    assert_eq!(asked_while_one_lags(1_000), []);
 }
 
 /// Two links of the same kind: what comes a moment earlier over one of them makes nobody stand in.
