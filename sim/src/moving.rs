@@ -175,20 +175,17 @@ impl World {
         let Some(moving) = &self.moving else {
             return true;
         };
-        let known = self.machines.iter().map(|machine| {
-            let process = machine.process.as_ref()?;
-            Some(process.replica.datacenters_of(&moving.namespace).cloned())
-        });
-        let known: Option<BTreeSet<_>> = known.collect();
-        let agreed = known
-            .filter(|known| known.len() == 1)
-            .and_then(|mut known| known.pop_first());
-        // Of two settings whose authors did not know of each other the greater holds, whichever was asked for last.
-        let is_another = |agreed: &Option<_>| moving.last.as_ref() != Some(agreed);
-        if !moving.is_last || agreed.as_ref().is_some_and(is_another) {
+        if !moving.is_last {
             let asked = |asked: &Asked| matches!(asked, Asked::Moving(Turn::Place(true)));
             let waits = self.requests.values().any(|pending| asked(&pending.asked));
-            if !waits && agreed.is_some() {
+            // Of settings of which neither's author knew the other the greater holds: the last is to know them all, not only to be told
+            // the same datacenters by each.
+            let known = self.machines.iter().map(|machine| {
+                let process = machine.process.as_ref()?;
+                Some(process.replica.placed_by(&moving.namespace))
+            });
+            let known: Option<BTreeSet<_>> = known.collect();
+            if !waits && known.is_some_and(|known| known.len() == 1) {
                 self.place_somewhere(0, true);
             }
             return false;

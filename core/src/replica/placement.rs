@@ -148,6 +148,13 @@ impl Replica {
         self.placements.setting(namespace)?.datacenters.as_ref()
     }
 
+    /// What decides where a namespace is, as far as this replica knows: of two settings the greater counts. None: nobody has said anything.
+    #[must_use]
+    pub fn placed_by(&self, namespace: &Namespace) -> Option<(u64, ReplicaId)> {
+        let setting = self.placements.setting(namespace)?;
+        Some((setting.version, setting.by))
+    }
+
     /// Whether a namespace is placed in this replica's datacenter.
     #[must_use]
     pub fn is_placed_here(&self, namespace: &Namespace) -> bool {
