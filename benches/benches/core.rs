@@ -385,6 +385,9 @@ fn summaries(c: &mut Criterion) {
     group.bench_function("find a thousand that differ", |b| {
         b.iter(|| black_box(&summaries).descend(1_000, n));
     });
+    group.bench_function("find a thousand that differ, by sketches", |b| {
+        b.iter(|| black_box(&summaries).sketched());
+    });
     group.finish();
 }
 

@@ -96,6 +96,17 @@ fn finding(documents: u64) {
         summaries.bytes() as f64 / documents as f64,
         bytes as f64 / differing as f64,
     );
+    let begun = Instant::now();
+    let told = summaries.sketched();
+    let took_ms = begun.elapsed().as_secs_f64() * 1_000.0;
+    match told {
+        Some((found, finding, asking)) => println!(
+            "  by sketches {found} are found in 2 flights and {:.1} B for each, and asked for with {:.1} B; {took_ms:.1} ms at both ends together",
+            finding as f64 / differing as f64,
+            asking as f64 / differing as f64,
+        ),
+        None => println!("  the sketch does not tell which"),
+    }
 }
 
 fn config(

@@ -11,7 +11,8 @@ use crate::codec::Writer;
 use crate::message::{Given, Hello, Message, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Part, Want};
 use crate::persist::DocumentRange;
 use crate::repair_message::{GivenDocument, Leaf, Reason, RepairMessage};
-use crate::{Batch, Incarnation, Key, Namespace, Origin, Seq, limits};
+use crate::summary::{COUNTERS, Cell};
+use crate::{Batch, Incarnation, Key, Lsn, Namespace, Origin, Seq, limits};
 
 /// Positions in one namespace.
 pub type Positions = Vec<(Origin, Seq)>;
@@ -78,10 +79,13 @@ pub fn hear(frame: &Bytes) -> Option<Heard> {
                 confirms: root.is_none(),
             },
             RepairMessage::Cut {
-                number, digests, ..
+                number,
+                digests,
+                cells,
+                ..
             } => Heard::Comparison {
                 number,
-                digests: digests.len(),
+                digests: digests.len() + cells.len(),
             },
             RepairMessage::Differ {
                 number, children, ..
@@ -90,6 +94,7 @@ pub fn hear(frame: &Bytes) -> Option<Heard> {
                 digests: children.len(),
             },
             RepairMessage::Leaves { number, .. }
+            | RepairMessage::Sums { number, .. }
             | RepairMessage::Documents { number, .. }
             | RepairMessage::Heads { number, .. } => Heard::Comparison { number, digests: 0 },
             RepairMessage::Taken { .. }
@@ -217,6 +222,12 @@ pub fn compare(number: u64, namespace: Namespace, positions: Positions, whole: b
         expected: u64::MAX >> (number % 64),
         whole,
         since_ms: 0,
+        receipts_after: Lsn(number % 3),
+        counters: match number % 3 {
+            0 => Vec::new(),
+            1 => vec![1; COUNTERS],
+            _ => vec![i16::MAX; usize::try_from(number % 256).unwrap_or_default()],
+        },
     })
 }
 
@@ -231,10 +242,46 @@ pub fn cut(number: u64, positions: Positions, leaf_bits: u8, bits: u8, from: u32
         heads,
         documents: 1 << leaf_bits.min(40),
         root: u64::from(from) | 1,
+        end: Lsn(from.into()),
         salt: from.into(),
         leaf_bits,
         bits,
         digests: (0..nodes).map(|node| node.wrapping_add(from)).collect(),
+        cells: Vec::new(),
+    })
+}
+
+/// Begins a comparison that was asked for: at these positions, with a sketch of so many cells that is one of nothing that there is.
+#[must_use]
+pub fn sketched_cut(number: u64, positions: Positions, cells: usize, from: u64) -> Bytes {
+    let cell = |at: u64| {
+        let of = from.wrapping_mul(at | 1) >> 3;
+        // One in four as if there were no difference but one.
+        let values = if at.is_multiple_of(4) { 0 } else { of };
+        Cell::new(values, of / 2).unwrap_or_default()
+    };
+    repair(RepairMessage::Cut {
+        number,
+        heads: (0..positions.len()).collect(),
+        positions,
+        documents: cells as u64,
+        root: from | 1,
+        end: Lsn(from),
+        salt: from,
+        leaf_bits: 8,
+        bits: 4,
+        digests: Vec::new(),
+        cells: (0..cells as u64).map(cell).collect(),
+    })
+}
+
+/// So many documents that differ by their sketches.
+#[must_use]
+pub fn sums(number: u64, documents: u64) -> Bytes {
+    repair(RepairMessage::Sums {
+        number,
+        prefixes: (0..documents).collect(),
+        sums: (0..documents).collect(),
     })
 }
 

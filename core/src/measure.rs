@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::document::{Document, Tip};
 use crate::message::Message;
-use crate::summary::walk::{descend, scatter};
+use crate::summary::walk::{descend, scatter, sketched};
 use crate::summary::{Offsets, Place, Summary, View};
 use crate::{
     Batch, DocumentWrite, EditError, Incarnation, Intent, Namespace, Origin, ReplicaId, Seq,
@@ -205,5 +205,18 @@ impl Summaries {
         let (found, bytes, flights) =
             descend(view(&self.seeker), view(&self.source), expected, salt);
         (found.len(), bytes, flights)
+    }
+
+    /// Finds by sketches where they differ: how many documents, the bytes of what is said for that, and of asking for them. None: the sketch
+    /// does not tell.
+    #[must_use]
+    pub fn sketched(&self) -> Option<(usize, usize, usize)> {
+        let offsets = Offsets::new();
+        let view = |summary| View {
+            summary,
+            offsets: &offsets,
+        };
+        let told = sketched(view(&self.seeker), view(&self.source))?;
+        Some((told.found?.len(), told.bytes_finding, told.bytes_asking))
     }
 }

@@ -1,10 +1,11 @@
 //! What replicas say to each other while they compare and repair a namespace.
 //!
 //! ```text
-//! compare   = number namespace:text positions documents expected whole:u8 since
-//! cut       = number positions heads:[index] documents root:8 salt:8 leaf bits:u8 bits:u8 digests
+//! compare   = number namespace:text positions documents expected whole:u8 since after counters:[zigzag]
+//! cut       = number positions heads:[index] documents root:8 end salt:8 leaf bits:u8 bits:u8 digests cells:[8 8]
 //! differ    = number positions:[rising] digests
 //! leaves    = number positions:[rising] nodes:[[place:5 sum:8]]
+//! sums      = number prefixes:[rising] sums:[8]
 //! documents = number part documents:[key:text sum:(0|1 8) pieces:[bytes]] receipts:[key:16 time answer:bytes]
 //!             unclear:[key:text] last:u8
 //! taken     = number part
@@ -25,15 +26,15 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::ReceiptKey;
-use crate::summary::Digest;
-use crate::{Key, Namespace, Origin, Seq, limits};
+use crate::summary::{Cell, Digest};
+use crate::{Key, Lsn, Namespace, Origin, Seq, limits};
 use fields::{
-    digests, eight, flag, nodes, positions, put_digests, put_positions, put_rising, put_root,
-    rising, root,
+    cells, counters, digests, eight, flag, nodes, positions, put_cells, put_counters, put_digests,
+    put_positions, put_rising, put_root, put_sums, rising, root, sums,
 };
 
 /// The kinds of frames that this module reads.
-pub(crate) const KINDS: std::ops::RangeInclusive<u8> = 7..=17;
+pub(crate) const KINDS: std::ops::RangeInclusive<u8> = 7..=18;
 
 /// Of a place below a node that both know, these many bytes are sent.
 const PLACE_BYTES: usize = 5;
@@ -54,6 +55,10 @@ pub(crate) enum RepairMessage {
         whole: bool,
         /// It lacks receipts of writes that are not older, in milliseconds since 1970.
         since_ms: u64,
+        /// Of receipts it has got what was in the source's log up to here.
+        receipts_after: Lsn,
+        /// By which the source sees how much differs; none: it is to be found by digests.
+        counters: Vec<i16>,
     },
     /// The source says at which frontier it is compared, and begins.
     Cut {
@@ -63,10 +68,14 @@ pub(crate) enum RepairMessage {
         heads: Vec<usize>,
         documents: u64,
         root: u64,
+        /// The end of the source's log by then.
+        end: Lsn,
         salt: u64,
         leaf_bits: u8,
         bits: u8,
         digests: Vec<Digest>,
+        /// A sketch instead of digests, if there are any.
+        cells: Vec<Cell>,
     },
     /// Of the last flight's nodes these differ; their children.
     Differ {
@@ -79,6 +88,12 @@ pub(crate) enum RepairMessage {
         number: u64,
         positions: Vec<usize>,
         nodes: Vec<Vec<Leaf>>,
+    },
+    /// Those that differ by their sketches, and their sums at the seeker; 0 of what it does not have.
+    Sums {
+        number: u64,
+        prefixes: Vec<u64>,
+        sums: Vec<u64>,
     },
     /// What the seeker lacks, a part of it.
     Documents {
@@ -200,6 +215,8 @@ impl RepairMessage {
                 expected,
                 whole,
                 since_ms,
+                receipts_after,
+                counters,
             } => {
                 writer.u8(7);
                 writer.number(*number);
@@ -209,6 +226,8 @@ impl RepairMessage {
                 writer.number(*expected);
                 writer.u8((*whole).into());
                 writer.number(*since_ms);
+                writer.number(receipts_after.0);
+                put_counters(writer, counters);
             }
             Self::Cut {
                 number,
@@ -216,10 +235,12 @@ impl RepairMessage {
                 heads,
                 documents,
                 root,
+                end,
                 salt,
                 leaf_bits,
                 bits,
                 digests,
+                cells,
             } => {
                 writer.u8(8);
                 writer.number(*number);
@@ -227,10 +248,12 @@ impl RepairMessage {
                 put_rising(writer, heads);
                 writer.number(*documents);
                 writer.array(&root.to_le_bytes());
+                writer.number(end.0);
                 writer.array(&salt.to_le_bytes());
                 writer.u8(*leaf_bits);
                 writer.u8(*bits);
                 put_digests(writer, digests);
+                put_cells(writer, cells);
             }
             Self::Differ {
                 number,
@@ -261,6 +284,15 @@ impl RepairMessage {
                         writer.array(&leaf.sum.to_le_bytes());
                     }
                 }
+            }
+            Self::Sums {
+                number,
+                prefixes,
+                sums,
+            } => {
+                writer.u8(18);
+                writer.number(*number);
+                put_sums(writer, prefixes, sums);
             }
             Self::Documents { .. } => self.encode_documents(writer),
             Self::Taken { number, part } => {
@@ -367,6 +399,8 @@ impl RepairMessage {
                 expected: reader.number("expected")?,
                 whole: flag(reader)?,
                 since_ms: reader.number("since")?,
+                receipts_after: Lsn(reader.number("after")?),
+                counters: counters(reader)?,
             },
             8 => Self::Cut {
                 number,
@@ -374,10 +408,12 @@ impl RepairMessage {
                 heads: rising(reader, limits::ORIGINS_MAX)?,
                 documents: reader.number("documents")?,
                 root: eight(reader)?,
+                end: Lsn(reader.number("end")?),
                 salt: eight(reader)?,
                 leaf_bits: reader.u8("leaf bits")?,
                 bits: reader.u8("bits")?,
                 digests: digests(reader)?,
+                cells: cells(reader)?,
             },
             9 => Self::Differ {
                 number,
@@ -431,6 +467,14 @@ impl RepairMessage {
                 number,
                 root: root(reader)?,
             },
+            18 => {
+                let (prefixes, sums) = sums(reader)?;
+                Self::Sums {
+                    number,
+                    prefixes,
+                    sums,
+                }
+            }
             other => {
                 return Err(DecodeError::Unknown {
                     what: "message kind",

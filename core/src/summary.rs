@@ -14,6 +14,7 @@
 //! of the changes show.
 
 mod descent;
+mod sketch;
 #[cfg(test)]
 mod tests;
 mod trie;
@@ -21,6 +22,7 @@ mod trie;
 pub(crate) mod walk;
 
 pub(crate) use descent::{Descent, Digest, Found, leaf_bits, start_bits};
+pub(crate) use sketch::{CELLS_MAX, COUNTERS, Cell, PREFIX_BITS, estimate, width_for, width_of};
 pub(crate) use trie::{Offsets, Summary, View};
 
 use sha2::{Digest as _, Sha256};
@@ -65,6 +67,16 @@ pub(crate) fn term_of_change(change: &[u8]) -> u64 {
         true => term(&hash),
         false => 0,
     }
+}
+
+/// Spreads numbers that may be alike (the finalizer of MurmurHash3).
+fn mix(number: u64) -> u64 {
+    let mut mixed = number;
+    mixed ^= mixed >> 33;
+    mixed = mixed.wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    mixed ^= mixed >> 33;
+    mixed = mixed.wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    mixed ^ mixed >> 33
 }
 
 fn first_eight(hash: &[u8]) -> u64 {

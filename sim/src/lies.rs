@@ -285,9 +285,10 @@ impl Liar {
         let number = self.random.between(1, 30);
         let most = if self.random.chance(50) { 20_000 } else { 20 };
         let nodes = self.random.index(most);
-        match self.random.between(0, 5) {
+        match self.random.between(0, 6) {
             0 => hostile::differ(number, nodes, 4),
             1 => hostile::leaves(number, nodes, 2),
+            5 => hostile::sums(number, nodes as u64),
             2 => hostile::part_taken(number, self.random.between(0, 5)),
             3 => hostile::heads(number, vec![(key("set/1"), vec![7; nodes])]),
             4 => hostile::end(number),
@@ -408,7 +409,14 @@ impl Liar {
         let bits = *self.random.pick(&[0, 2, 4, 4, 8, 20]);
         let leaf_bits = *self.random.pick(&[0, 4, 8, 8, 12, 40, 41]);
         let from = u32::try_from(self.random.bits() >> 32).unwrap_or_default();
-        let mut frames = vec![hostile::cut(number, positions, leaf_bits, bits, from)];
+        let cut = match self.random.coin() {
+            true => hostile::cut(number, positions, leaf_bits, bits, from),
+            false => {
+                let width = *self.random.pick(&[1, 20, 77, 50, 84, 13_860]);
+                hostile::sketched_cut(number, positions, 3 * width, from.into())
+            }
+        };
+        let mut frames = vec![cut];
         if self.random.coin() {
             frames.push(hostile::documents(number, 0, None, Vec::new(), true));
         }

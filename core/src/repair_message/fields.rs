@@ -2,7 +2,7 @@
 
 use super::{Leaf, PLACE_BYTES};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::summary::Digest;
+use crate::summary::{CELLS_MAX, COUNTERS, Cell, Digest, PREFIX_BITS};
 use crate::{Origin, Seq, limits};
 
 pub(super) fn put_positions(writer: &mut Writer, positions: &[(Origin, Seq)]) {
@@ -60,6 +60,84 @@ pub(super) fn digests(reader: &mut Reader) -> Result<Vec<Digest>, DecodeError> {
     (0..count)
         .map(|_| reader.array("digest").map(Digest::from_le_bytes))
         .collect()
+}
+
+/// Small numbers of either sign: 0, -1, 1, -2 and so on.
+pub(super) fn put_counters(writer: &mut Writer, counters: &[i16]) {
+    writer.count(counters.len());
+    for counter in counters {
+        let zigzag = i32::from(*counter) << 1 ^ i32::from(*counter) >> 31;
+        writer.number(u64::from(zigzag.unsigned_abs()));
+    }
+}
+
+pub(super) fn counters(reader: &mut Reader) -> Result<Vec<i16>, DecodeError> {
+    let count = reader.count("counters", COUNTERS)?;
+    let counter = |zigzag: u64| {
+        let over = DecodeError::OverLimit {
+            what: "counter",
+            value: zigzag,
+            max: u16::MAX.into(),
+        };
+        let half = i16::try_from(zigzag >> 1).map_err(|_| over)?;
+        Ok(if zigzag & 1 == 1 { !half } else { half })
+    };
+    (0..count)
+        .map(|_| counter(reader.number("counter")?))
+        .collect()
+}
+
+pub(super) fn put_cells(writer: &mut Writer, cells: &[Cell]) {
+    writer.count(cells.len());
+    for sum in cells.iter().flat_map(|cell| cell.sums()) {
+        writer.array(&sum.to_le_bytes());
+    }
+}
+
+pub(super) fn cells(reader: &mut Reader) -> Result<Vec<Cell>, DecodeError> {
+    let count = reader.count("cells", CELLS_MAX)?;
+    let cell = |[values, products]: [u64; 2]| {
+        let over = DecodeError::OverLimit {
+            what: "sum of a cell",
+            value: values.max(products),
+            max: (1 << 61) - 2,
+        };
+        Cell::new(values, products).ok_or(over)
+    };
+    (0..count)
+        .map(|_| cell([eight(reader)?, eight(reader)?]))
+        .collect()
+}
+
+pub(super) fn put_sums(writer: &mut Writer, prefixes: &[u64], sums: &[u64]) {
+    writer.count(prefixes.len());
+    let mut next = 0;
+    for (prefix, sum) in prefixes.iter().zip(sums) {
+        writer.number(prefix - next);
+        writer.array(&sum.to_le_bytes());
+        next = prefix + 1;
+    }
+}
+
+pub(super) fn sums(reader: &mut Reader) -> Result<(Vec<u64>, Vec<u64>), DecodeError> {
+    const MAX: u64 = (1 << PREFIX_BITS) - 1;
+    let count = reader.count("sums", limits::NODES_MAX)?;
+    let (mut prefixes, mut sums) = (Vec::new(), Vec::new());
+    let mut next = 0_u64;
+    for _ in 0..count {
+        let value = next.saturating_add(reader.number("prefix")?);
+        if value > MAX {
+            return Err(DecodeError::OverLimit {
+                what: "prefix",
+                value,
+                max: MAX,
+            });
+        }
+        prefixes.push(value);
+        sums.push(eight(reader)?);
+        next = value + 1;
+    }
+    Ok((prefixes, sums))
 }
 
 pub(super) fn nodes(reader: &mut Reader) -> Result<Vec<Vec<Leaf>>, DecodeError> {

@@ -37,6 +37,8 @@ fn every_message_survives_its_encoding() {
             expected: 1 << 40,
             whole: true,
             since_ms: 7,
+            receipts_after: Lsn(5),
+            counters: vec![0, -1, 1, i16::MIN, i16::MAX, -64, 64],
         },
         RepairMessage::Cut {
             number: 1,
@@ -44,10 +46,12 @@ fn every_message_survives_its_encoding() {
             heads: vec![0],
             documents: 7,
             root: u64::MAX,
+            end: Lsn(12),
             salt: 1,
             leaf_bits: 4,
             bits: 2,
             digests: vec![1, 2, 3, u32::MAX],
+            cells: vec![Cell::default(), Cell::new((1 << 61) - 2, 3).unwrap()],
         },
         RepairMessage::Differ {
             number: 1,
@@ -67,6 +71,11 @@ fn every_message_survives_its_encoding() {
                 ],
                 vec![],
             ],
+        },
+        RepairMessage::Sums {
+            number: 1,
+            prefixes: vec![0, 1, 1 << 20, (1 << 44) - 1],
+            sums: vec![0, 7, u64::MAX, 1],
         },
         RepairMessage::Documents {
             number: 1,
@@ -117,6 +126,31 @@ fn every_message_survives_its_encoding() {
         assert!(KINDS.contains(&bytes[0]));
         assert_eq!(decoded(bytes).unwrap(), message);
     }
+}
+
+/// What no sketch has is told apart when it is read.
+#[test]
+fn numbers_that_no_sketch_has_are_refused() {
+    let cut = |sum: u64| {
+        let mut writer = Writer::default();
+        let before = [vec![8, 1, 0, 0, 1], vec![0; 8 + 1 + 8 + 3], vec![1]].concat();
+        writer.rest(&before);
+        writer.array(&1_u64.to_le_bytes());
+        writer.array(&sum.to_le_bytes());
+        decoded(writer.finish())
+    };
+    cut((1 << 61) - 2).unwrap();
+    cut((1 << 61) - 1).unwrap_err();
+    let sums = |prefix: u64| {
+        let mut writer = Writer::default();
+        writer.rest(&[18, 1, 1]);
+        writer.number(prefix);
+        writer.array(&[0; 8]);
+        decoded(writer.finish())
+    };
+    sums((1 << 44) - 1).unwrap();
+    sums(1 << 44).unwrap_err();
+    sums(u64::MAX).unwrap_err();
 }
 
 proptest! {

@@ -273,14 +273,16 @@ impl Receipts {
         }
     }
 
-    /// What is remembered of a namespace and not in the store yet, of writes that are not older.
+    /// What is remembered of a namespace and not in the store yet, of writes that are not older; which came after one place in the log and up
+    /// to another.
     pub(super) fn unfolded_since(
         &self,
         namespace: &Namespace,
         since_ms: u64,
-        durable: Lsn,
+        (after, durable): (Lsn, Lsn),
     ) -> Vec<GivenReceipt> {
         let unfolded = self.unfolded.iter().take_while(|(lsn, _)| *lsn <= durable);
+        let unfolded = unfolded.skip_while(|(lsn, _)| *lsn <= after);
         let fresh = unfolded.filter_map(|(_, key)| Some((key, self.fresh.get(key)?)));
         let young = fresh
             .filter(|(_, fresh)| fresh.time_ms >= since_ms && fresh.placed.namespace == *namespace);

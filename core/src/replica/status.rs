@@ -49,6 +49,8 @@ pub struct Counters {
     pub comparisons_served: u64,
     /// Comparisons that ended since the peer did not keep to the rules, or gave what is not what it said.
     pub comparisons_refused: u64,
+    /// Comparisons in which a sketch did not tell what differs, and digests had to.
+    pub sketches_failed: u64,
     /// Times that a root was compared with a peer's at the same frontier.
     pub roots_compared: u64,
     /// Of those, times that they were different.

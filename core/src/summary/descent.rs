@@ -6,6 +6,7 @@
 //! stood in the flight before it, a byte or two each. With d of N documents differing that is about (16 + 17 log4(N/d) / 2 + 20) bytes
 //! for each, and log4(N/d) flights.
 
+use super::mix;
 use super::trie::View;
 use crate::limits;
 
@@ -40,13 +41,9 @@ pub(crate) fn start_bits(leaf_bits: u32, expected: u64) -> u32 {
     bits
 }
 
-/// Four bytes of a node's value. The value comes of a keyed function, so mixing suffices (the finalizer of MurmurHash3).
+/// Four bytes of a node's value. The value comes of a keyed function, so mixing suffices.
 pub(crate) fn digest(value: u64, salt: u64) -> Digest {
-    let mut mixed = value ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^= mixed >> 33;
-    mixed = mixed.wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    mixed ^= mixed >> 33;
-    mixed = mixed.wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    let mixed = mix(value ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     Digest::try_from(mixed >> 32).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::walk::{descend, scatter};
+use super::walk::{descend, scatter, sketched};
 use super::*;
 use crate::limits;
 
@@ -18,13 +18,17 @@ fn summary_of(documents: &BTreeMap<u64, u64>) -> Summary {
     summary
 }
 
-fn root(summary: &Summary) -> u64 {
-    let offsets = Offsets::new();
+static NONE: Offsets = Offsets::new();
+
+fn plain(summary: &Summary) -> View<'_> {
     View {
         summary,
-        offsets: &offsets,
+        offsets: &NONE,
     }
-    .root()
+}
+
+fn root(summary: &Summary) -> u64 {
+    plain(summary).root()
 }
 
 /// Changes to documents: a few documents, so that they meet.
@@ -121,11 +125,15 @@ fn a_trie_of_many_grows_and_stays_what_it_was() {
     for n in 0..20_000 {
         let (place, sum) = (scatter(n), scatter(!n));
         summary.add(Place(place), sum);
-        total = total.wrapping_add(summary.contribution_for_test(place, sum));
+        total = total.wrapping_add(summary.contribution(place, sum));
     }
     assert_eq!(summary.documents(), 20_000);
     assert_eq!(root(&summary), total);
-    assert!(summary.bytes() < 20_000 * 30, "{} bytes", summary.bytes());
+    assert!(
+        summary.bytes() < 20_000 * 30 + 1_350_000,
+        "{} bytes",
+        summary.bytes()
+    );
     let offsets = Offsets::new();
     let view = View {
         summary: &summary,
@@ -195,4 +203,129 @@ fn what_no_document_takes_in_adds_nothing() {
     assert_eq!(term_of_change(&[]), 0);
     let empty = [0x85, 0x6f, 0x4a, 0x83, 0, 0, 0, 0, 1, 0];
     assert_eq!(term_of_change(&empty), 0);
+}
+
+/// Two sets of documents: so many that both have, and so many that differ, of which some are one side's alone.
+fn two_that_differ(seed: u64, alike: u64, differing: u64) -> [Summary; 2] {
+    let mut summaries = [Summary::new(KEY), Summary::new(KEY)];
+    let name = |n| Place(scatter(seed << 40 | n));
+    for n in 0..alike {
+        for summary in &mut summaries {
+            summary.add(name(n), scatter(!n));
+        }
+    }
+    for n in alike..alike + differing {
+        let [one, other] = &mut summaries;
+        match n % 4 {
+            0 => one.add(name(n), n),
+            1 => other.add(name(n), n),
+            _ => {
+                one.add(name(n), n);
+                other.add(name(n), scatter(n));
+            }
+        }
+    }
+    summaries
+}
+
+/// What it finds is what differs, or it says that it can't tell; and that it hardly ever says.
+#[test]
+fn a_sketch_tells_what_differs_or_that_it_does_not() {
+    for (differing, times) in [(1, 200), (10, 200), (60, 100), (400, 40)] {
+        let mut failed = 0;
+        for seed in 0..times {
+            let [one, other] = two_that_differ(seed << 20 | differing, 500, differing);
+            let told = sketched(plain(&one), plain(&other)).unwrap();
+            let Some(found) = told.found else {
+                failed += 1;
+                continue;
+            };
+            let all = (500..500 + differing).map(|n| scatter((seed << 20 | differing) << 40 | n));
+            let all: BTreeSet<_> = all.map(|place| place >> 20).collect();
+            assert_eq!(found, all, "{differing} that differ, seed {seed}");
+        }
+        assert!(failed * 20 <= times, "{failed} of {times} failed");
+    }
+}
+
+/// The goal: 32 bytes for each, of a million documents with a thousand differing. What a sketch costs does not depend on how many are alike.
+#[test]
+fn a_sketch_costs_what_differs() {
+    let mut bytes = 0;
+    for seed in 0..10 {
+        let [one, other] = two_that_differ(seed, 20_000, 1_000);
+        let told = sketched(plain(&one), plain(&other)).unwrap();
+        assert_eq!(told.found.unwrap().len(), 1_000);
+        bytes += told.bytes_finding;
+    }
+    assert!(
+        bytes <= 32 * 1_000 * 10,
+        "{} bytes for each",
+        bytes / 10_000
+    );
+}
+
+/// A sketch that is too narrow tells nothing, and nothing wrong; and comes to an end.
+#[test]
+fn a_sketch_that_is_too_narrow_tells_nothing() {
+    for seed in 0..20 {
+        let [one, other] = two_that_differ(seed, 100, 2_000);
+        for width in [20, 84, 420] {
+            let theirs = plain(&other).sketch(width);
+            let told = plain(&one).sketch(width).differing(theirs.cells());
+            assert_eq!(told, None);
+        }
+    }
+}
+
+/// From some number of documents on a sketch is kept, and it is the one that would be made.
+#[test]
+fn the_sketch_that_is_kept_is_that_of_all_documents() {
+    let mut summary = Summary::new(KEY);
+    for n in 0..16_500 {
+        summary.add(Place(scatter(n)), scatter(!n));
+    }
+    for n in 0..300 {
+        let whole = scatter(!n);
+        let amount = if n % 2 == 0 {
+            0_u64.wrapping_sub(whole)
+        } else {
+            n
+        };
+        summary.add(Place(scatter(n)), amount);
+    }
+    let kept = summary.kept_sketch().expect("there are enough");
+    let made = summary.sketched(sketch::WIDTH);
+    assert_eq!(kept.cells(), made.cells());
+    assert_eq!(kept.counters(), made.counters());
+    for width in [1, 20, 77, 13_860] {
+        assert_eq!(
+            plain(&summary).sketch(width).cells(),
+            summary.sketched(width).cells()
+        );
+    }
+}
+
+proptest! {
+    /// A sketch at another frontier is what it is at that frontier.
+    #[test]
+    fn sketches_are_linear(set in changes(), more in changes(), width in prop::sample::select(vec![1_usize, 20, 84])) {
+        let beyond: BTreeSet<_> = more.difference(&set).copied().collect();
+        let offsets: Offsets = sums(&beyond).into_iter().map(|(place, sum)| (Place(place), sum)).collect();
+        let (before, after) = (summary_of(&sums(&set)), summary_of(&sums(&set.union(&more).copied().collect())));
+        let moved = View { summary: &before, offsets: &offsets }.sketch(width);
+        let there = plain(&after).sketch(width);
+        prop_assert_eq!(moved.cells(), there.cells());
+        prop_assert_eq!(moved.counters(), there.counters());
+    }
+
+    /// Whatever a peer says, a sketch gives an answer and comes to an end.
+    #[test]
+    fn any_cells_are_borne(set in changes(), width in 1_usize..100, seed in any::<u64>()) {
+        let summary = summary_of(&sums(&set));
+        let cells: Vec<Cell> = (0..3 * width as u64).filter_map(|n| Cell::new(scatter(seed ^ n) >> 3, scatter(!seed ^ n) >> 3)).collect();
+        let ours = plain(&summary).sketch(width);
+        prop_assert!(ours.differing(&cells).is_none_or(|found| found.len() <= cells.len()));
+        prop_assert_eq!(ours.differing(&cells[1..]), None);
+    }
 }

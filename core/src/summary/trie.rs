@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::sketch::{Sketch, WIDTH};
 use super::{Place, first_eight};
 
 /// Levels are two bits apart: the fewest flights that cost no more bytes per bit than single bits do.
@@ -10,6 +11,8 @@ const LEVEL_BITS: u32 = 2;
 const BUCKET_DOCUMENTS: usize = 16;
 /// Most levels: 2^24 buckets.
 const LEVELS_MAX: usize = 12;
+/// From so many documents on a sketch is kept; one of fewer is made when it is asked for, in two or three milliseconds.
+const SKETCHED_DOCUMENTS: u64 = 16_384;
 
 #[derive(Clone, Copy)]
 struct Leaf {
@@ -17,7 +20,7 @@ struct Leaf {
     sum: u64,
 }
 
-/// The sums of all documents of a namespace. Less than 30 bytes per document.
+/// The sums of all documents of a namespace. Less than 30 bytes per document, and 1.3 MB if there are many.
 pub(crate) struct Summary {
     key: [u8; 32],
     /// Documents by the first bits of their place, in each bucket by rising place.
@@ -25,6 +28,7 @@ pub(crate) struct Summary {
     /// Of each level the values of its nodes; the last has a node for every bucket.
     levels: Vec<Vec<u64>>,
     documents: u64,
+    sketch: Option<Sketch>,
 }
 
 /// Amounts to be added to the sums of documents, modulo 2^64.
@@ -49,6 +53,7 @@ impl Summary {
             buckets: vec![Vec::new()],
             levels: vec![vec![0]],
             documents: 0,
+            sketch: None,
         }
     }
 
@@ -60,11 +65,12 @@ impl Summary {
     /// About how many bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
         let leaves: usize = self.buckets.iter().map(Vec::capacity).sum();
-        leaves * size_of::<Leaf>() + self.buckets.len() * (size_of::<Vec<Leaf>>() + 11)
+        let sketch = self.sketch.as_ref().map_or(0, Sketch::bytes);
+        leaves * size_of::<Leaf>() + self.buckets.len() * (size_of::<Vec<Leaf>>() + 11) + sketch
     }
 
     /// What a document contributes to the nodes above it; nothing if it has no changes.
-    fn contribution(&self, place: u64, sum: u64) -> u64 {
+    pub(super) fn contribution(&self, place: u64, sum: u64) -> u64 {
         if sum == 0 {
             return 0;
         }
@@ -72,11 +78,6 @@ impl Summary {
         message[..8].copy_from_slice(&place.to_le_bytes());
         message[8..].copy_from_slice(&sum.to_le_bytes());
         first_eight(blake3::keyed_hash(&self.key, &message).as_bytes())
-    }
-
-    #[cfg(test)]
-    pub(super) fn contribution_for_test(&self, place: u64, sum: u64) -> u64 {
-        self.contribution(place, sum)
     }
 
     fn bits(&self) -> u32 {
@@ -119,9 +120,15 @@ impl Summary {
                 self.documents += 1;
             }
         }
-        let change = self
-            .contribution(place.0, after)
-            .wrapping_sub(self.contribution(place.0, before));
+        let [before, after] = [before, after].map(|sum| self.contribution(place.0, sum));
+        let change = after.wrapping_sub(before);
+        match &mut self.sketch {
+            Some(sketch) => sketch.note(place.0, before, after),
+            None if self.documents >= SKETCHED_DOCUMENTS => {
+                self.sketch = Some(self.sketched(WIDTH));
+            }
+            None => {}
+        }
         let mut node = number;
         for level in self.levels.iter_mut().rev() {
             level[node] = level[node].wrapping_add(change);
@@ -132,6 +139,19 @@ impl Summary {
         if full && self.levels.len() <= LEVELS_MAX {
             self.grow();
         }
+    }
+
+    pub(super) fn kept_sketch(&self) -> Option<&Sketch> {
+        self.sketch.as_ref()
+    }
+
+    /// A sketch, made by going through all documents.
+    pub(super) fn sketched(&self, width: usize) -> Sketch {
+        let mut sketch = Sketch::new(first_eight(&self.key), width);
+        for leaf in self.buckets.iter().flatten() {
+            sketch.note(leaf.place, 0, self.contribution(leaf.place, leaf.sum));
+        }
+        sketch
     }
 
     /// One more level.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Descent, Found, Place, View, first_eight, leaf_bits, start_bits};
+use super::{Descent, Found, Place, View, estimate, first_eight, leaf_bits, start_bits, width_for};
+use crate::codec::Writer;
+use crate::repair_message::RepairMessage;
 
 /// Spreads small numbers over all places.
 pub(crate) fn scatter(n: u64) -> u64 {
@@ -59,4 +61,40 @@ pub(crate) fn descend(
         bytes += seeker.leaves(bits, *node).len() * 12;
     }
     (found, bytes, flights)
+}
+
+/// What a comparison by sketches costs: the bytes that are said until the seeker knows what differs, and those by which it asks for it.
+pub(crate) struct Sketched {
+    /// None: the sketch did not tell.
+    pub(crate) found: Option<BTreeSet<u64>>,
+    pub(crate) bytes_finding: usize,
+    pub(crate) bytes_asking: usize,
+}
+
+/// Finds by sketches what differs; none if more does than a sketch tells of.
+pub(crate) fn sketched(seeker: View<'_>, source: View<'_>) -> Option<Sketched> {
+    let counters = seeker.counters();
+    let differing = estimate(&source.counters(), &counters)?;
+    let width = width_for(differing)?;
+    let cells = source.sketch(width).cells().to_vec();
+    let found = seeker.sketch(width).differing(&cells);
+    let prefixes: Vec<u64> = found.iter().flatten().copied().collect();
+    let sums = vec![0; prefixes.len()];
+    let ask = RepairMessage::Sums {
+        number: 1,
+        prefixes,
+        sums,
+    };
+    let mut writer = Writer::default();
+    ask.encode(&mut writer);
+    let counted = counters.iter().map(|counter| match counter.unsigned_abs() {
+        0..64 => 1,
+        64..8_192 => 2,
+        _ => 3,
+    });
+    Some(Sketched {
+        found,
+        bytes_finding: counted.sum::<usize>() + cells.len() * 16,
+        bytes_asking: writer.finish().len(),
+    })
 }

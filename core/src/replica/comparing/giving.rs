@@ -218,10 +218,9 @@ impl Replica {
             return;
         };
         giving.asked = true;
-        let bytes_max = match source.receipts_since_ms {
-            // None are wanted.
-            u64::MAX => 0,
-            _ => limits::GIVEN_BYTES,
+        let bytes_max = match source.gives_receipts() {
+            true => limits::GIVEN_BYTES,
+            false => 0,
         };
         self.fetch(
             Fetch::Receipts { from, bytes_max },
@@ -239,26 +238,33 @@ impl Replica {
         let Some(source) = self.comparisons.serving.get_mut(&(peer, number)) else {
             return;
         };
-        let (since_ms, cut) = (source.receipts_since_ms, source.cut_lsn);
+        let gives = source.gives_receipts();
+        let (since_ms, after, cut) = (
+            source.receipts_since_ms,
+            source.receipts_after,
+            source.cut_lsn,
+        );
         let namespace = &source.namespace;
         let Some(giving) = &mut source.giving else {
             return;
         };
         giving.asked = false;
         let is_first = giving.receipts_from.as_ref().is_some_and(Vec::is_empty);
-        giving.receipts_from = next.filter(|_| since_ms < u64::MAX);
+        giving.receipts_from = next.filter(|_| gives);
         let young = receipts.into_iter().filter(|receipt| {
-            receipt.lsn <= cut && receipt.time_ms >= since_ms && is_of(receipt, namespace)
+            let is_new = receipt.lsn > after && receipt.lsn <= cut;
+            is_new && receipt.time_ms >= since_ms && is_of(receipt, namespace)
         });
         giving.receipts.extend(young.map(|receipt| GivenReceipt {
             key: receipt.key,
             time_ms: receipt.time_ms,
             answer: receipt.bytes,
         }));
-        if is_first && since_ms < u64::MAX {
-            giving
+        if is_first && gives {
+            let unfolded = self
                 .receipts
-                .extend(self.receipts.unfolded_since(namespace, since_ms, cut));
+                .unfolded_since(namespace, since_ms, (after, cut));
+            giving.receipts.extend(unfolded);
         }
         self.give(now, peer, number);
     }

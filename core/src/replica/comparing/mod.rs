@@ -8,8 +8,10 @@
 //!
 //! What the seeker has and the source lacks is not sent: the source finds it in its turn, when it seeks.
 
+mod confirming;
 mod giving;
 mod seeker;
+mod sketching;
 mod source;
 mod taking;
 mod verifying;
@@ -139,6 +141,8 @@ impl Replica {
                 expected,
                 whole,
                 since_ms,
+                receipts_after,
+                counters,
             } => {
                 let theirs = source::Asked {
                     frontier: positions.into_iter().collect(),
@@ -146,6 +150,8 @@ impl Replica {
                     expected,
                     whole,
                     receipts_since_ms: since_ms,
+                    receipts_after,
+                    counters,
                 };
                 self.be_compared(now, peer, number, namespace, &theirs);
             }
@@ -165,6 +171,11 @@ impl Replica {
                 positions,
                 nodes,
             } => self.source_shown_leaves(now, peer, number, &positions, &nodes),
+            RepairMessage::Sums {
+                number,
+                prefixes,
+                sums,
+            } => self.source_shown_sums(now, peer, number, &prefixes, &sums),
             RepairMessage::Taken { number, part } => self.part_taken(now, peer, number, part),
             RepairMessage::Heads { number, documents } => {
                 self.source_shown_heads(now, peer, number, documents);
@@ -480,7 +491,7 @@ impl Replica {
             Some(seeker) if seeker.arriving => {}
             Some(seeker)
                 if seeker.said_all && batch.seq <= seeker.cut.of(&batch.origin)
-                    || seeker.round > 0 && is_staged =>
+                    || seeker.attempt.round > 0 && is_staged =>
             {
                 seeker.disturbed = true;
                 for (place, term) in terms {

@@ -23,19 +23,23 @@ pub(super) struct Seeker {
     pub(super) peer: ReplicaId,
     pub(super) number: u64,
     pub(super) until_ms: u64,
-    since_ms: u64,
+    pub(super) attempt: Attempt,
     /// What the source holds as far as this comparison goes, and which of that no other batch comes after.
     pub(super) cut: Frontier,
     heads: BTreeSet<Origin>,
     source_root: u64,
+    /// The end of its log by then.
+    source_end: Lsn,
     leaf_bits: u32,
     descent: Option<Descent>,
+    /// The source was told what it needs to answer with a sketch.
+    pub(super) offers_sketch: bool,
     /// It was said that there is nothing here.
     whole: bool,
     /// Of what is here nothing may be said to the source, which is to let go of the namespace: it gives all that it has.
     pub(super) is_blind: bool,
     /// What was said to be here of the documents that differ.
-    said: BTreeMap<Place, u64>,
+    pub(super) said: BTreeMap<Place, u64>,
     pub(super) next_part: u64,
     /// Parts that are in the log and not durable.
     pub(super) unsettled: BTreeMap<Lsn, u64>,
@@ -45,7 +49,7 @@ pub(super) struct Seeker {
     /// The last part has come.
     pub(super) all_given: bool,
     /// Replicas that have not said yet that they have written what the source says they have.
-    unconfirmed: BTreeMap<u64, ReplicaId>,
+    pub(super) unconfirmed: BTreeMap<u64, ReplicaId>,
     /// Everything has been said of what is here: what comes by itself from now on may be given as well.
     pub(super) said_all: bool,
     /// Something has.
@@ -54,11 +58,27 @@ pub(super) struct Seeker {
     pub(super) terms: BTreeMap<Place, BTreeSet<u64>>,
     /// Its arrival is on its way into the log.
     pub(super) arriving: bool,
-    /// Comparisons before this one, of the same repair.
-    pub(super) round: u32,
     pub(super) learnt: u64,
     pub(super) keys: BTreeSet<Key>,
+}
+
+/// One of the comparisons of a repair.
+#[derive(Clone, Default)]
+pub(super) struct Attempt {
+    pub(super) round: u32,
+    /// A sketch has failed, or there was too little to begin with.
+    pub(super) by_digests: bool,
+    pub(super) receipts: ReceiptsGiven,
     pub(super) status: RepairStatus,
+    /// When the first of them began.
+    pub(super) since_ms: u64,
+}
+
+/// The receipts that comparisons of this repair have brought: of all that the source held at a cut, up to there in its log.
+#[derive(Clone, Default)]
+pub(super) struct ReceiptsGiven {
+    cut: Frontier,
+    through: Lsn,
 }
 
 impl Seeker {
@@ -77,14 +97,11 @@ impl Replica {
         if seeking.filter(|seeker| seeker.peer == peer).count() >= SEEKERS_OF_ONE_MAX {
             return self.put_off(now, namespace, super::RETRY_MS);
         }
-        self.seek_from(
-            now,
-            namespace,
-            peer,
-            0,
-            RepairStatus::default(),
-            now.mono_ms,
-        );
+        let first = Attempt {
+            since_ms: now.mono_ms,
+            ..Attempt::default()
+        };
+        self.seek_from(now, namespace, peer, first);
     }
 
     /// The one that seems to have it; another one, if that came to nothing.
@@ -110,15 +127,14 @@ impl Replica {
         ahead.get(at % ahead.len().max(1)).map(|(_, peer)| *peer)
     }
 
-    fn seek_from(
+    pub(super) fn seek_from(
         &mut self,
         now: Now,
         namespace: &Namespace,
         peer: ReplicaId,
-        round: u32,
-        status: RepairStatus,
-        since_ms: u64,
+        attempt: Attempt,
     ) {
+        let (round, receipts_after) = (attempt.round, attempt.receipts.through);
         let number = self.next_comparison(&peer);
         let held = self.durable_frontier(namespace);
         let is_blind = !self.goes_to(namespace, &peer);
@@ -135,16 +151,21 @@ impl Replica {
         let expected = theirs.map_or(0, |theirs| self.batches_ahead(namespace, theirs));
         let lacks_since_ms = theirs.map_or(0, |theirs| self.history.lacks_since(namespace, theirs));
         let receipts_since_ms = lacks_since_ms.saturating_sub(RECEIPTS_MARGIN_MS);
+        let counters = match whole || is_blind || attempt.by_digests {
+            true => Vec::new(),
+            false => self.counters_of(namespace, documents),
+        };
         let seeker = Seeker {
             peer,
             number,
             until_ms: now.mono_ms + SEEKER_PATIENCE_MS,
-            since_ms,
             cut: Frontier::default(),
             heads: BTreeSet::new(),
             source_root: 0,
+            source_end: Lsn(0),
             leaf_bits: 0,
             descent: None,
+            offers_sketch: !counters.is_empty(),
             whole,
             is_blind,
             said: BTreeMap::new(),
@@ -158,10 +179,9 @@ impl Replica {
             disturbed: false,
             terms: BTreeMap::new(),
             arriving: false,
-            round,
             learnt: 0,
             keys: BTreeSet::new(),
-            status,
+            attempt,
         };
         self.comparisons.seeking.insert(namespace.clone(), seeker);
         let message = RepairMessage::Compare {
@@ -177,9 +197,11 @@ impl Replica {
             whole,
             since_ms: match round {
                 0 => receipts_since_ms,
-                // The first has brought them.
-                _ => u64::MAX,
+                // However old what the source has got since is.
+                _ => 0,
             },
+            receipts_after,
+            counters,
         };
         self.say_as_seeker(namespace, peer, message);
     }
@@ -192,8 +214,8 @@ impl Replica {
     ) {
         let bytes = self.say_of_repair(peer, message);
         if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
-            seeker.status.bytes_comparing += bytes as u64;
-            seeker.status.round_trips += 1;
+            seeker.attempt.status.bytes_comparing += bytes as u64;
+            seeker.attempt.status.round_trips += 1;
         }
     }
 
@@ -226,10 +248,12 @@ impl Replica {
             positions,
             heads,
             root,
+            end,
             salt,
             leaf_bits,
             bits,
             digests,
+            cells,
             ..
         } = message
         else {
@@ -257,9 +281,13 @@ impl Replica {
         if self.comparisons.seeking[&namespace].whole && has_some && !is_blind {
             // Something has come by itself meanwhile: what was said is not true any more.
             let seeker = &self.comparisons.seeking[&namespace];
-            let (status, since_ms) = (seeker.status, seeker.since_ms);
+            let again = Attempt {
+                status: seeker.attempt.status,
+                since_ms: seeker.attempt.since_ms,
+                ..Attempt::default()
+            };
             self.end_comparison(peer, number, Reason::Outdated);
-            return self.seek_from(now, &namespace, peer, 0, status, since_ms);
+            return self.seek_from(now, &namespace, peer, again);
         }
         self.imports.stage_at(&namespace, &cut);
         let offsets = self.offsets_at(&namespace, &cut);
@@ -267,18 +295,21 @@ impl Replica {
         let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
             return;
         };
-        seeker.status.bytes_comparing += digests.len() as u64 * 4 + 64;
+        seeker.attempt.status.bytes_comparing += (digests.len() * 4 + cells.len() * 16 + 64) as u64;
         seeker.cut = cut;
         seeker.heads = heads;
         seeker.source_root = root;
+        seeker.source_end = end;
         seeker.leaf_bits = leaf_bits.into();
         if seeker.whole {
             seeker.said_all = true;
             return;
         }
         if own_root == root {
-            seeker.all_given = true;
-            return self.conclude(now, &namespace);
+            return self.nothing_differs(now, &namespace, !cells.is_empty());
+        }
+        if !cells.is_empty() {
+            return self.sketch_given(now, &namespace, &offsets, &cells);
         }
         seeker.descent = Descent::join(salt, bits.into(), digests.len());
         if seeker.descent.is_none() {
@@ -287,77 +318,32 @@ impl Replica {
         self.step_down(now, peer, &namespace, &offsets, &digests);
     }
 
-    /// A position that a replica is said to have written is confirmed by that replica, if it can be asked: nobody can make
-    /// this one believe that it holds what nobody wrote. Whoever else says to hold it vouches for it as well, so that no writer
-    /// can keep others from what it has written by its silence.
-    fn confirm(&mut self, namespace: &Namespace, peer: ReplicaId, cut: &Frontier) -> bool {
-        let mut unsure: BTreeMap<ReplicaId, Vec<(Origin, Seq)>> = BTreeMap::new();
-        if self.planted_believe_frontier() {
-            return true;
+    /// All documents are here, perhaps since an earlier comparison brought them that came to no end. What is remembered of
+    /// the writes is not seen by that.
+    fn nothing_differs(&mut self, now: Now, namespace: &Namespace, is_sketched: bool) {
+        let seeker = &self.comparisons.seeking[namespace];
+        let (peer, number) = (seeker.peer, seeker.number);
+        let given = seeker.attempt.receipts.cut.covers(&seeker.cut);
+        let all_given = given || self.holds_all_of(namespace, &seeker.cut);
+        if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
+            (seeker.said_all, seeker.all_given) = (true, all_given);
         }
-        for (origin, seq) in cut.iter() {
-            let writer = origin.replica;
-            if writer == self.config.replica || writer == peer || !self.peers.is_stated(&writer) {
-                continue;
-            }
-            if self.peers.by_id[&writer].incarnation != Some(origin.incarnation) {
-                // What it wrote before it lost its disk it may not know of itself.
-                continue;
-            }
-            let others = self.peers.by_id.iter();
-            let others = others.filter(|(id, _)| **id != peer && self.peers.is_stated(id));
-            let vouched = others.map(|(_, other)| other.holds(namespace, origin));
-            let accepted = self.history.accepted(namespace, origin);
-            if *seq > vouched.fold(accepted, Seq::max) {
-                unsure.entry(writer).or_default().push((*origin, *seq));
-            }
+        if all_given {
+            return self.conclude(now, namespace);
         }
-        for (writer, positions) in unsure {
-            let number = self.next_comparison(&writer);
-            let Some(seeker) = self.comparisons.seeking.get_mut(namespace) else {
-                return true;
-            };
-            seeker.unconfirmed.insert(number, writer);
-            let message = RepairMessage::AskRoot {
+        let message = match is_sketched {
+            true => RepairMessage::Sums {
                 number,
-                namespace: namespace.clone(),
-                positions,
-                root: None,
-            };
-            self.say_of_repair(writer, message);
-        }
-        let own = cut.iter().filter(|(origin, _)| **origin == self.origin);
-        own.into_iter().all(|(origin, seq)| {
-            let left = self.departures.left(namespace, origin);
-            *seq <= self.history.durable(namespace, origin).max(left)
-        })
-    }
-
-    /// A writer has said whether it has written that much. True if it was a question of this kind.
-    pub(super) fn confirmed(
-        &mut self,
-        now: Now,
-        writer: ReplicaId,
-        number: u64,
-        yes: bool,
-    ) -> bool {
-        let asked = |seeker: &Seeker| seeker.unconfirmed.get(&number) == Some(&writer);
-        let mut seeking = self.comparisons.seeking.iter_mut();
-        let Some((namespace, seeker)) = seeking.find(|(_, seeker)| asked(seeker)) else {
-            return false;
+                prefixes: Vec::new(),
+                sums: Vec::new(),
+            },
+            false => RepairMessage::Leaves {
+                number,
+                positions: Vec::new(),
+                nodes: Vec::new(),
+            },
         };
-        let (namespace, peer) = (namespace.clone(), seeker.peer);
-        seeker.unconfirmed.remove(&number);
-        match yes {
-            true => self.conclude(now, &namespace),
-            false => self.distrust(
-                now,
-                peer,
-                &namespace,
-                "it claims to hold batches that their writer has not written",
-            ),
-        }
-        true
+        self.say_as_seeker(namespace, peer, message);
     }
 
     pub(super) fn seeker_told(
@@ -374,7 +360,7 @@ impl Replica {
         let Some(seeker) = self.comparisons.seeking.get_mut(&namespace) else {
             return;
         };
-        seeker.status.bytes_comparing += (children.len() * 4 + positions.len()) as u64;
+        seeker.attempt.status.bytes_comparing += (children.len() * 4 + positions.len()) as u64;
         let leaf_bits = seeker.leaf_bits;
         let in_step = seeker.descent.as_mut().is_some_and(|descent| {
             descent.told(positions, true).is_some() && descent.bits() <= leaf_bits
@@ -485,12 +471,20 @@ impl Replica {
         // Where this one has what the source has not, roots stay different; then what was found out counts.
         let over = seeker.learnt == 0 || seeker.is_blind || early;
         let complete = root == seeker.source_root || over;
-        if !complete && seeker.round < ROUNDS_MAX {
-            let (peer, round) = (seeker.peer, seeker.round + 1);
-            let (status, since_ms) = (seeker.status, seeker.since_ms);
+        if !complete && seeker.attempt.round < ROUNDS_MAX {
+            let peer = seeker.peer;
+            let next = Attempt {
+                round: seeker.attempt.round + 1,
+                by_digests: !seeker.offers_sketch,
+                receipts: ReceiptsGiven {
+                    cut,
+                    through: seeker.source_end,
+                },
+                ..seeker.attempt.clone()
+            };
             let keys = std::mem::take(&mut seeker.keys);
             let terms = std::mem::take(&mut seeker.terms);
-            self.seek_from(now, namespace, peer, round, status, since_ms);
+            self.seek_from(now, namespace, peer, next);
             if let Some(seeker) = self.comparisons.seeking.get_mut(namespace) {
                 seeker.keys = keys;
                 seeker.terms = terms;
@@ -518,8 +512,8 @@ impl Replica {
         };
         self.comparisons.lacks.remove(namespace);
         let status = RepairStatus {
-            took_ms: now.mono_ms - seeker.since_ms,
-            ..seeker.status
+            took_ms: now.mono_ms - seeker.attempt.since_ms,
+            ..seeker.attempt.status
         };
         self.counters.repairs += 1;
         self.counters.documents_repaired += status.documents;

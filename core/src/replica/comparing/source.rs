@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::giving::Giving;
+use super::sketching::sketch_for;
 use super::{Replica, SEEKERS_MAX, SOURCE_PATIENCE_MS};
 use crate::effect::Now;
 use crate::persist::Place;
@@ -18,6 +19,8 @@ pub(in crate::replica) struct Asked {
     pub(super) expected: u64,
     pub(super) whole: bool,
     pub(super) receipts_since_ms: u64,
+    pub(super) receipts_after: Lsn,
+    pub(super) counters: Vec<i16>,
 }
 
 /// One comparison that a peer has asked for.
@@ -30,16 +33,24 @@ pub(super) struct Source {
     /// What has come since, to be left out.
     pub(super) beyond: BTreeMap<Place, BTreeSet<u64>>,
     beyond_count: usize,
-    offsets: Offsets,
+    pub(super) offsets: Offsets,
     descent: Option<Descent>,
+    /// A sketch was sent, and not answered yet.
+    pub(super) is_sketched: bool,
     leaf_bits: u32,
     pub(super) giving: Option<Giving>,
-    /// Receipts of writes that are younger are given as well.
+    /// Receipts of writes that are younger are given as well, if they came to the log here after this place.
     pub(super) receipts_since_ms: u64,
+    pub(super) receipts_after: Lsn,
     pub(super) until_ms: u64,
 }
 
 impl Source {
+    /// Whether there may be any receipts to give.
+    pub(super) fn gives_receipts(&self) -> bool {
+        self.receipts_since_ms < u64::MAX && self.cut_lsn > self.receipts_after
+    }
+
     /// Notes what is beyond the cut. False: there is too much of it.
     pub(super) fn came(&mut self, terms: &[Term]) -> bool {
         for (place, term) in terms {
@@ -120,7 +131,8 @@ impl Replica {
             .max(self.batches_beyond(&namespace, &asked.frontier));
         let bits = start_bits(leaf_bits, more);
         let view = self.summaries.view(&namespace);
-        let (descent, digests) = match asked.whole {
+        let cells = sketch_for(view, asked).unwrap_or_default();
+        let (descent, digests) = match asked.whole || !cells.is_empty() {
             true => (None, Vec::new()),
             false => {
                 let (descent, digests) = Descent::begin(view, salt, bits);
@@ -135,9 +147,11 @@ impl Replica {
             beyond_count: 0,
             offsets: Offsets::new(),
             descent,
+            is_sketched: !cells.is_empty(),
             leaf_bits,
             giving: None,
             receipts_since_ms: asked.receipts_since_ms,
+            receipts_after: asked.receipts_after,
             until_ms: now.mono_ms + SOURCE_PATIENCE_MS,
         };
         self.comparisons.serving.insert((peer, number), source);
@@ -149,10 +163,12 @@ impl Replica {
             heads,
             documents,
             root,
+            end: self.history.durable_end,
             salt,
             leaf_bits: small(leaf_bits),
             bits: small(bits),
             digests,
+            cells,
         };
         self.say_of_repair(peer, cut);
         if asked.whole {
@@ -220,7 +236,7 @@ impl Replica {
     }
 
     /// It does not keep to the rules, or is out of step.
-    fn refuse_seeker(&mut self, peer: ReplicaId, number: u64) {
+    pub(super) fn refuse_seeker(&mut self, peer: ReplicaId, number: u64) {
         self.counters.comparisons_refused += 1;
         self.comparisons.serving.remove(&(peer, number));
         self.end_comparison(peer, number, Reason::Unknown);

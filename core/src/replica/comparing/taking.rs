@@ -67,8 +67,8 @@ impl Replica {
             return;
         };
         seeker.learnt += documents;
-        seeker.status.documents += documents;
-        seeker.status.bytes_documents += bytes as u64;
+        seeker.attempt.status.documents += documents;
+        seeker.attempt.status.bytes_documents += bytes as u64;
         if seeker.keys.len() < limits::ARRIVED_KEYS_MAX {
             seeker.keys.extend(keys);
         }

@@ -17,7 +17,9 @@ pub(super) struct Pair {
     pub(super) beds: [Bed; 2],
     pub(super) linked: bool,
     /// Frames that were exchanged, by kind.
-    sent: Vec<Message>,
+    pub(super) sent: Vec<Message>,
+    /// What a link does to what is said.
+    pub(super) change: fn(&mut Message),
 }
 
 /// Logs that keep nothing but what is not folded.
@@ -39,6 +41,7 @@ impl Pair {
             beds: [1, 2].map(|id| Bed::of(id, PROTOCOL_NEWEST, room)),
             linked: false,
             sent: Vec::new(),
+            change: |_| (),
         }
     }
 
@@ -77,7 +80,10 @@ impl Pair {
             }
             for (to, bytes) in frames {
                 if self.linked {
-                    self.sent.push(Message::decode(&bytes).unwrap());
+                    let mut message = Message::decode(&bytes).unwrap();
+                    (self.change)(&mut message);
+                    let bytes = message.encode();
+                    self.sent.push(message);
                     self.beds[to].give(Input::Frame { link: LINK, bytes });
                 }
             }

@@ -230,9 +230,9 @@ impl Trio {
                 Vec::from_iter(asked(to, from, number))
             }
             RepairMessage::Differ { number, .. } => Vec::from_iter(either(number)),
-            RepairMessage::Leaves { number, .. } | RepairMessage::Heads { number, .. } => {
-                Vec::from_iter(asked(from, to, number))
-            }
+            RepairMessage::Leaves { number, .. }
+            | RepairMessage::Sums { number, .. }
+            | RepairMessage::Heads { number, .. } => Vec::from_iter(asked(from, to, number)),
             RepairMessage::Taken { .. } | RepairMessage::End { .. } | RepairMessage::Behind(_) => {
                 Vec::new()
             }
