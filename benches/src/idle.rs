@@ -11,7 +11,7 @@ use crate::spread::Spread;
 use crate::{Outcome, carts};
 
 /// Until links are up, and what was said on them has become seldom.
-const SETTLING: Duration = Duration::from_secs(150);
+const SETTLING: Duration = Duration::from_secs(270);
 const MINUTE: Duration = Duration::from_secs(60);
 const CUTS: usize = 20;
 const DOCUMENTS: usize = 1_000;

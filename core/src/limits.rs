@@ -121,8 +121,11 @@ pub const COMPARISONS_MAX: usize = 8;
 pub const CHANGES_MEANWHILE_MAX: usize = 1 << 20;
 /// Documents that are looked at in one go while some are looked for.
 pub const DOCUMENTS_LOOKED_AT: usize = 2_048;
-/// Bytes of documents in one message of a repair, about.
-pub const GIVEN_BYTES: usize = 128 << 10;
+/// Bytes of documents in one message of a repair, about: both ends look at each document, and whoever writes there meanwhile waits for as long
+/// as that takes.
+pub const GIVEN_BYTES: usize = 32 << 10;
+/// Of documents with more bytes than this the changes go by themselves.
+pub const GIVEN_AT_ONCE_BYTES_MAX: usize = 128 << 10;
 /// Bytes of documents on their way to a peer and not durable there.
 pub const GIVEN_WINDOW_BYTES: usize = 1 << 20;
 /// Larger documents are not given whole but change by change.

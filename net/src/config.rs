@@ -26,7 +26,7 @@ pub struct Config {
     pub discover: bool,
     /// Members that an earlier run knew.
     pub known: Vec<KnownMember>,
-    /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.2 s.
+    /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.35 s.
     pub keep_alive: Duration,
     /// A link is silent when nothing was heard for this long after a ping was due: a round trip, a loss, a repetition.
     /// Default 500 ms.
@@ -59,7 +59,7 @@ impl Config {
             advertise: None,
             discover: true,
             known: Vec::new(),
-            keep_alive: Duration::from_millis(2_200),
+            keep_alive: Duration::from_millis(2_350),
             silence_grace: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(5),

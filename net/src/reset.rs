@@ -2,19 +2,19 @@
 //!
 //! A process that was killed can't say goodbye, and its peers would go on using dead links until the idle timeout.
 //! QUIC's stateless reset (RFC 9000, 10.3) ends them with the first packet that reaches the new process, but only
-//! if that can make the same tokens as the old one: so they derive from the node's private key, as does the key
-//! by which a node knows connection ids as its own.
+//! if that can make the same tokens as the old one: so they derive from the node's private key.
 
 use std::sync::Arc;
 
 use quinn::EndpointConfig;
 use quinn::crypto::{CryptoError, HmacKey};
-use quinn_proto::HashedConnectionIdGenerator;
+use quinn_proto::RandomConnectionIdGenerator;
 
 use crate::identity::Identity;
 
 const TOKEN_CONTEXT: &str = "anabranch 2026-01 net stateless reset tokens";
-const CONNECTION_ID_CONTEXT: &str = "anabranch 2026-01 net connection ids";
+/// Each packet names its connection with so many bytes. A node has few connections, and most packets of an idle link hold nothing else.
+const CONNECTION_ID_BYTES: usize = 4;
 
 /// A keyed BLAKE3 hash in the place of an HMAC.
 struct TokenKey([u8; 32]);
@@ -41,11 +41,7 @@ impl HmacKey for TokenKey {
 pub(crate) fn endpoint_config(identity: &Identity) -> EndpointConfig {
     let (_, key) = identity.chain_and_key();
     let token_key = TokenKey(blake3::derive_key(TOKEN_CONTEXT, key.secret_der()));
-    let id_key = blake3::derive_key(CONNECTION_ID_CONTEXT, key.secret_der());
-    let id_key = id_key
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let mut config = EndpointConfig::new(Arc::new(token_key));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config.cid_generator(|| Box::new(RandomConnectionIdGenerator::new(CONNECTION_ID_BYTES)));
     config
 }

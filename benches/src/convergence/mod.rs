@@ -39,9 +39,9 @@ use self::topology::{Named, Topology};
 use crate::{Outcome, served};
 
 /// For how long nobody writes, at most, to see what passes all the same.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Before that: until what was written has been acknowledged.
-const SETTLING: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Before that, at most: until what was written has been acknowledged, and what is said of it again has become as seldom as it gets.
+const SETTLING_MAX: Duration = Duration::from_secs(240);
 
 /// Options of `figures convergence`.
 #[derive(clap::Args)]
@@ -172,7 +172,7 @@ fn scale(options: &Options, seconds: u64, carts: usize) -> Outcome<Scale> {
     Ok(Scale {
         time,
         silence: SILENCE_MAX.min(time * 6),
-        settling: SETTLING,
+        settling: SETTLING_MAX.min(time * 12),
         rate: options.rate,
         carts,
         missed: options.missed,

@@ -507,6 +507,7 @@ impl Replica {
             if session.streams.contains_key(&name) {
                 session.stir(&name);
             }
+            session.restate_soon(now.mono_ms);
             if own {
                 session.unsaid.insert(name.clone());
             } else {

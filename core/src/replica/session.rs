@@ -15,9 +15,10 @@ use crate::{Frontier, Lsn, Namespace, Origin, Seq, limits};
 
 /// Until the peer has said what it holds, a hello is said again this often.
 pub(super) const HELLO_MS: u64 = 1_000;
-/// What is held is stated again this often, in case anything was lost or is broken: to who speaks protocol 1 all of it, to others a digest
-/// of what has been said so far.
-pub(super) const STATEMENT_MS: u64 = 15_000;
+/// What is held is stated again after this long, in case anything was lost or is broken: to who speaks protocol 1 all of it, to others a
+/// digest of what has been said so far. Doubled each time while there is nothing new to say.
+const STATEMENT_MS: u64 = 15_000;
+const STATEMENT_MS_MAX: u64 = 120_000;
 /// To the origin's own replica, receipt is acknowledged at most this often.
 pub(super) const ACK_MS: u64 = 20;
 /// To others, for whom it only matters when links fail.
@@ -106,6 +107,7 @@ pub(super) struct Session {
     pub(super) placements_said_ms: Option<u64>,
     pub(super) hello_due: u64,
     pub(super) statement_due: u64,
+    statement_pause_ms: u64,
     /// When a gap was last asked about.
     pub(super) gaps: BTreeMap<Name, u64>,
 }
@@ -138,6 +140,7 @@ impl Session {
             placements_said_ms: None,
             hello_due: now_ms + HELLO_MS,
             statement_due: now_ms + STATEMENT_MS,
+            statement_pause_ms: STATEMENT_MS,
             gaps: BTreeMap::new(),
         }
     }
@@ -159,6 +162,18 @@ impl Session {
             .min(self.acks_due)
             .min(self.pace.wake_at())
             .min(waiting)
+    }
+
+    /// There is something new to say: whether it was heard is looked at soon.
+    pub(super) fn restate_soon(&mut self, now_ms: u64) {
+        self.statement_pause_ms = STATEMENT_MS;
+        self.statement_due = self.statement_due.min(now_ms + STATEMENT_MS);
+    }
+
+    /// Everything has been stated, or a digest of it.
+    pub(super) fn restated(&mut self, now_ms: u64) {
+        self.statement_due = now_ms + self.statement_pause_ms;
+        self.statement_pause_ms = (2 * self.statement_pause_ms).min(STATEMENT_MS_MAX);
     }
 
     /// Whether the peer has said who it is and what it holds.

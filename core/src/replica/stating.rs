@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::Replica;
 use super::lanes::Name;
-use super::session::STATEMENT_MS;
 use crate::effect::Now;
 use crate::message::{DIGEST_BYTES, Message, Section};
 use crate::{Frontier, Namespace, Origin, ReplicaId, Seq};
@@ -38,7 +37,8 @@ impl Replica {
         let Some(session) = self.peers.session(peer) else {
             return;
         };
-        session.statement_due = now.mono_ms + STATEMENT_MS;
+        session.restate_soon(now.mono_ms);
+        session.restated(now.mono_ms);
         session.unsaid.clear();
         let link = session.link;
         let last = frames.len() - 1;
@@ -70,12 +70,14 @@ impl Replica {
         if session.speaks < 2 {
             return self.state_everything(now, peer);
         }
-        session.statement_due = now.mono_ms + STATEMENT_MS;
         let link = session.link;
         let unsaid = std::mem::take(&mut session.unsaid);
         session.acks.extend(unsaid);
         if !session.acks.is_empty() {
             self.send_acks(now, peer);
+        }
+        if let Some(session) = self.peers.session(peer) {
+            session.restated(now.mono_ms);
         }
         self.say_placements_again(peer, link);
         let spaces = self.history.spaces();
@@ -105,6 +107,7 @@ impl Replica {
         };
         let link = session.link;
         let acks = std::mem::take(&mut session.acks);
+        session.restate_soon(now.mono_ms);
         session.acks_due = u64::MAX;
         session.acks_sent = now.mono_ms;
         let acks: Vec<Name> = acks.into_iter().collect();

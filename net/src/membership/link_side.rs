@@ -7,7 +7,7 @@ use crate::limits::{MEMBER_DATAGRAMS_BURST, MEMBER_DATAGRAMS_PER_S};
 const HELLO_PAUSE: Duration = Duration::from_millis(300);
 const HELLO_PAUSE_MAX: Duration = Duration::from_secs(60);
 const DIGEST_PAUSE: Duration = Duration::from_secs(4);
-const DIGEST_PAUSE_MAX: Duration = Duration::from_secs(60);
+const DIGEST_PAUSE_MAX: Duration = Duration::from_secs(120);
 const JOIN_PAUSE: Duration = Duration::from_secs(3);
 
 /// A token bucket for datagrams.

@@ -450,7 +450,7 @@ impl Replica {
                 return given(&id.key, sum, vec![whole]);
             }
         }
-        if bytes > limits::GIVEN_BYTES {
+        if bytes > limits::GIVEN_AT_ONCE_BYTES_MAX {
             return in_parts(&id.key, changes);
         }
         given(&id.key, sum, changes)
@@ -483,9 +483,9 @@ fn given(key: &Key, sum: u64, pieces: Vec<Bytes>) -> Outcome {
 /// Many changes of one document, in several parts.
 fn in_parts(key: &Key, changes: Vec<Bytes>) -> Outcome {
     let mut parts: Vec<GivenDocument> = Vec::new();
-    let mut bytes = limits::GIVEN_BYTES;
+    let mut bytes = limits::GIVEN_AT_ONCE_BYTES_MAX;
     for change in changes {
-        if bytes >= limits::GIVEN_BYTES {
+        if bytes >= limits::GIVEN_AT_ONCE_BYTES_MAX {
             bytes = 0;
             parts.push(GivenDocument {
                 key: key.clone(),
