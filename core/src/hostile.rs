@@ -12,7 +12,7 @@ use crate::message::{Given, Hello, Message, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Pa
 use crate::persist::DocumentRange;
 use crate::repair_message::{GivenDocument, Leaf, Reason, RepairMessage};
 use crate::summary::{COUNTERS, Cell};
-use crate::{Batch, Incarnation, Key, Lsn, Namespace, Origin, Seq, limits};
+use crate::{Batch, Incarnation, Key, Namespace, Origin, Seq, limits};
 
 /// Positions in one namespace.
 pub type Positions = Vec<(Origin, Seq)>;
@@ -222,7 +222,7 @@ pub fn compare(number: u64, namespace: Namespace, positions: Positions, whole: b
         expected: u64::MAX >> (number % 64),
         whole,
         since_ms: 0,
-        receipts_after: Lsn(number % 3),
+        follows: number % 3,
         counters: match number % 3 {
             0 => Vec::new(),
             1 => vec![1; COUNTERS],
@@ -242,7 +242,6 @@ pub fn cut(number: u64, positions: Positions, leaf_bits: u8, bits: u8, from: u32
         heads,
         documents: 1 << leaf_bits.min(40),
         root: u64::from(from) | 1,
-        end: Lsn(from.into()),
         salt: from.into(),
         leaf_bits,
         bits,
@@ -256,7 +255,7 @@ pub fn cut(number: u64, positions: Positions, leaf_bits: u8, bits: u8, from: u32
 pub fn sketched_cut(number: u64, positions: Positions, cells: usize, from: u64) -> Bytes {
     let cell = |at: u64| {
         let of = from.wrapping_mul(at | 1) >> 3;
-        // One in four as if there were no difference but one.
+        // One in four without values, of which no quotient can be taken.
         let values = if at.is_multiple_of(4) { 0 } else { of };
         Cell::new(values, of / 2).unwrap_or_default()
     };
@@ -266,7 +265,6 @@ pub fn sketched_cut(number: u64, positions: Positions, cells: usize, from: u64) 
         positions,
         documents: cells as u64,
         root: from | 1,
-        end: Lsn(from),
         salt: from,
         leaf_bits: 8,
         bits: 4,

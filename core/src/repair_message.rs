@@ -1,8 +1,8 @@
 //! What replicas say to each other while they compare and repair a namespace.
 //!
 //! ```text
-//! compare   = number namespace:text positions documents expected whole:u8 since after counters:[zigzag]
-//! cut       = number positions heads:[index] documents root:8 end salt:8 leaf bits:u8 bits:u8 digests cells:[8 8]
+//! compare   = number namespace:text positions documents expected whole:u8 since follows counters:[zigzag]
+//! cut       = number positions heads:[index] documents root:8 salt:8 leaf bits:u8 bits:u8 digests cells:[8 8]
 //! differ    = number positions:[rising] digests
 //! leaves    = number positions:[rising] nodes:[[place:5 sum:8]]
 //! sums      = number prefixes:[rising] sums:[8]
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::persist::ReceiptKey;
 use crate::summary::{Cell, Digest};
-use crate::{Key, Lsn, Namespace, Origin, Seq, limits};
+use crate::{Key, Namespace, Origin, Seq, limits};
 use fields::{
     cells, counters, digests, eight, flag, nodes, positions, put_cells, put_counters, put_digests,
     put_positions, put_rising, put_root, put_sums, rising, root, sums,
@@ -55,8 +55,8 @@ pub(crate) enum RepairMessage {
         whole: bool,
         /// It lacks receipts of writes that are not older, in milliseconds since 1970.
         since_ms: u64,
-        /// Of receipts it has got what was in the source's log up to here.
-        receipts_after: Lsn,
+        /// The comparison before this one, of the same repair, which has brought all receipts of that moment; 0: there is none.
+        follows: u64,
         /// By which the source sees how much differs; none: it is to be found by digests.
         counters: Vec<i16>,
     },
@@ -68,8 +68,6 @@ pub(crate) enum RepairMessage {
         heads: Vec<usize>,
         documents: u64,
         root: u64,
-        /// The end of the source's log by then.
-        end: Lsn,
         salt: u64,
         leaf_bits: u8,
         bits: u8,
@@ -215,7 +213,7 @@ impl RepairMessage {
                 expected,
                 whole,
                 since_ms,
-                receipts_after,
+                follows,
                 counters,
             } => {
                 writer.u8(7);
@@ -226,7 +224,7 @@ impl RepairMessage {
                 writer.number(*expected);
                 writer.u8((*whole).into());
                 writer.number(*since_ms);
-                writer.number(receipts_after.0);
+                writer.number(*follows);
                 put_counters(writer, counters);
             }
             Self::Cut {
@@ -235,7 +233,6 @@ impl RepairMessage {
                 heads,
                 documents,
                 root,
-                end,
                 salt,
                 leaf_bits,
                 bits,
@@ -248,7 +245,6 @@ impl RepairMessage {
                 put_rising(writer, heads);
                 writer.number(*documents);
                 writer.array(&root.to_le_bytes());
-                writer.number(end.0);
                 writer.array(&salt.to_le_bytes());
                 writer.u8(*leaf_bits);
                 writer.u8(*bits);
@@ -399,7 +395,7 @@ impl RepairMessage {
                 expected: reader.number("expected")?,
                 whole: flag(reader)?,
                 since_ms: reader.number("since")?,
-                receipts_after: Lsn(reader.number("after")?),
+                follows: reader.number("follows")?,
                 counters: counters(reader)?,
             },
             8 => Self::Cut {
@@ -408,7 +404,6 @@ impl RepairMessage {
                 heads: rising(reader, limits::ORIGINS_MAX)?,
                 documents: reader.number("documents")?,
                 root: eight(reader)?,
-                end: Lsn(reader.number("end")?),
                 salt: eight(reader)?,
                 leaf_bits: reader.u8("leaf bits")?,
                 bits: reader.u8("bits")?,

@@ -141,7 +141,7 @@ impl Replica {
                 expected,
                 whole,
                 since_ms,
-                receipts_after,
+                follows,
                 counters,
             } => {
                 let theirs = source::Asked {
@@ -150,7 +150,7 @@ impl Replica {
                     expected,
                     whole,
                     receipts_since_ms: since_ms,
-                    receipts_after,
+                    follows,
                     counters,
                 };
                 self.be_compared(now, peer, number, namespace, &theirs);

@@ -28,8 +28,6 @@ pub(super) struct Seeker {
     pub(super) cut: Frontier,
     heads: BTreeSet<Origin>,
     source_root: u64,
-    /// The end of its log by then.
-    source_end: Lsn,
     leaf_bits: u32,
     descent: Option<Descent>,
     /// The source was told what it needs to answer with a sketch.
@@ -74,11 +72,11 @@ pub(super) struct Attempt {
     pub(super) since_ms: u64,
 }
 
-/// The receipts that comparisons of this repair have brought: of all that the source held at a cut, up to there in its log.
+/// The receipts that comparisons of this repair have brought: of all that the source held at the cut of one of them.
 #[derive(Clone, Default)]
 pub(super) struct ReceiptsGiven {
     cut: Frontier,
-    through: Lsn,
+    by: u64,
 }
 
 impl Seeker {
@@ -134,7 +132,7 @@ impl Replica {
         peer: ReplicaId,
         attempt: Attempt,
     ) {
-        let (round, receipts_after) = (attempt.round, attempt.receipts.through);
+        let (round, follows) = (attempt.round, attempt.receipts.by);
         let number = self.next_comparison(&peer);
         let held = self.durable_frontier(namespace);
         let is_blind = !self.goes_to(namespace, &peer);
@@ -162,7 +160,6 @@ impl Replica {
             cut: Frontier::default(),
             heads: BTreeSet::new(),
             source_root: 0,
-            source_end: Lsn(0),
             leaf_bits: 0,
             descent: None,
             offers_sketch: !counters.is_empty(),
@@ -200,7 +197,7 @@ impl Replica {
                 // However old what the source has got since is.
                 _ => 0,
             },
-            receipts_after,
+            follows,
             counters,
         };
         self.say_as_seeker(namespace, peer, message);
@@ -248,7 +245,6 @@ impl Replica {
             positions,
             heads,
             root,
-            end,
             salt,
             leaf_bits,
             bits,
@@ -299,7 +295,6 @@ impl Replica {
         seeker.cut = cut;
         seeker.heads = heads;
         seeker.source_root = root;
-        seeker.source_end = end;
         seeker.leaf_bits = leaf_bits.into();
         if seeker.whole {
             seeker.said_all = true;
@@ -478,7 +473,7 @@ impl Replica {
                 by_digests: !seeker.offers_sketch,
                 receipts: ReceiptsGiven {
                     cut,
-                    through: seeker.source_end,
+                    by: seeker.number,
                 },
                 ..seeker.attempt.clone()
             };

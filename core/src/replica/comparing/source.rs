@@ -19,7 +19,7 @@ pub(in crate::replica) struct Asked {
     pub(super) expected: u64,
     pub(super) whole: bool,
     pub(super) receipts_since_ms: u64,
-    pub(super) receipts_after: Lsn,
+    pub(super) follows: u64,
     pub(super) counters: Vec<i16>,
 }
 
@@ -102,6 +102,10 @@ impl Replica {
             return self.refuse_seeker(peer, number);
         }
         let serving = &mut self.comparisons.serving;
+        // It is not known any more where what is held has made a leap since, and receipts count that came before.
+        let before = serving.get(&(peer, asked.follows));
+        let before = before.filter(|source| source.namespace == namespace);
+        let receipts_after = before.map_or(Lsn(0), |source| source.cut_lsn);
         serving.retain(|(seeker, _), source| *seeker != peer || source.namespace != namespace);
         if !self.make_room_for(peer) || !self.goes_to(&namespace, &peer) {
             return self.end_comparison(peer, number, Reason::Busy);
@@ -151,7 +155,7 @@ impl Replica {
             leaf_bits,
             giving: None,
             receipts_since_ms: asked.receipts_since_ms,
-            receipts_after: asked.receipts_after,
+            receipts_after,
             until_ms: now.mono_ms + SOURCE_PATIENCE_MS,
         };
         self.comparisons.serving.insert((peer, number), source);
@@ -163,7 +167,6 @@ impl Replica {
             heads,
             documents,
             root,
-            end: self.history.durable_end,
             salt,
             leaf_bits: small(leaf_bits),
             bits: small(bits),

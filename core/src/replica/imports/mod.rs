@@ -206,7 +206,8 @@ impl Imports {
             return (BTreeSet::new(), Vec::new());
         };
         let places = staged.keys().copied().collect();
-        if let Some(first) = first {
+        // A repair may bring nothing but receipts: no document lacks anything then.
+        if let Some(first) = first.filter(|_| !staged.is_empty()) {
             let pending = importing.pending.get_or_insert(Pending {
                 arrival: lsn,
                 next: first,

@@ -6,7 +6,7 @@ use super::bed::{Bed, namespace, origin};
 use crate::effect::Input;
 use crate::message::Message;
 use crate::repair_message::{Reason, RepairMessage};
-use crate::{Batch, DocumentWrite, Key, Lsn, Namespace, Seq};
+use crate::{Batch, DocumentWrite, Key, Namespace, Seq};
 
 const LIAR: u8 = 9;
 
@@ -74,7 +74,7 @@ fn ends_on(bed: &mut Bed, peer: u8, number: u8) -> Vec<(u64, Reason)> {
         expected: 0,
         whole: false,
         since_ms: u64::MAX,
-        receipts_after: Lsn(0),
+        follows: 0,
         counters: Vec::new(),
     };
     bed.said_to(peer);

@@ -45,6 +45,23 @@ impl Pair {
         }
     }
 
+    /// Two that hold the same, and are cut off from each other; what comes from now on is not left in their logs.
+    pub(super) fn parted(keys: impl IntoIterator<Item = String>) -> Self {
+        let mut pair = Self::new(forgetful());
+        for key in keys {
+            pair.put(0, &key, json!({"n": 0}));
+        }
+        pair.link();
+        pair.pass(5_000);
+        pair.assert_equal();
+        pair.cut();
+        // Neither keeps its log for the other.
+        for (bed, other) in pair.beds.iter_mut().zip([2, 1]) {
+            bed.decide(other, true);
+        }
+        pair
+    }
+
     pub(super) fn link(&mut self) {
         self.linked = true;
         for at in [0, 1] {
@@ -452,18 +469,7 @@ proptest! {
 /// Each lacks what the other has, and begins to compare in the same moment, with its first comparison.
 #[test]
 fn two_that_seek_from_each_other_at_once_understand_each_other() {
-    let mut pair = Pair::new(forgetful());
-    for n in 0..3_000 {
-        pair.put(0, &format!("k{n}"), json!({"n": n}));
-    }
-    pair.link();
-    pair.pass(5_000);
-    pair.assert_equal();
-    pair.cut();
-    // Neither keeps its log for the other.
-    for (bed, other) in pair.beds.iter_mut().zip([2, 1]) {
-        bed.decide(other, true);
-    }
+    let mut pair = Pair::parted((0..3_000).map(|n| format!("k{n}")));
     for n in 0..240 {
         pair.count(n % 2, &format!("k{}", n % 4));
         pair.pass(50);

@@ -1,12 +1,16 @@
 //! What is remembered of writes comes with what they wrote, however a repair goes.
 
-use super::bed::{Bed, increment, namespace, writing_once, written};
+use serde_json::json;
+
+use super::bed::{Bed, increment, namespace, write, writing_once, written};
 use super::pairs::Pair;
-use super::sketches::{names, parted};
-use crate::Token;
+use super::sketches::names;
 use crate::effect::Request;
 use crate::message::Message;
 use crate::repair_message::RepairMessage;
+use crate::{Intent, Token};
+
+const SEEKER: u8 = 9;
 
 fn once(key: &str) -> Request {
     writing_once(vec![increment("k1", "/n")], key)
@@ -29,7 +33,7 @@ fn is_known(pair: &mut Pair, key: &str) -> bool {
 #[test]
 fn a_repair_that_has_its_documents_from_another_one_gets_what_is_remembered() {
     for documents in [10, 100] {
-        let mut pair = parted(names(documents));
+        let mut pair = Pair::parted(names(documents));
         pair.beds[0].request(once("a"), &Token::default()).unwrap();
         pair.change = |message| {
             if let Message::Repair(RepairMessage::Documents { receipts, last, .. }) = message {
@@ -50,11 +54,36 @@ fn a_repair_that_has_its_documents_from_another_one_gets_what_is_remembered() {
     }
 }
 
+/// Seed 1919: nothing had to be put in place, and listings waited for it.
+#[test]
+fn a_repair_that_brings_no_documents_keeps_nobody_waiting() {
+    let mut pair = Pair::parted(names(10));
+    // It is as it was.
+    let nothing = writing_once(vec![write("k1", Intent::Replace(json!({"n": 0})))], "a");
+    pair.beds[0].request(nothing, &Token::default()).unwrap();
+    forget(&mut pair);
+    pair.beds[1].hold_commits = true;
+    pair.link();
+    pair.pass(1_000);
+    let lacks_nothing = |pair: &Pair| {
+        let [source, seeker] =
+            [0, 1].map(|at| pair.beds[at].replica.durable_frontier(&namespace(0)));
+        seeker.covers(&source)
+    };
+    assert!(!lacks_nothing(&pair));
+    while !lacks_nothing(&pair) {
+        assert!(pair.beds[1].sync_one(), "what has come is on its way");
+    }
+    pair.beds[1].restart();
+    assert!(lacks_nothing(&pair), "it is durable");
+    assert_eq!(pair.reads(1).0, pair.reads(0).0);
+}
+
 /// What comes to the source between two comparisons of one repair counts with the second.
 #[test]
 fn what_comes_during_a_repair_is_remembered() {
     for documents in [10, 100] {
-        let mut pair = parted(names(documents));
+        let mut pair = Pair::parted(names(documents));
         pair.beds[0].request(once("a"), &Token::default()).unwrap();
         // So that roots differ when all has come, and it is compared once more.
         pair.count(1, "k2");
@@ -84,4 +113,46 @@ fn what_comes_during_a_repair_is_remembered() {
         assert!(is_known(&mut pair, "a"), "{documents} documents");
         assert!(is_known(&mut pair, "b"), "{documents} documents");
     }
+}
+
+/// Whether a peer that asks for all is given what is remembered.
+fn is_given(bed: &mut Bed, number: u64, follows: u64) -> bool {
+    let compare = RepairMessage::Compare {
+        number,
+        namespace: namespace(0),
+        positions: Vec::new(),
+        documents: 0,
+        expected: 0,
+        whole: true,
+        since_ms: 0,
+        follows,
+        counters: Vec::new(),
+    };
+    bed.said_to(SEEKER);
+    bed.tell_as(SEEKER, &Message::Repair(compare));
+    let said = bed.said_to(SEEKER).into_iter();
+    let parts = said.filter_map(|said| match said {
+        Message::Repair(RepairMessage::Documents { receipts, last, .. }) => Some((receipts, last)),
+        _ => None,
+    });
+    let parts: Vec<_> = parts.collect();
+    assert!(parts.iter().any(|(_, last)| *last), "all of it");
+    parts.iter().any(|(receipts, _)| !receipts.is_empty())
+}
+
+#[test]
+fn what_is_remembered_is_given_once_in_a_repair() {
+    let mut bed = Bed::new();
+    bed.request(once("a"), &Token::default()).unwrap();
+    bed.run_until(5_000);
+    bed.meet_as(SEEKER, "elsewhere", &[]);
+    assert!(is_given(&mut bed, 1, 0));
+    assert!(!is_given(&mut bed, 3, 1), "that has come");
+    bed.request(once("b"), &Token::default()).unwrap();
+    assert!(is_given(&mut bed, 5, 3), "that has not");
+    assert!(!is_given(&mut bed, 7, 5));
+    assert!(is_given(&mut bed, 9, 5), "who knows what that one brought");
+    // What a repair brings counts later than it came, and with the one before as well what came to the log before that.
+    bed.replica.end_serving(&namespace(0));
+    assert!(is_given(&mut bed, 11, 9), "who knows when it came to count");
 }

@@ -3,30 +3,13 @@
 use serde_json::json;
 
 use super::bed::{Bed, namespace};
-use super::pairs::{Pair, forgetful};
+use super::pairs::Pair;
 use crate::message::Message;
 use crate::repair_message::RepairMessage;
 use crate::summary::Cell;
 
 /// Two names whose places begin with the same 44 bits, found by trying.
 const ALIKE: [&str; 2] = ["k802347", "k2714752"];
-
-/// Two that hold the same, and are cut off from each other; what comes from now on is not left in their logs.
-pub(super) fn parted(keys: impl IntoIterator<Item = String>) -> Pair {
-    let mut pair = Pair::new(forgetful());
-    for key in keys {
-        pair.put(0, &key, json!({"n": 0}));
-    }
-    pair.link();
-    pair.pass(5_000);
-    pair.assert_equal();
-    pair.cut();
-    // Neither keeps its log for the other.
-    for (bed, other) in pair.beds.iter_mut().zip([2, 1]) {
-        bed.decide(other, true);
-    }
-    pair
-}
 
 /// They meet again, and are equal once they have repaired each other. What they said of that.
 fn repaired(pair: &mut Pair) -> Vec<RepairMessage> {
@@ -68,7 +51,7 @@ fn goes_down(said: &[RepairMessage]) -> bool {
 
 #[test]
 fn what_differs_is_found_in_one_round_trip() {
-    let mut pair = parted(names(300));
+    let mut pair = Pair::parted(names(300));
     for n in 0..20 {
         pair.count(0, &format!("k{}", n * 13));
         // Some that the other one does not have.
@@ -91,7 +74,7 @@ fn what_differs_is_found_in_one_round_trip() {
 
 #[test]
 fn each_gets_what_the_other_has() {
-    let mut pair = parted(names(300));
+    let mut pair = Pair::parted(names(300));
     for n in 0..30 {
         pair.count(n % 2, &format!("k{}", n / 3));
     }
@@ -101,7 +84,7 @@ fn each_gets_what_the_other_has() {
 
 #[test]
 fn a_sketch_that_tells_nothing_is_followed_by_digests() {
-    let mut pair = parted(names(300));
+    let mut pair = Pair::parted(names(300));
     for n in 0..20 {
         pair.count(0, &format!("k{n}"));
     }
@@ -121,7 +104,7 @@ fn a_sketch_that_tells_nothing_is_followed_by_digests() {
 /// If most of it differs, digests find it for less.
 #[test]
 fn where_most_differs_no_sketch_is_sent() {
-    let mut pair = parted(names(300));
+    let mut pair = Pair::parted(names(300));
     for n in 0..250 {
         pair.count(0, &format!("k{n}"));
     }
@@ -137,7 +120,7 @@ fn two_names_that_a_sketch_takes_for_one_both_come() {
         for changed in [&ALIKE[..], &ALIKE[..1], &ALIKE[1..]] {
             for by in [0, 1] {
                 let there = there.iter().map(ToString::to_string);
-                let mut pair = parted(names(100).chain(there));
+                let mut pair = Pair::parted(names(100).chain(there));
                 for key in changed {
                     match pair.beds[by].read(key) {
                         Some(_) => pair.count(by, key),
