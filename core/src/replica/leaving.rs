@@ -321,7 +321,7 @@ impl Replica {
         } = asked;
         let known = self.placements.setting(&namespace);
         if known.is_some_and(|known| *known > setting) {
-            return self.say_placement(peer, &namespace);
+            return self.say_placement(now, peer, &namespace);
         }
         let mut positions = positions.iter();
         let is_kept = known == Some(&setting)

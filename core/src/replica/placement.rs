@@ -443,10 +443,12 @@ impl Replica {
     }
 
     /// Says one setting, if there is one.
-    pub(super) fn say_placement(&mut self, peer: ReplicaId, namespace: &Namespace) {
-        let Some(link) = self.peers.session(peer).map(|session| session.link) else {
+    pub(super) fn say_placement(&mut self, now: Now, peer: ReplicaId, namespace: &Namespace) {
+        let Some(session) = self.peers.session(peer) else {
             return;
         };
+        session.restate_soon(now.mono_ms);
+        let link = session.link;
         if let Some(setting) = self.placements.setting(namespace).cloned() {
             let said = Said {
                 settings: vec![(namespace.clone(), setting)],
@@ -467,7 +469,7 @@ impl Replica {
         self.advance_stability();
         self.placements.settle(placed);
         for peer in self.peers.linked() {
-            self.say_placement(peer, namespace);
+            self.say_placement(now, peer, namespace);
         }
         let datacenters = |setting: Option<Setting>| setting.and_then(|s| s.datacenters);
         if datacenters(before) != datacenters(placed.placing.setting.clone()) {

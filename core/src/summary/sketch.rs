@@ -76,14 +76,14 @@ fn plus(one: u64, other: u64) -> u64 {
     if sum >= PRIME { sum - PRIME } else { sum }
 }
 
-fn minus(one: u64, other: u64) -> u64 {
+pub(super) fn minus(one: u64, other: u64) -> u64 {
     match one >= other {
         true => one - other,
         false => one + PRIME - other,
     }
 }
 
-fn times(one: u64, other: u64) -> u64 {
+pub(super) fn times(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other);
     let low = u64::try_from(product & u128::from(PRIME)).unwrap_or_default();
     let high = u64::try_from(product >> 61).unwrap_or_default();
@@ -91,7 +91,7 @@ fn times(one: u64, other: u64) -> u64 {
 }
 
 /// The inverses of numbers other than 0, for the price of one (Montgomery 1987).
-fn inverses(numbers: &[u64]) -> Vec<u64> {
+pub(super) fn inverses(numbers: &[u64]) -> Vec<u64> {
     let mut product = 1;
     let mut before = Vec::with_capacity(numbers.len());
     for number in numbers {
@@ -146,7 +146,7 @@ impl Sketch {
     }
 
     /// The cells that a prefix stands in, one of each row.
-    fn stands_in(&self, prefix: u64) -> [usize; ROWS] {
+    pub(super) fn stands_in(&self, prefix: u64) -> [usize; ROWS] {
         let mut mixed = mix(prefix ^ self.seed);
         let width = WIDTH as u64;
         let mut row = 0;

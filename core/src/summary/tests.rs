@@ -306,6 +306,45 @@ fn the_sketch_that_is_kept_is_that_of_all_documents() {
     }
 }
 
+/// Of two that differ the sums may have the quotient of a third that stands in the same cell. It is taken off, and taken off again
+/// when they are found elsewhere.
+#[test]
+fn one_that_two_look_like_does_not_differ() {
+    use sketch::{Sketch, inverses, minus, times};
+    let mut ours = Sketch::new(1, 20);
+    let theirs = ours.clone();
+    let [cell, ..] = ours.stands_in(1);
+    // Together in the first row, apart in the others.
+    let mut together: Vec<u64> = vec![1];
+    for prefix in 2.. {
+        let [first, second, third] = ours.stands_in(prefix);
+        let is_apart = together.iter().all(|other| {
+            let [_, a, b] = ours.stands_in(*other);
+            a != second && b != third
+        });
+        if first == cell && is_apart {
+            together.push(prefix);
+        }
+        if together.len() == 3 {
+            break;
+        }
+    }
+    let [one, other, third] = together[..] else {
+        panic!("three of them");
+    };
+    let a = 1 << 40;
+    let [inverse] = inverses(&[minus(other, third)])[..] else {
+        panic!("one for one");
+    };
+    let b = minus(0, times(a, times(minus(one, third), inverse)));
+    for (prefix, value) in [(one, a), (other, b)] {
+        ours.note(prefix << (u64::BITS - PREFIX_BITS), 0, value);
+    }
+    let [values, products] = ours.cells()[cell].sums();
+    assert_eq!(times(values, third), products, "they look like it");
+    assert_eq!(ours.differing(theirs.cells()), Some([one, other].into()));
+}
+
 proptest! {
     /// A sketch at another frontier is what it is at that frontier.
     #[test]

@@ -2,10 +2,10 @@
 
 use super::bed::{Bed, namespace, origin};
 use super::duo::{Duo, Unkind};
-use crate::Seq;
-use crate::effect::{Notice, Output};
+use crate::effect::{Notice, Output, Request};
 use crate::message::{DIGEST_BYTES, Hello, Message, PROTOCOL_NEWEST};
 use crate::replica::Room;
+use crate::{Datacenters, Seq, Token};
 
 fn bytes(duo: &Duo) -> usize {
     duo.said.iter().flatten().map(bytes::Bytes::len).sum()
@@ -65,6 +65,47 @@ fn what_was_not_heard_is_said_again() {
     assert_eq!(holds(&duo, 1, 1), Seq(1));
     assert_eq!(statements(&duo), 1);
     assert_eq!(duo.beds[1].replica.counters.statements_missed, 1);
+}
+
+/// Digests that each of the two has said.
+fn digests(duo: &Duo) -> [usize; 2] {
+    let of = |said: &Vec<bytes::Bytes>| {
+        let said = said.iter().map(Message::decode);
+        said.filter(|message| matches!(message, Ok(Message::Standing { .. })))
+            .count()
+    };
+    [0, 1].map(|at| of(&duo.said[at]))
+}
+
+#[test]
+fn digests_are_rare_at_rest_and_come_soon_after_something_new() {
+    let mut duo = Duo::new([2, 2], Room::default(), 1);
+    duo.link_up();
+    duo.write(0, 0, 10);
+    duo.run(300_000);
+    duo.said = Default::default();
+    duo.run(360_000);
+    assert_eq!(digests(&duo), [3, 3]);
+    duo.write(0, 0, 10);
+    duo.said = Default::default();
+    duo.run(16_000);
+    assert_eq!(digests(&duo), [1, 1], "after a write");
+    duo.run(30_000);
+    assert_eq!(digests(&duo), [2, 2], "and once more before it gets rarer");
+    duo.run(200_000);
+    duo.said = Default::default();
+    duo.run(60_000);
+    assert_eq!(digests(&duo), [0, 0], "the next ones are not due soon");
+    let place = Request::Place {
+        namespace: namespace(0),
+        datacenters: Datacenters::new(["here"]).ok(),
+        force: false,
+    };
+    let answer = duo.beds[0].request(place, &Token::default());
+    assert!(answer.is_ok());
+    duo.said = Default::default();
+    duo.run(16_000);
+    assert_eq!(digests(&duo), [1, 1], "after a setting");
 }
 
 #[test]
