@@ -44,6 +44,12 @@ impl Place {
         hasher.update(id.key.as_str().as_bytes());
         Self(first_eight(hasher.finalize().as_bytes()))
     }
+
+    /// The same of a name whose namespace, 0 and key stand one after the other already.
+    #[must_use]
+    pub fn of_joined(name: &[u8]) -> Self {
+        Self(first_eight(blake3::hash(name).as_bytes()))
+    }
 }
 
 /// What one change adds to its document's sum, by its hash.

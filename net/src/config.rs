@@ -26,10 +26,10 @@ pub struct Config {
     pub discover: bool,
     /// Members that an earlier run knew.
     pub known: Vec<KnownMember>,
-    /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.35 s.
+    /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.45 s.
     pub keep_alive: Duration,
     /// A link is silent when nothing was heard for this long after a ping was due: a round trip, a loss, a repetition.
-    /// Default 500 ms.
+    /// Default 450 ms.
     pub silence_grace: Duration,
     /// A link on which nothing arrives for this long is down. Default 15 s.
     pub idle_timeout: Duration,
@@ -59,8 +59,8 @@ impl Config {
             advertise: None,
             discover: true,
             known: Vec::new(),
-            keep_alive: Duration::from_millis(2_350),
-            silence_grace: Duration::from_millis(500),
+            keep_alive: Duration::from_millis(2_450),
+            silence_grace: Duration::from_millis(450),
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(5),
             backoff_initial: Duration::from_millis(100),

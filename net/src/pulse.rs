@@ -11,9 +11,9 @@ use crate::membership::Input;
 use crate::net::Shared;
 
 /// How often links are looked at; more often where keep-alives are more frequent than by default.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 /// Looks in one keep-alive interval, at least.
-const LOOKS: u32 = 20;
+const LOOKS: u32 = 40;
 
 /// When something was last heard on a link.
 pub(crate) struct Pulse(Mutex<State>);

@@ -116,7 +116,7 @@ pub struct Gossip {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Timing {
-    /// A link on which nothing is heard is pinged this often, and is silent 0.5 s later. Default 2.35 s.
+    /// A link on which nothing is heard is pinged this often, and is silent 0.45 s later. Default 2.45 s.
     pub keep_alive: Duration,
     /// A link on which nothing arrives for this long is down. Default 15 s.
     pub idle_timeout: Duration,
@@ -129,7 +129,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            keep_alive: Duration::from_millis(2_350),
+            keep_alive: Duration::from_millis(2_450),
             idle_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(3),
             backoff_max: Duration::from_secs(1),

@@ -47,7 +47,7 @@ pub(crate) struct Flags {
     /// Whether to connect to nodes that others tell of, too [env: ANABRANCH_GOSSIP_DISCOVER] [default: true]
     #[arg(long, value_name = "BOOL")]
     pub(crate) gossip_discover: Option<String>,
-    /// An idle link is pinged this often, and silent 0.5 s later [env: ANABRANCH_GOSSIP_KEEP_ALIVE_MS] [default: 2350]
+    /// An idle link is pinged this often, and silent 0.45 s later [env: ANABRANCH_GOSSIP_KEEP_ALIVE_MS] [default: 2450]
     #[arg(long, value_name = "MS")]
     pub(crate) gossip_keep_alive_ms: Option<String>,
     /// A link on which nothing arrives for this long is down [env: ANABRANCH_GOSSIP_IDLE_TIMEOUT_MS] [default: 15000]

@@ -67,7 +67,7 @@ fn the_whole_contract_is_read() {
     assert_eq!(gossip.seeds, ["10.0.0.6:7172", "us.example:7172"]);
     assert_eq!(gossip.advertise.as_deref(), Some("10.0.0.5:7172"));
     assert_eq!(gossip.timing.idle_timeout, Duration::from_secs(3));
-    assert_eq!(gossip.timing.keep_alive, Duration::from_millis(2_350));
+    assert_eq!(gossip.timing.keep_alive, Duration::from_millis(2_450));
     // Relative to the file.
     assert_eq!(gossip.ca.path, Path::new("/etc/pki/ca.pem"));
     assert_eq!(gossip.key.path, Path::new("/secret/eu-1.key"));

@@ -16,11 +16,11 @@ use std::ops::Bound;
 
 use anabranch_core::limits::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 use bytes::Bytes;
-use redb::{AccessGuard, ReadTransaction, ReadableTable, StorageError, WriteTransaction};
+use redb::{AccessGuard, Range, ReadTransaction, ReadableTable, StorageError, WriteTransaction};
 
 use super::packing::{Packer, Spread};
 use super::revision::Reviser;
-use super::tile::{Tile, check_of, look_up};
+use super::tile::{Content, Tile, check_of, look_up};
 use crate::engine::Fault;
 use crate::seal::{CHECK_BYTES, Sealed};
 use crate::tables::{DIRECTORY, Definition, RECEIPTS, Rows, RowsMut, TILES};
@@ -105,6 +105,74 @@ impl Listed<Rows> {
             listings: BTreeMap::new(),
             directory_lost: Cell::new(false),
         })
+    }
+}
+
+/// Tiles one after the other. Neighbours stand next to each other in the directory too, of which each stretch is read once.
+pub(super) struct Walk {
+    listed: Listed<Rows>,
+    stretch: Option<Tile>,
+}
+
+impl Walk {
+    pub(super) fn new(tiled: Tiled, view: &ReadTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            listed: Listed::view(tiled, view)?,
+            stretch: None,
+        })
+    }
+
+    /// The tile that spans a key; nothing when there is none that can be read.
+    pub(super) fn spanning(&mut self, key: &[u8]) -> Result<Option<Content>, Fault> {
+        let Some(found) = self.listed.tiles.range::<&[u8]>(..=key)?.next_back() else {
+            return Ok(None);
+        };
+        Ok(self.read(found)?.filter(|tile| tile.contains(key)))
+    }
+
+    /// The rows of the table after a key.
+    pub(super) fn after(
+        &self,
+        key: &[u8],
+    ) -> Result<Range<'static, &'static [u8], &'static [u8]>, Fault> {
+        let above = (Bound::Excluded(key), Bound::Unbounded);
+        Ok(self.listed.tiles.range::<&[u8]>(above)?)
+    }
+
+    /// The tile in a row, if it is what was written, and written last.
+    pub(super) fn read(&mut self, found: Found<'_>) -> Result<Option<Content>, Fault> {
+        let (low, stored) = found?;
+        if !self.lists(low.value(), stored.value())? {
+            return Ok(None);
+        }
+        let sealed = self.listed.tiled.sealed;
+        Ok(Content::open(sealed, low.value(), stored.value()))
+    }
+
+    fn lists(&mut self, low: &[u8], stored: &[u8]) -> Result<bool, Fault> {
+        let Some(directory) = &self.listed.directory else {
+            return Ok(true);
+        };
+        let wanted = self.listed.tiled.listing_key(low);
+        if !self
+            .stretch
+            .as_ref()
+            .is_some_and(|stretch| stretch.contains(&wanted))
+        {
+            let found = directory
+                .range::<&[u8]>(..=wanted.as_slice())?
+                .next_back()
+                .transpose()?;
+            let read = found.and_then(|(low, stored)| {
+                Tile::read(Sealed::Directory, low.value(), stored.value())
+            });
+            self.stretch = read.filter(|stretch| stretch.contains(&wanted));
+        }
+        Ok(self.stretch.as_ref().is_some_and(|stretch| {
+            let rows = &stretch.rows;
+            let at = rows.binary_search_by(|row| row.key.cmp(&wanted));
+            at.is_ok_and(|at| rows[at].value[..] == check_of(stored))
+        }))
     }
 }
 

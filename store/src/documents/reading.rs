@@ -9,8 +9,9 @@ use anabranch_core::{DocumentId, Key, Namespace, limits};
 use bytes::Bytes;
 use redb::ReadTransaction;
 
-use super::listed::{DOCUMENT_TILES, Listed};
+use super::listed::{DOCUMENT_TILES, Listed, Walk};
 use super::quarantine::{self, Waiting};
+use super::tile::Content;
 use super::{Documents, record};
 use crate::engine::Fault;
 use crate::tables::{PageRange, QUARANTINE, document_id, document_key};
@@ -60,7 +61,7 @@ impl Documents {
                 false => Wanted::Presence,
             },
             documents: Vec::new(),
-            passed: None,
+            passed: Vec::new(),
             looked_at: 0,
         };
         let (documents, more) = self.turn(page)?;
@@ -80,7 +81,7 @@ impl Documents {
             bytes_left: bytes_max,
             wanted: Wanted::Values,
             documents: Vec::new(),
-            passed: None,
+            passed: Vec::new(),
             looked_at: 0,
         })
     }
@@ -107,7 +108,7 @@ impl Documents {
             bytes_left: bytes_max,
             wanted: Wanted::Values,
             documents: Vec::new(),
-            passed: None,
+            passed: Vec::new(),
             looked_at: 0,
         })
     }
@@ -137,7 +138,7 @@ impl Documents {
             bytes_left: limits::PAGE_BYTES_MAX,
             wanted: Wanted::Sums,
             documents: Vec::new(),
-            passed: None,
+            passed: Vec::new(),
             looked_at: 0,
         })
     }
@@ -161,14 +162,14 @@ impl Documents {
             bytes_left: bytes_max,
             wanted: places.map_or(Wanted::Values, |places| Wanted::Picked(places.clone())),
             documents: Vec::new(),
-            passed: None,
+            passed: Vec::new(),
             looked_at: 0,
         };
         let mut at = page.first_key();
         let more = self
             .read(|view| page.fill(view, &mut at))
             .map_err(|fault| self.named(&at, fault))?;
-        let passed = page.passed.as_deref().and_then(document_id);
+        let passed = document_id(&page.passed);
         let documents = page.documents.into_iter();
         let documents = documents.map(|(id, stored)| (id.key, stored)).collect();
         Ok((documents, passed.filter(|_| more).map(|id| id.key)))
@@ -258,8 +259,8 @@ struct Page {
     bytes_left: usize,
     wanted: Wanted,
     documents: Vec<(DocumentId, StoredDocument)>,
-    /// The last row that was looked at.
-    passed: Option<Vec<u8>>,
+    /// The last row that was looked at, if any was.
+    passed: Vec<u8>,
     looked_at: usize,
 }
 
@@ -287,27 +288,27 @@ impl Page {
     fn fill(&mut self, view: &ReadTransaction, at: &mut Vec<u8>) -> Result<bool, Fault> {
         let waiting = view.open_table(QUARANTINE)?;
         let waiting = quarantine::first(&waiting, at, Some(&self.range.end))?;
-        let tiles = Listed::view(DOCUMENT_TILES, view)?;
+        let mut tiles = Walk::new(DOCUMENT_TILES, view)?;
         let mut tile = tiles.spanning(at)?.ok_or_else(|| lost(at))?;
-        let mut following = tiles
-            .tiles
-            .range::<&[u8]>((Bound::Excluded(tile.low.as_slice()), Bound::Unbounded))?;
+        let mut following = tiles.after(&tile.low)?;
         loop {
-            for row in &tile.rows {
-                if row.key >= self.range.end {
+            while !tile.is_over() {
+                tile.advance().ok_or_else(|| lost(at))?;
+                let key = tile.key();
+                if key >= self.range.end.as_slice() {
                     return Ok(false);
                 }
-                if !self.is_wanted(&row.key) {
+                if !self.is_wanted(key) {
                     continue;
                 }
                 if self.is_full() {
                     return Ok(true);
                 }
-                if waiting.as_ref().is_some_and(|waiting| *waiting <= row.key) {
-                    at.clone_from(&row.key);
+                if waiting.as_deref().is_some_and(|waiting| waiting <= key) {
+                    *at = key.to_vec();
                     return Err(lost(at));
                 }
-                self.take(&row.key, &row.value)?;
+                self.take(&tile)?;
             }
             let Some(high) = tile.high.take().filter(|high| *high < self.range.end) else {
                 break;
@@ -329,12 +330,21 @@ impl Page {
         }
     }
 
-    fn take(&mut self, row_key: &[u8], value: &Bytes) -> Result<(), Fault> {
-        let id = document_id(row_key).ok_or_else(|| lost(row_key))?;
+    /// Takes the document on which a tile stands.
+    fn take(&mut self, row: &Content) -> Result<(), Fault> {
+        let row_key = row.key();
         self.looked_at += 1;
-        self.passed = Some(row_key.to_vec());
+        self.passed.clear();
+        self.passed.extend_from_slice(row_key);
+        // Most are not: nothing is made of them.
+        if let Wanted::Picked(places) = &self.wanted
+            && !places.contains(&Place::of_joined(row_key))
+        {
+            return Ok(());
+        }
+        let id = document_id(row_key).ok_or_else(|| lost(row_key))?;
+        let value = &row.value();
         let document = match &self.wanted {
-            Wanted::Picked(places) if !places.contains(&Place::of(&id)) => return Ok(()),
             Wanted::Values | Wanted::Picked(_) => {
                 record::decode(value).ok_or_else(|| lost(row_key))?
             }

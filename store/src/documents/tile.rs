@@ -9,6 +9,8 @@
 //! The tiles of a table cover all keys without gaps. So the one tile that spans a key says what is there and what is
 //! not, and its check vouches for both.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::varint;
@@ -42,40 +44,95 @@ pub(crate) struct Tile {
     pub(crate) check: [u8; CHECK_BYTES],
 }
 
-/// The rows of a tile, one after the other.
-struct Content {
-    low: Vec<u8>,
-    high: Option<Vec<u8>>,
-    rest: Bytes,
+/// The rows of a tile, one after the other: a tile whose rows are not all wanted costs little more than to open it.
+pub(crate) struct Content {
+    pub(super) low: Vec<u8>,
+    pub(super) high: Option<Vec<u8>>,
+    bytes: Bytes,
+    at: usize,
+    /// Of the row that it stands on; before the first, where the tile begins.
+    key: Vec<u8>,
+    value: Range<usize>,
+    begun: bool,
 }
 
 impl Content {
-    fn open(sealed: Sealed, low: &[u8], stored: &[u8]) -> Option<Self> {
-        let mut value = Bytes::copy_from_slice(unseal(sealed, low, stored)?);
-        let raw_bytes = varint::take(&mut value)?;
-        let mut rest = match raw_bytes {
-            0 => value,
-            _ => lz4_flex::block::decompress(&value, raw_bytes).ok()?.into(),
+    /// Nothing when it is not what was written.
+    pub(super) fn open(sealed: Sealed, low: &[u8], stored: &[u8]) -> Option<Self> {
+        let value = unseal(sealed, low, stored)?;
+        let (raw_bytes, len) = varint::read(value)?;
+        let value = &value[len..];
+        let bytes = match raw_bytes {
+            0 => Bytes::copy_from_slice(value),
+            _ => lz4_flex::block::decompress(value, raw_bytes).ok()?.into(),
         };
-        let high = match varint::take(&mut rest)? {
+        let mut content = Self {
+            low: low.to_vec(),
+            high: None,
+            bytes,
+            at: 0,
+            key: low.to_vec(),
+            value: 0..0,
+            begun: false,
+        };
+        content.high = match content.number()? {
             0 => None,
-            len => Some(varint::take_bytes(&mut rest, len - 1)?.to_vec()),
+            len => {
+                let high = content.skip(len - 1)?;
+                Some(content.bytes[high].to_vec())
+            }
         };
-        let low = low.to_vec();
-        Some(Self { low, high, rest })
+        Some(content)
     }
 
-    /// Takes the next row off: makes `key` its key out of the one before, and gives its value.
-    fn next(&mut self, key: &mut Vec<u8>) -> Option<Bytes> {
-        let shared = varint::take(&mut self.rest)?;
-        if shared > key.len() {
+    fn number(&mut self) -> Option<usize> {
+        let (number, len) = varint::read(&self.bytes[self.at..])?;
+        self.at += len;
+        Some(number)
+    }
+
+    /// Where the next so many bytes are.
+    fn skip(&mut self, len: usize) -> Option<Range<usize>> {
+        let end = self.at.checked_add(len)?;
+        (end <= self.bytes.len()).then(|| std::mem::replace(&mut self.at, end)..end)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// Goes to the next row; nothing when there is none, or it is not in order.
+    pub(super) fn advance(&mut self) -> Option<()> {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        let shared = self.number()?;
+        let len = self.number()?;
+        let rest = self.skip(len)?;
+        let rest = &self.bytes[rest];
+        // What a key shares with the one before decides nothing.
+        let (_, before) = self.key.split_at_checked(shared)?;
+        if rest < before || (rest == before && !is_first) {
             return None;
         }
-        key.truncate(shared);
-        let rest = varint::take(&mut self.rest)?;
-        key.extend_from_slice(&varint::take_bytes(&mut self.rest, rest)?);
-        let len = varint::take(&mut self.rest)?;
-        varint::take_bytes(&mut self.rest, len)
+        self.key.truncate(shared);
+        self.key.extend_from_slice(rest);
+        let len = self.number()?;
+        self.value = self.skip(len)?;
+        let ends_before = |high: &Vec<u8>| self.key < *high;
+        self.high.as_ref().is_none_or(ends_before).then_some(())
+    }
+
+    /// Of the row that it stands on, as the value.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(super) fn value(&self) -> Bytes {
+        self.bytes.slice(self.value.clone())
+    }
+
+    /// Whether the key is one of those that the tile speaks for.
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        key >= self.low.as_slice() && self.high.as_deref().is_none_or(|high| key < high)
     }
 }
 
@@ -86,15 +143,14 @@ pub(crate) fn look_up(
     wanted: &[u8],
 ) -> Option<Option<Bytes>> {
     let mut content = Content::open(sealed, low, stored)?;
-    if wanted < low || content.high.as_deref().is_some_and(|high| wanted >= high) {
+    if !content.contains(wanted) {
         return None;
     }
-    let mut key = content.low.clone();
-    while !content.rest.is_empty() {
-        let value = content.next(&mut key)?;
-        match key.as_slice().cmp(wanted) {
+    while !content.is_over() {
+        content.advance()?;
+        match content.key().cmp(wanted) {
             std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return Some(Some(value)),
+            std::cmp::Ordering::Equal => return Some(Some(content.value())),
             std::cmp::Ordering::Greater => break,
         }
     }
@@ -106,26 +162,20 @@ impl Tile {
     pub(crate) fn read(sealed: Sealed, low: &[u8], stored: &[u8]) -> Option<Self> {
         let mut content = Content::open(sealed, low, stored)?;
         let mut rows: Vec<Row> = Vec::new();
-        let mut key = low.to_vec();
-        while !content.rest.is_empty() {
-            let value = content.next(&mut key)?;
-            let key = key.clone();
-            rows.push(Row { key, value });
+        while !content.is_over() {
+            content.advance()?;
+            rows.push(Row {
+                key: content.key().to_vec(),
+                value: content.value(),
+            });
         }
-        let tile = Self {
+        Some(Self {
             low: content.low,
             high: content.high,
             rows,
             stored_bytes: low.len() + stored.len(),
             check: check_of(stored),
-        };
-        tile.in_order().then_some(tile)
-    }
-
-    fn in_order(&self) -> bool {
-        self.rows.is_sorted_by(|one, next| one.key < next.key)
-            && self.rows.first().is_none_or(|row| row.key >= self.low)
-            && self.rows.last().is_none_or(|row| self.contains(&row.key))
+        })
     }
 
     /// Whether the key is one of those that it speaks for.

@@ -15,19 +15,25 @@ pub(crate) fn put(mut value: usize, into: &mut Vec<u8>) {
     into.push(value.to_le_bytes()[0]);
 }
 
-/// Takes a number off the front; nothing when there is none.
-pub(crate) fn take(from: &mut Bytes) -> Option<usize> {
+/// The number at the front, and how many bytes it takes; nothing when there is none.
+pub(super) fn read(from: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0;
     for (at, byte) in from.iter().enumerate() {
         let shift = u32::try_from(at * 7).ok()?;
         let part = usize::from(byte & 0x7F);
         value |= part.checked_shl(shift).filter(|v| v >> shift == part)?;
         if byte & 0x80 == 0 {
-            drop(from.split_to(at + 1));
-            return Some(value);
+            return Some((value, at + 1));
         }
     }
     None
+}
+
+/// Takes a number off the front; nothing when there is none.
+pub(crate) fn take(from: &mut Bytes) -> Option<usize> {
+    let (value, len) = read(from)?;
+    drop(from.split_to(len));
+    Some(value)
 }
 
 /// Takes so many bytes off the front.
