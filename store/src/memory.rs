@@ -137,6 +137,14 @@ impl MemoryStore {
         fold: &DocumentFold,
         compact: bool,
     ) -> StoredDocument {
+        if let (None, Some(_), [whole]) = (held, fold.sum, &fold.changes[..]) {
+            return StoredDocument {
+                state: whole.clone(),
+                changes: Vec::new(),
+                present: fold.present,
+                sum: fold.sum,
+            };
+        }
         let mut stored = held.cloned().unwrap_or_default();
         stored.changes.extend(fold.changes.iter().cloned());
         stored.present = fold.present;

@@ -87,6 +87,7 @@ impl Workload {
             id,
             changes,
             present: Some(true),
+            sum: None,
         });
         self.folds += 1;
         let mut fold = Fold {

@@ -55,6 +55,7 @@ fn fold(n: u64) -> Fold {
                 id,
                 changes: vec![change.into()],
                 present: Some(true),
+                sum: None,
             },
         );
     }

@@ -171,7 +171,13 @@ fn tests_with(tools: Tools) -> Vec<Step> {
     ];
     let hint = "the simulator names the seed that failed, and the command that replays it";
     steps.push(Step::cargo("simulator", &arguments).hint(hint).test());
-    let selection = ["--package", "anabranch-sim", "--features", "planted"];
+    // As the simulator was built just now: all that it depends on is there.
+    let release: &[&str] = match tools.nextest {
+        true => &["--cargo-profile", "release"],
+        false => &["--release"],
+    };
+    let planted = ["--package", "anabranch-sim", "--features", "planted"];
+    let selection = [release, &planted].concat();
     steps.push(run("simulator finds planted bugs", &selection));
     steps
 }
@@ -245,7 +251,7 @@ mod tests {
             "cargo nextest run --workspace",
             "cargo test --workspace --doc --no-fail-fast",
             "cargo run --release --package anabranch-sim -- --seeds 2000 --jobs 2",
-            "cargo nextest run --package anabranch-sim --features planted",
+            "cargo nextest run --cargo-profile release --package anabranch-sim --features planted",
         ];
         assert_eq!(lines(&tests_with(NEXTEST)), expected);
     }

@@ -119,6 +119,7 @@ impl Model {
                 id,
                 changes,
                 present,
+                sum: None,
             });
         }
         for _ in 0..random.below(3) {

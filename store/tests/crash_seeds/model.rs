@@ -217,6 +217,7 @@ impl Model {
                     id: id.clone(),
                     present: Some(is_present(last)),
                     changes,
+                    sum: None,
                 });
             }
         }

@@ -433,7 +433,7 @@ impl Replica {
         if self.planted_show_early() {
             for imported in &import.documents {
                 let id = Self::address(&import.namespace, &imported.key);
-                self.shelf.insert(&id, lsn, &imported.pieces);
+                self.shelf.insert(&id, lsn, imported);
             }
         }
         let Some(seeker) = self.comparisons.seeking.get_mut(&import.namespace) else {

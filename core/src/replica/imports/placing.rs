@@ -126,7 +126,7 @@ impl Replica {
                 pending.places.remove(&place);
             }
             let arrival = pending.arrival;
-            self.shelf.insert(&id, arrival, &imported.pieces);
+            self.shelf.insert(&id, arrival, &imported);
         }
     }
 
