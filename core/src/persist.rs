@@ -91,7 +91,7 @@ pub struct DocumentFold {
     /// See [`StoredDocument::present`].
     pub present: Option<bool>,
     /// The only change is a whole document, which has been looked at, and this is its sum: a store that has nothing of the
-    /// document may keep it as its state.
+    /// document keeps it as its state.
     pub sum: Option<u64>,
 }
 

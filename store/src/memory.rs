@@ -146,7 +146,12 @@ impl MemoryStore {
             };
         }
         let mut stored = held.cloned().unwrap_or_default();
-        stored.changes.extend(fold.changes.iter().cloned());
+        let new = fold
+            .changes
+            .iter()
+            .filter(|change| **change != stored.state);
+        let new: Vec<Bytes> = new.cloned().collect();
+        stored.changes.extend(new);
         stored.present = fold.present;
         if compact || stored.changes.len() > CHANGES_MAX {
             match (self.compact)(&stored) {

@@ -65,7 +65,7 @@ pub fn changes_add_up(bed: &mut impl Bed) {
 }
 
 /// Nothing has to be made of it to know its sum. Where there is something already it is a change like others.
-pub fn a_whole_document_may_be_the_state(bed: &mut impl Bed) {
+pub fn a_whole_document_becomes_the_state(bed: &mut impl Bed) {
     let engine = open(bed);
     let whole = compact(&StoredDocument {
         changes: vec![change("1"), change("2")],
@@ -81,10 +81,13 @@ pub fn a_whole_document_may_be_the_state(bed: &mut impl Bed) {
     });
     let mut fold = folding([]);
     fold.documents = documents.into();
-    engine.fold(&fold).unwrap();
     let stored = |key| document(&engine, &id("n", key)).unwrap().unwrap();
-    assert!(stored("a") == whole || stored("a").changes == [whole.state.clone()]);
-    assert_eq!(stored("b").changes, [change("3"), whole.state.clone()]);
+    // After a crash it comes again.
+    for _ in 0..2 {
+        engine.fold(&fold).unwrap();
+        assert_eq!(stored("a"), whole);
+    }
+    assert_eq!(stored("b").changes[..2], [change("3"), whole.state.clone()]);
     // What comes next is beside it.
     engine.fold(&folding([("a", "4")])).unwrap();
     assert_eq!(stored("a").changes.last(), Some(&change("4")));

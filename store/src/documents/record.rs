@@ -94,7 +94,8 @@ pub(super) fn extend(document: &mut StoredDocument, changes: &[Bytes], present: 
     let mut held: HashSet<&[u8]> = document.changes.iter().map(|change| &change[..]).collect();
     let new: Vec<Bytes> = changes
         .iter()
-        .filter(|change| held.insert(change))
+        // A whole document may have become the state before.
+        .filter(|change| **change != document.state && held.insert(change))
         .cloned()
         .collect();
     if present.is_some() || !new.is_empty() {
