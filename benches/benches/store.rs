@@ -51,7 +51,6 @@ fn filled(directory: &std::path::Path) -> Store {
         id,
         changes: vec![content(number).into()],
         present: Some(true),
-        sum: None,
     });
     fold.documents = documents.collect();
     assert!(store.fold(&fold).is_ok());

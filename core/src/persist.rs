@@ -90,9 +90,6 @@ pub struct DocumentFold {
     pub changes: Vec<Bytes>,
     /// See [`StoredDocument::present`].
     pub present: Option<bool>,
-    /// The only change is a whole document, which has been looked at, and this is its sum: a store that has nothing of the
-    /// document keeps it as its state.
-    pub sum: Option<u64>,
 }
 
 /// From where replay starts, and what the replica knew there.

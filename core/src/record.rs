@@ -70,9 +70,6 @@ pub(crate) struct Imported {
     pub(crate) key: Key,
     /// What it adds to the document's sum.
     pub(crate) amount: u64,
-    /// Nothing was there before, and the only piece is a whole document, of which the amount is the sum: whether it is there, or
-    /// was deleted.
-    pub(crate) whole: Option<bool>,
     /// Changes, or a whole document.
     pub(crate) pieces: Vec<Bytes>,
 }
@@ -147,7 +144,6 @@ impl Import {
         for imported in &self.documents {
             writer.bytes(imported.key.as_str().as_bytes());
             writer.array(&imported.amount.to_le_bytes());
-            writer.u8(imported.whole.map_or(0, |present| 1 + u8::from(present)));
             writer.count(imported.pieces.len());
             imported.pieces.iter().for_each(|piece| writer.bytes(piece));
         }
@@ -199,16 +195,11 @@ impl Imported {
     fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         let key = reader.key()?;
         let amount = u64::from_le_bytes(reader.array("amount")?);
-        let whole = match reader.u8("whole")? {
-            0 => None,
-            of => Some(of > 1),
-        };
         let count = reader.count("pieces", limits::FRAME_BYTES_MAX)?;
         let pieces = (0..count).map(|_| reader.bytes("piece", limits::FRAME_BYTES_MAX));
         Ok(Self {
             key,
             amount,
-            whole,
             pieces: pieces.collect::<Result<_, _>>()?,
         })
     }
@@ -273,7 +264,6 @@ mod tests {
             documents: vec![Imported {
                 key: Key::new("k").unwrap(),
                 amount: u64::MAX,
-                whole: Some(true),
                 pieces: vec![Bytes::from_static(b"one"), Bytes::new()],
             }],
             receipts: Vec::new(),

@@ -28,7 +28,8 @@ pub struct Config {
     pub known: Vec<KnownMember>,
     /// A link on which nothing was heard is pinged (by the end that dialled) this often. Default 2.45 s.
     pub keep_alive: Duration,
-    /// A link is silent when nothing was heard for this long after a ping was due: a round trip, a loss, a repetition.
+    /// A link is silent when nothing was heard for this long after a ping was due: a round trip, and where that is below some
+    /// 150 ms also a loss and a repetition.
     /// Default 450 ms.
     pub silence_grace: Duration,
     /// A link on which nothing arrives for this long is down. Default 15 s.

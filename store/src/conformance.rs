@@ -130,7 +130,6 @@ macro_rules! conformance {
             a_group_is_there_as_a_whole
             a_folded_document_is_found_and_no_other
             changes_add_up
-            a_whole_document_becomes_the_state
             a_fold_with_time_compacts_what_it_touches
             many_changes_are_compacted_in_any_hurry
             a_document_that_does_not_compact_is_kept

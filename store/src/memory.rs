@@ -137,21 +137,8 @@ impl MemoryStore {
         fold: &DocumentFold,
         compact: bool,
     ) -> StoredDocument {
-        if let (None, Some(_), [whole]) = (held, fold.sum, &fold.changes[..]) {
-            return StoredDocument {
-                state: whole.clone(),
-                changes: Vec::new(),
-                present: fold.present,
-                sum: fold.sum,
-            };
-        }
         let mut stored = held.cloned().unwrap_or_default();
-        let new = fold
-            .changes
-            .iter()
-            .filter(|change| **change != stored.state);
-        let new: Vec<Bytes> = new.cloned().collect();
-        stored.changes.extend(new);
+        stored.changes.extend(fold.changes.iter().cloned());
         stored.present = fold.present;
         if compact || stored.changes.len() > CHANGES_MAX {
             match (self.compact)(&stored) {

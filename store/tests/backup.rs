@@ -87,7 +87,6 @@ impl Workload {
             id,
             changes,
             present: Some(true),
-            sum: None,
         });
         self.folds += 1;
         let mut fold = Fold {

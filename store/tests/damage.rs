@@ -55,7 +55,6 @@ fn fold(n: u64) -> Fold {
                 id,
                 changes: vec![change.into()],
                 present: Some(true),
-                sum: None,
             },
         );
     }

@@ -76,7 +76,6 @@ fn fold(after: u64, until: u64) -> Fold {
             id,
             changes: Vec::new(),
             present: None,
-            sum: None,
         });
         fold.changes.push(change_of(n).into());
         fold.present = Some(!n.is_multiple_of(10));

@@ -11,7 +11,6 @@ use bytes::Bytes;
 
 use super::Document;
 use super::intake::{CHUNK_DOCUMENT, Cursor, MAGIC, guarded, parse, rows};
-use super::standing::is_there;
 use crate::limits;
 use crate::summary::{term, term_of_change};
 
@@ -183,37 +182,16 @@ pub(super) fn load_whole(bytes: &[u8]) -> Result<AutoCommit, String> {
 ///
 /// # Errors
 /// When it can't be read, or is over a limit.
-pub(crate) fn weigh_piece(piece: &Bytes) -> Result<Weighed, String> {
+pub(crate) fn sum_of_piece(piece: &Bytes) -> Result<u64, String> {
     if is_whole(piece) {
         return guarded(|| {
             let mut doc = load_whole(piece)?;
             let changes = doc.get_changes_meta(&[]);
             let terms = changes.iter().map(|change| term(&change.hash.0));
-            Ok(Weighed {
-                sum: terms.fold(0, u64::wrapping_add),
-                present: Some(is_there(
-                    &mut doc,
-                    #[cfg(feature = "planted")]
-                    None,
-                )),
-            })
+            Ok(terms.fold(0, u64::wrapping_add))
         });
     }
-    guarded(|| {
-        parse(piece).map(|_| Weighed {
-            sum: term_of_change(piece),
-            present: None,
-        })
-    })
-}
-
-/// What a piece comes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Weighed {
-    /// What it adds to its document's sum.
-    pub(crate) sum: u64,
-    /// Of a whole document: whether it is there, or was deleted.
-    pub(crate) present: Option<bool>,
+    guarded(|| parse(piece).map(|_| term_of_change(piece)))
 }
 
 /// How many operations, successors, changes or dependencies a saved document has, whichever are most; none if it is
@@ -343,7 +321,7 @@ mod tests {
             let heads = theirs.head_starts();
             prop_assert_eq!(source.lacking_after(&heads, &late), expected.clone());
             prop_assert!(theirs.absorb(&expected).is_empty());
-            let given: u64 = expected.iter().map(|piece| weigh_piece(piece).unwrap().sum).fold(their_sum, u64::wrapping_add);
+            let given: u64 = expected.iter().map(|piece| sum_of_piece(piece).unwrap()).fold(their_sum, u64::wrapping_add);
             prop_assert_eq!(theirs.sum(), given);
         }
 
@@ -354,7 +332,7 @@ mod tests {
             let mut source = document(all);
             let whole = source.whole();
             prop_assert!(is_whole(&whole) && is_acceptable(&whole));
-            prop_assert_eq!(weigh_piece(&whole), Ok(Weighed { sum: source.sum(), present: Some(source.present()) }));
+            prop_assert_eq!(sum_of_piece(&whole), Ok(source.sum()));
             let mut theirs = AutoCommit::new();
             theirs.apply_changes(changes[..before.min(changes.len())].to_vec()).unwrap();
             let mut theirs = document(theirs);
@@ -370,7 +348,7 @@ mod tests {
             let at = at.index(whole.len());
             prop_assume!(whole[at] != with);
             whole[at] = with;
-            prop_assert!(weigh_piece(&whole.into()).is_err());
+            prop_assert!(sum_of_piece(&whole.into()).is_err());
         }
     }
 
@@ -402,7 +380,7 @@ mod tests {
         doc.put(ROOT, "text", "a".repeat(10_000)).unwrap();
         let bomb = Bytes::from(doc.save());
         assert!(is_whole(&bomb) && !is_acceptable(&bomb));
-        assert!(weigh_piece(&bomb).unwrap_err().contains("uncompressed"));
-        assert!(weigh_piece(&document(doc).whole()).is_ok());
+        assert!(sum_of_piece(&bomb).unwrap_err().contains("uncompressed"));
+        assert!(sum_of_piece(&document(doc).whole()).is_ok());
     }
 }

@@ -42,7 +42,7 @@ use serde_json::Value;
 
 use crate::persist::StoredDocument;
 use crate::{Conflict, EditError, Incarnation, Intent, Origin, ReplicaId};
-pub(crate) use exchange::{is_acceptable, is_whole, weigh_piece};
+pub(crate) use exchange::{is_acceptable, is_whole, sum_of_piece};
 pub(crate) use intake::{Refusal, is_plain_change};
 pub(crate) use scalars::normalised;
 use standing::View;

@@ -26,9 +26,6 @@ pub(super) struct Entry {
     pub(super) used: bool,
     /// Changes that the store's document lacks, in log order.
     pub(super) unfolded: Vec<(Lsn, Bytes)>,
-    /// What counts from that record on is a whole document, with this sum, and it is there or was deleted, if there is nothing else
-    /// of it.
-    pub(super) whole: Option<(Lsn, u64, bool)>,
     /// How many of those the loaded document has taken in.
     pub(super) absorbed: usize,
     /// The commit that carries the newest change.

@@ -169,13 +169,13 @@ impl Replica {
     fn begin_sweep(&mut self, now: Now, short: bool) -> bool {
         let room = &self.config.room;
         let (age, idle) = (room.fold_after_ms, room.fold_idle_ms);
-        let waits = self.must_keep_log();
+        let through = self.foldable_end();
+        let waits = self.must_keep_log(through);
         if waits && self.decisions.is_due(now) {
             // They are written down with a checkpoint, and there is none.
             self.decisions.put_off(now.mono_ms + RETRY_MS);
         }
         let decided = self.decisions.is_due(now);
-        let through = self.foldable_end();
         let oldest = self.shelf.oldest_unfolded();
         let oldest = oldest
             .into_iter()
@@ -256,7 +256,7 @@ impl Replica {
         if last && let Some(sweep) = self.folding.sweep.take() {
             self.advance_stability();
             fold.retain_receipts = self.forget_old(now);
-            self.folding.owed = self.must_keep_log();
+            self.folding.owed = self.must_keep_log(through);
             if !self.folding.owed {
                 fold.release_before = self.release_log(through.next());
                 fold.checkpoint = Some(Checkpoint {
@@ -274,9 +274,9 @@ impl Replica {
         self.hand_out(now, fold, hurried, decisions);
     }
 
-    /// Whether replay must begin where it does, whatever has been folded.
-    fn must_keep_log(&self) -> bool {
-        self.salvage.is_under_way(self.durable) || self.imports.hold_log()
+    /// Whether replay must begin where it does, whatever has been folded through there.
+    fn must_keep_log(&self, through: Lsn) -> bool {
+        self.salvage.is_under_way(self.durable) || self.imports.hold_log(through)
     }
 
     pub(super) fn folded(&mut self, now: Now, id: FoldId, result: Result<(), StoreError>) {

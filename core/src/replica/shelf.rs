@@ -10,7 +10,6 @@ use super::documents::Job;
 use super::entry::Entry;
 use crate::document::Document;
 use crate::persist::{DocumentFold, DocumentRange, FoldId, Ticket};
-use crate::record::Imported;
 use crate::{DocumentId, Key, Lsn, Namespace, Origin};
 
 /// Where changes come from, and so who knows of them already.
@@ -281,16 +280,11 @@ impl Shelf {
             } else {
                 None
             };
-            let only = entry.unfolded.first().filter(|_| count == 1);
-            let whole = entry
-                .whole
-                .filter(|(of, ..)| only.is_some_and(|(lsn, _)| lsn == of));
             self.in_fold.push(id.clone());
             documents.push(DocumentFold {
                 id: id.clone(),
                 changes,
-                present: present.or(whole.map(|(.., present)| present)),
-                sum: whole.map(|(_, sum, _)| sum),
+                present,
             });
         }
         documents
@@ -464,8 +458,7 @@ impl Shelf {
     }
 
     /// Adds what a repair has brought, which counts from a position on, before what came after that.
-    pub(super) fn insert(&mut self, id: &DocumentId, lsn: Lsn, imported: &Imported) {
-        let pieces = &imported.pieces;
+    pub(super) fn insert(&mut self, id: &DocumentId, lsn: Lsn, pieces: &[Bytes]) {
         if pieces.is_empty() {
             return;
         }
@@ -481,9 +474,6 @@ impl Shelf {
         let new: Vec<_> = new.map(|piece| (lsn, piece.clone())).collect();
         let bytes: usize = new.iter().map(|(_, piece)| weight_of(piece)).sum();
         entry.unfolded.splice(at..at, new);
-        entry.whole = imported
-            .whole
-            .map(|present| (lsn, imported.amount, present));
         self.unfolded_bytes += bytes;
         self.note_age(id);
     }

@@ -46,7 +46,6 @@ pub(super) fn folding<'a>(changes: impl IntoIterator<Item = (&'a str, &'a str)>)
             id: id("n", key),
             changes: vec![change(bytes)],
             present: None,
-            sum: None,
         })
         .collect();
     documents.sort_by(|one, other| one.id.cmp(&other.id));

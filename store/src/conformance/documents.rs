@@ -43,7 +43,6 @@ pub fn changes_add_up(bed: &mut impl Bed) {
                 id: id("n", key),
                 changes: (0..=round % 3).map(number).collect(),
                 present: Some(true),
-                sum: None,
             });
         }
         expected.extend((0..=round % 3).map(|at| change(format!("a{round}.{at}"))));
@@ -62,35 +61,6 @@ pub fn changes_add_up(bed: &mut impl Bed) {
         held(&engine, "b").map(|changes| changes.len()),
         Some(expected.len())
     );
-}
-
-/// Nothing has to be made of it to know its sum. Where there is something already it is a change like others.
-pub fn a_whole_document_becomes_the_state(bed: &mut impl Bed) {
-    let engine = open(bed);
-    let whole = compact(&StoredDocument {
-        changes: vec![change("1"), change("2")],
-        ..StoredDocument::default()
-    });
-    let whole = whole.unwrap();
-    engine.fold(&folding([("b", "3")])).unwrap();
-    let documents = ["a", "b"].map(|key| DocumentFold {
-        id: id("n", key),
-        changes: vec![whole.state.clone()],
-        present: whole.present,
-        sum: whole.sum,
-    });
-    let mut fold = folding([]);
-    fold.documents = documents.into();
-    let stored = |key| document(&engine, &id("n", key)).unwrap().unwrap();
-    // After a crash it comes again.
-    for _ in 0..2 {
-        engine.fold(&fold).unwrap();
-        assert_eq!(stored("a"), whole);
-    }
-    assert_eq!(stored("b").changes[..2], [change("3"), whole.state.clone()]);
-    // What comes next is beside it.
-    engine.fold(&folding([("a", "4")])).unwrap();
-    assert_eq!(stored("a").changes.last(), Some(&change("4")));
 }
 
 /// Then there are no changes beside the state, and presence is known.

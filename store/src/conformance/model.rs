@@ -119,7 +119,6 @@ impl Model {
                 id,
                 changes,
                 present,
-                sum: None,
             });
         }
         for _ in 0..random.below(3) {

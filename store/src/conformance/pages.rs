@@ -23,7 +23,6 @@ pub fn pages_are_in_key_order_within_one_namespace(bed: &mut impl Bed) {
                 id: id(namespace, key),
                 changes: vec![change(format!("{namespace} {key}"))],
                 present: Some(key != "a/1"),
-                sum: None,
             });
         }
     }
@@ -73,7 +72,6 @@ pub fn sums_are_listed_without_states(bed: &mut impl Bed) {
             id: ids[*at].clone(),
             changes: vec![change(text)],
             present: None,
-            sum: None,
         });
         let mut fold = Fold::new(FoldId(1));
         fold.documents = documents.collect();

@@ -62,8 +62,6 @@ pub(super) struct Edit {
     pub(super) key: Vec<u8>,
     pub(super) changes: Vec<Bytes>,
     pub(super) present: Option<bool>,
-    /// See [`DocumentFold::sum`](anabranch_core::persist::DocumentFold::sum).
-    pub(super) sum: Option<u64>,
     /// Some of the changes are in quarantine, and leave it now.
     pub(super) waited: bool,
 }
@@ -138,7 +136,6 @@ impl Documents {
                 key,
                 changes: document.changes.clone(),
                 present: document.present,
-                sum: document.sum,
                 waited: false,
             });
         }
@@ -168,7 +165,6 @@ impl Documents {
             match edits.binary_search_by(|edit| edit.key.cmp(&key)) {
                 Ok(at) => {
                     edits[at].changes.splice(..0, changes);
-                    edits[at].sum = None;
                     edits[at].waited = true;
                 }
                 Err(at) => edits.insert(
@@ -177,7 +173,6 @@ impl Documents {
                         key,
                         changes,
                         present,
-                        sum: None,
                         waited: true,
                     },
                 ),
@@ -304,14 +299,6 @@ fn revised(
         Some(value) => record::decode(value)?,
         None => StoredDocument::default(),
     };
-    if let (None, Some(sum), [whole]) = (before, edit.sum, &edit.changes[..]) {
-        return Some(Change::Put(record::encode(&StoredDocument {
-            state: whole.clone(),
-            changes: Vec::new(),
-            present: edit.present,
-            sum: Some(sum),
-        })));
-    }
     record::extend(&mut document, &edit.changes, edit.present);
     if !document.changes.is_empty() && (compaction.all || record::is_overgrown(&document)) {
         match record::compacted(&document, compaction.compact) {

@@ -94,8 +94,7 @@ pub(super) fn extend(document: &mut StoredDocument, changes: &[Bytes], present: 
     let mut held: HashSet<&[u8]> = document.changes.iter().map(|change| &change[..]).collect();
     let new: Vec<Bytes> = changes
         .iter()
-        // A whole document may have become the state before.
-        .filter(|change| **change != document.state && held.insert(change))
+        .filter(|change| held.insert(change))
         .cloned()
         .collect();
     if present.is_some() || !new.is_empty() {

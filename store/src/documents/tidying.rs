@@ -93,7 +93,6 @@ impl Documents {
                 key,
                 changes: Vec::new(),
                 present: None,
-                sum: None,
                 waited: false,
             };
             let edits: Vec<Edit> = seen.changed.into_iter().map(edit).collect();

@@ -51,7 +51,6 @@ pub fn change(key: &str, bytes: impl Into<Vec<u8>>) -> DocumentFold {
         id: id("n", key),
         changes: vec![bytes.into().into()],
         present: Some(true),
-        sum: None,
     }
 }
 

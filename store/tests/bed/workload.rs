@@ -60,7 +60,6 @@ pub fn fold(n: u64) -> Fold {
         id: id("n", key),
         changes: vec![text(n)],
         present: Some(true),
-        sum: None,
     };
     Fold {
         documents: vec![changed(&format!("own-{n:02}")), changed("shared")],

@@ -217,7 +217,6 @@ impl Model {
                     id: id.clone(),
                     present: Some(is_present(last)),
                     changes,
-                    sum: None,
                 });
             }
         }

@@ -433,7 +433,7 @@ impl Replica {
         if self.planted_show_early() {
             for imported in &import.documents {
                 let id = Self::address(&import.namespace, &imported.key);
-                self.shelf.insert(&id, lsn, imported);
+                self.shelf.insert(&id, lsn, &imported.pieces);
             }
         }
         let Some(seeker) = self.comparisons.seeking.get_mut(&import.namespace) else {

@@ -42,6 +42,8 @@ pub(super) struct Source {
     /// Receipts of writes that are younger are given as well, if they came to the log here after this place.
     pub(super) receipts_since_ms: u64,
     pub(super) receipts_after: Lsn,
+    /// The comparison that has brought those before.
+    pub(super) followed: u64,
     pub(super) until_ms: u64,
 }
 
@@ -103,9 +105,15 @@ impl Replica {
         }
         let serving = &mut self.comparisons.serving;
         // It is not known any more where what is held has made a leap since, and receipts count that came before.
-        let before = serving.get(&(peer, asked.follows));
-        let before = before.filter(|source| source.namespace == namespace);
-        let receipts_after = before.map_or(Lsn(0), |source| source.cut_lsn);
+        let mut before = serving
+            .iter()
+            .filter(|((seeker, _), source)| *seeker == peer && source.namespace == namespace);
+        let receipts_after = match before.next() {
+            Some(((_, number), source)) if *number == asked.follows => source.cut_lsn,
+            // That one led to nothing, such as by a sketch that told nothing.
+            Some((_, source)) if source.followed == asked.follows => source.receipts_after,
+            _ => Lsn(0),
+        };
         serving.retain(|(seeker, _), source| *seeker != peer || source.namespace != namespace);
         if !self.make_room_for(peer) || !self.goes_to(&namespace, &peer) {
             return self.end_comparison(peer, number, Reason::Busy);
@@ -156,6 +164,7 @@ impl Replica {
             giving: None,
             receipts_since_ms: asked.receipts_since_ms,
             receipts_after,
+            followed: asked.follows,
             until_ms: now.mono_ms + SOURCE_PATIENCE_MS,
         };
         self.comparisons.serving.insert((peer, number), source);

@@ -3,7 +3,7 @@
 use super::giving::sum_of_changes;
 use super::seeker::Seeker;
 use super::{Replica, SEEKER_PATIENCE_MS};
-use crate::document::{is_whole, weigh_piece};
+use crate::document::{is_whole, sum_of_piece};
 use crate::effect::Now;
 use crate::persist::Place;
 use crate::record::Imported;
@@ -142,12 +142,10 @@ fn weigh(
             .pieces
             .retain(|piece| known.insert(term_of_change(piece)));
     }
-    let mut present = None;
     for piece in &given.pieces {
-        let weighed = weigh_piece(piece)
+        let sum = sum_of_piece(piece)
             .map_err(|why| format!("what it gave of a document is none: {why}"))?;
-        total = total.wrapping_add(weighed.sum);
-        present = weighed.present.filter(|_| given.pieces.len() == 1);
+        total = total.wrapping_add(sum);
     }
     let amount = match given.sum.filter(|_| told.is_none()) {
         Some(sum) => {
@@ -165,7 +163,6 @@ fn weigh(
     Ok(Imported {
         key: given.key,
         amount,
-        whole: present.filter(|_| amount == total),
         pieces: given.pieces,
     })
 }

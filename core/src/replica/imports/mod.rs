@@ -63,6 +63,15 @@ struct Pending {
 pub(super) struct Imports {
     by_namespace: BTreeMap<Namespace, Importing>,
     due_ms: Option<u64>,
+    /// The newest record from which on something counts.
+    newest: Lsn,
+}
+
+impl Importing {
+    /// Whether something is in the log that does not count yet.
+    fn is_staged(&self) -> bool {
+        !self.staged.is_empty() || !self.receipts.is_empty()
+    }
 }
 
 impl Imports {
@@ -205,6 +214,7 @@ impl Imports {
         else {
             return (BTreeSet::new(), Vec::new());
         };
+        self.newest = self.newest.max(lsn);
         let places = staged.keys().copied().collect();
         // A repair may bring nothing but receipts: no document lacks anything then.
         if let Some(first) = first.filter(|_| !staged.is_empty()) {
@@ -280,13 +290,14 @@ impl Imports {
         pending.places.get(&Place::of(id))?.first().copied()
     }
 
-    /// Whether the log is needed from where it is, since documents lack something of it.
-    pub(super) fn hold_log(&self) -> bool {
-        self.by_namespace.values().any(|importing| {
-            importing.pending.is_some()
-                || importing.arriving.is_some()
-                || !importing.staged.is_empty()
-        })
+    /// Whether the log is needed from where it is, whatever was folded through there: something of it is not in place yet, or
+    /// counts from a later record on. A start that found that record alone would hold nothing of what came.
+    pub(super) fn hold_log(&self, through: Lsn) -> bool {
+        let mut importing = self.by_namespace.values();
+        self.newest > through
+            || importing.any(|importing| {
+                importing.pending.is_some() || importing.arriving.is_some() || importing.is_staged()
+            })
     }
 
     pub(super) fn park(&mut self, scan: Scan) {

@@ -28,7 +28,7 @@ impl Replica {
             let Some(importing) = self.imports.by_namespace.get_mut(&namespace) else {
                 continue;
             };
-            if !importing.staged.is_empty() {
+            if importing.is_staged() {
                 let due = (importing.touched_ms + ABANDON_MS).max(now.mono_ms + ABANDON_AGAIN_MS);
                 next = Some(next.map_or(due, |next: u64| next.min(due)));
             }
@@ -54,7 +54,7 @@ impl Replica {
 
     fn abandon_imports(&mut self, now: Now) {
         let old = |importing: &Importing| {
-            !importing.staged.is_empty() && now.mono_ms >= importing.touched_ms + ABANDON_MS
+            importing.is_staged() && now.mono_ms >= importing.touched_ms + ABANDON_MS
         };
         let namespaces = self.imports.by_namespace.iter();
         let gone: Vec<_> = namespaces
@@ -126,7 +126,7 @@ impl Replica {
                 pending.places.remove(&place);
             }
             let arrival = pending.arrival;
-            self.shelf.insert(&id, arrival, &imported);
+            self.shelf.insert(&id, arrival, &imported.pieces);
         }
     }
 

@@ -48,16 +48,6 @@ impl MemoryStore {
             self.documents.extend(repair.documents);
         }
         for folded in fold.documents {
-            if let (Some(sum), false) = (folded.sum, self.documents.contains_key(&folded.id)) {
-                let stored = StoredDocument {
-                    state: folded.changes[0].clone(),
-                    sum: Some(sum),
-                    present: folded.present,
-                    changes: Vec::new(),
-                };
-                self.documents.insert(folded.id, stored);
-                continue;
-            }
             let stored = self.documents.entry(folded.id).or_default();
             stored.changes.extend(folded.changes);
             stored.present = folded.present;

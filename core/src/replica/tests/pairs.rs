@@ -190,30 +190,6 @@ impl Pair {
     }
 }
 
-/// The sums of whole documents are known from looking at them when they came: to count anew nothing is loaded.
-#[test]
-fn what_a_new_replica_gets_whole_is_stored_with_its_sum() {
-    let mut pair = Pair::new(forgetful());
-    for n in 0..40 {
-        pair.put(0, &format!("k{n}"), json!({"n": n}));
-    }
-    let delete = writing(vec![write("k7", Intent::Delete)]);
-    pair.beds[0].request(delete, &Token::default()).unwrap();
-    pair.pass(1_000);
-    pair.beds[0].restart();
-    pair.link();
-    pair.pass(5_000);
-    pair.assert_equal();
-    let stored: Vec<_> = pair.beds[1].store.documents.values().collect();
-    assert_eq!(stored.len(), 40);
-    for stored in stored {
-        assert!(stored.changes.is_empty());
-        let compacted = crate::compact(stored).unwrap();
-        assert_eq!(stored.sum, compacted.sum);
-        assert_eq!(stored.present, compacted.present);
-    }
-}
-
 #[test]
 fn a_new_replica_gets_everything_that_no_log_has_any_more() {
     let mut pair = Pair::new(forgetful());

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::bed::{Bed, increment, namespace, write, writing_once, written};
+use super::bed::{Bed, increment, namespace, write, writing, writing_once, written};
 use super::pairs::Pair;
 use super::sketches::names;
-use crate::effect::Request;
+use crate::effect::{Input, Request};
 use crate::message::Message;
 use crate::repair_message::RepairMessage;
 use crate::{Intent, Token};
@@ -77,6 +77,55 @@ fn a_repair_that_brings_no_documents_keeps_nobody_waiting() {
     pair.beds[1].restart();
     assert!(lacks_nothing(&pair), "it is durable");
     assert_eq!(pair.reads(1).0, pair.reads(0).0);
+}
+
+/// What is folded while it arrives began before: a checkpoint between what came and the record from which on it counts would
+/// have a start find the one without the other.
+#[test]
+fn no_checkpoint_parts_what_came_from_its_arrival() {
+    let mut pair = Pair::parted(names(10));
+    let nothing = || writing_once(vec![write("k1", Intent::Replace(json!({"n": 0})))], "a");
+    pair.beds[0].request(nothing(), &Token::default()).unwrap();
+    forget(&mut pair);
+    let seeker = &mut pair.beds[1];
+    seeker.replica.config.room.fold_documents = 1;
+    seeker.hold_commits = true;
+    pair.link();
+    pair.pass(1_000);
+    let seeker = &mut pair.beds[1];
+    assert_eq!(seeker.commits.len(), 1, "what came is on its way");
+    for key in ["k2", "k3", "k4"] {
+        seeker.ask(writing(vec![increment(key, "/n")]), &Token::default());
+    }
+    while seeker.commits.len() > 1 {
+        seeker.sync_one();
+    }
+    let covers = |seeker: &Bed, source: &Bed| {
+        let [seeker, source] =
+            [seeker, source].map(|bed| bed.replica.durable_frontier(&namespace(0)));
+        seeker.covers(&source)
+    };
+    seeker.hold_folds = true;
+    seeker.now_ms += 50;
+    seeker.give(Input::Tick);
+    assert!(!seeker.folds.is_empty(), "some is being folded");
+    assert!(!covers(&pair.beds[1], &pair.beds[0]));
+    pair.beds[1].sync();
+    assert!(covers(&pair.beds[1], &pair.beds[0]), "it has arrived");
+    let seeker = &mut pair.beds[1];
+    let before = seeker.store.checkpoint.clone();
+    while seeker.store.checkpoint == before {
+        if !seeker.fold_one() {
+            seeker.now_ms += 50;
+            seeker.give(Input::Tick);
+        }
+    }
+    seeker.hold_folds = false;
+    seeker.hold_commits = false;
+    seeker.restart();
+    assert!(covers(&pair.beds[1], &pair.beds[0]), "it is durable");
+    let answer = pair.beds[1].request(nothing(), &Token::default());
+    assert!(written(&answer).1, "it is remembered");
 }
 
 /// What comes to the source between two comparisons of one repair counts with the second.
@@ -151,8 +200,12 @@ fn what_is_remembered_is_given_once_in_a_repair() {
     bed.request(once("b"), &Token::default()).unwrap();
     assert!(is_given(&mut bed, 5, 3), "that has not");
     assert!(!is_given(&mut bed, 7, 5));
-    assert!(is_given(&mut bed, 9, 5), "who knows what that one brought");
+    assert!(!is_given(&mut bed, 9, 5), "the one between led to nothing");
+    assert!(is_given(&mut bed, 11, 3), "who knows what that one brought");
     // What a repair brings counts later than it came, and with the one before as well what came to the log before that.
     bed.replica.end_serving(&namespace(0));
-    assert!(is_given(&mut bed, 11, 9), "who knows when it came to count");
+    assert!(
+        is_given(&mut bed, 13, 11),
+        "who knows when it came to count"
+    );
 }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::bed::namespace;
 use crate::persist::{FoldId, Ticket};
-use crate::record::Imported;
 use crate::replica::shelf::{Made, Shelf, Slice};
 use crate::{DocumentId, Key, Lsn};
 
@@ -34,13 +33,7 @@ fn what_a_repair_brings_stands_before_what_builds_on_it() {
     }
     // All three have come from elsewhere, and count from the fifth record on.
     let brought = [early.clone(), missing.clone(), late.clone()];
-    let imported = Imported {
-        key: id.key.clone(),
-        amount: 0,
-        whole: None,
-        pieces: brought.into(),
-    };
-    shelf.insert(&id, Lsn(5), &imported);
+    shelf.insert(&id, Lsn(5), &brought);
     assert_eq!(folded(&mut shelf, 4), std::slice::from_ref(&early));
     shelf.end_fold(FoldId(1), false);
     // The one that was there before is there once; the one of after that has come twice, since a checkpoint between the two needs it.

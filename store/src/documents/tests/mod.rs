@@ -111,7 +111,6 @@ fn folding(documents: impl IntoIterator<Item = (u64, Vec<Bytes>)>) -> Fold {
                 id,
                 changes,
                 present: None,
-                sum: None,
             })
             .collect(),
         ..empty_fold()
