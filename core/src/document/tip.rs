@@ -5,13 +5,15 @@
 //! that are simple. What it makes is, byte for byte, what the loaded document would have made (its tests compare the
 //! two); where it does not hold what an edit needs, it says so and does nothing.
 //!
-//! A tip holds as long as nothing but itself writes to the document.
+//! A tip holds as long as nothing but itself writes to the document, or it can follow who does.
 
 mod draft;
 mod edits;
 mod encoding;
+mod following;
 mod ground;
 mod making;
+mod recent;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -25,9 +27,13 @@ use super::{Document, Version, actor};
 use crate::{EditError, Intent, Origin};
 use draft::{Draft, Halt};
 use ground::{Known, Place, Trail};
+use recent::{Passed, Recent};
 
 /// Of so many places a tip keeps what it knows; a write that would make it more is left to the document.
 const PLACES_MAX: usize = 256;
+
+/// The writer, among a tip's actors.
+const WRITER: u16 = 0;
 
 /// An operation: the one that made an object or put a value. Automerge counts them in 32 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,14 +58,13 @@ pub(crate) struct Tip {
     actors: Vec<ActorId>,
     /// In the order of their trails.
     places: Vec<Place>,
+    recent: Recent,
 }
 
 /// What the next change follows.
 struct End {
     /// In order.
     heads: Vec<ChangeHash>,
-    /// The writer's own latest change, where the heads follow it: automerge names it beside them.
-    own: Option<Box<ChangeHash>>,
     /// Of the writer's next change.
     seq: u64,
     /// Of the next operation.
@@ -73,13 +78,13 @@ impl Tip {
         let mut tip = Self {
             end: End {
                 heads: Vec::new(),
-                own: None,
                 seq: 1,
                 next_op: 1,
                 present: false,
             },
             actors: vec![actor(origin)],
             places: Vec::new(),
+            recent: Recent::default(),
         };
         let root = Known::Map {
             object: Id::ROOT,
@@ -131,9 +136,9 @@ impl Tip {
     /// About how much memory it takes.
     pub(crate) fn bytes(&self) -> usize {
         const ALLOCATION: usize = 16;
-        let own = self.end.own.as_ref().map_or(0, |_| ALLOCATION + 32);
         size_of::<Self>()
-            + own
+            + ALLOCATION
+            + self.recent.bytes()
             + ALLOCATION
             + self.end.heads.capacity() * size_of::<ChangeHash>()
             + ALLOCATION
@@ -198,16 +203,24 @@ impl Tip {
         if *counter >= self.end.next_op {
             return None;
         }
+        self.id_of(*counter, actor)
+    }
+
+    fn id_of(&mut self, counter: u64, actor: &ActorId) -> Option<Id> {
+        Some(Id {
+            counter: u32::try_from(counter).ok()?,
+            actor: self.index_of(actor)?,
+        })
+    }
+
+    /// Where an actor stands among the tip's.
+    fn index_of(&mut self, actor: &ActorId) -> Option<u16> {
         let known = self.actors.iter().position(|known| known == actor);
         let index = known.unwrap_or(self.actors.len());
-        let id = Id {
-            counter: u32::try_from(*counter).ok()?,
-            actor: u16::try_from(index).ok()?,
-        };
         if known.is_none() {
             self.actors.push(actor.clone());
         }
-        Some(id)
+        u16::try_from(index).ok()
     }
 }
 
@@ -220,7 +233,7 @@ impl Document {
         // The document looks its own actor up only when it is told.
         let actor = self.doc.get_actor().clone();
         self.doc.set_actor(actor.clone());
-        let (mut seq, mut max_op, mut own) = (0, 0, None);
+        let (mut seq, mut max_op) = (0, 0);
         for head in &heads {
             if let Some(meta) = self.doc.get_change_meta_by_hash(head) {
                 max_op = max_op.max(meta.max_op);
@@ -229,23 +242,28 @@ impl Document {
                 }
             }
         }
+        let mut own = None;
         if seq == 0
             && let Some(last) = self.doc.get_last_local_change()
         {
             seq = last.seq();
             max_op = max_op.max(last.max_op());
-            own = Some(Box::new(last.hash()));
+            own = Some((last.hash(), last.seq(), last.max_op()));
         }
-        Tip {
+        let mut tip = Tip {
             end: End {
                 heads,
-                own,
                 seq: seq + 1,
                 next_op: max_op + 1,
                 present,
             },
             actors: vec![actor],
             places: Vec::new(),
-        }
+            recent: Recent::default(),
+        };
+        // Automerge names it beside the heads, also where those follow it.
+        let own = own.and_then(|own| Passed::of(WRITER, own));
+        tip.look_back(&mut self.doc, own);
+        tip
     }
 }

@@ -76,7 +76,15 @@ impl Entry {
         self.tip.as_deref_mut()
     }
 
-    /// The document is written to by itself, or by others.
+    /// Others have written to the document: the tip goes along if it can, without the document.
+    pub(super) fn follow(&mut self, changes: &[Bytes]) {
+        let follows = |tip: &mut Box<Tip>| changes.iter().all(|change| tip.follow(change));
+        if !self.tip.as_mut().is_some_and(follows) {
+            self.tip = None;
+        }
+    }
+
+    /// The document is written to by itself.
     pub(super) fn drop_tip(&mut self) {
         self.tip = None;
     }

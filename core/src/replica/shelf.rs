@@ -118,14 +118,19 @@ impl Shelf {
         if changes.is_empty() {
             return;
         }
-        let entry = self.entry(id);
+        let entry = self.entries.entry(id.clone()).or_default();
         let clean = entry.unfolded.is_empty();
         entry.newest = ticket;
         entry
             .unfolded
             .extend(changes.iter().map(|change| (lsn, change.clone())));
         match made {
-            Made::Elsewhere => entry.tip = None,
+            Made::Elsewhere => {
+                entry.follow(changes);
+                let weight = entry.weigh();
+                self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
+                entry.weight = weight;
+            }
             Made::ByTip => {}
             Made::ByDocument => entry.absorbed += changes.len(),
         }

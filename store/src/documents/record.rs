@@ -17,7 +17,7 @@ use crate::shield;
 /// So many changes are compacted whether or not there is time for it,
 const CHANGES_MAX: usize = 32;
 /// and so are changes that outgrow the state, if they have so many bytes.
-const CHANGES_BYTES_MIN: usize = 1024;
+const CHANGES_BYTES_MIN: usize = 4096;
 
 /// What the first byte is raised by where the sum follows it.
 const WITH_SUM: u8 = 3;

@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use super::encoding::{self, Key, Operation};
 use super::ground::{Known, Trail};
-use super::{End, Id, PLACES_MAX, Tip};
+use super::recent::Passed;
+use super::{End, Id, PLACES_MAX, Tip, WRITER};
 use crate::EditError;
 
 /// A write that makes more, in changes, in operations or in bytes of names and texts, is left to the document, which
@@ -34,6 +35,8 @@ pub(super) struct Draft<'t> {
     /// Where the history ended before.
     end: Option<End>,
     weight: usize,
+    /// The last of the changes.
+    passed: Option<Passed>,
 }
 
 impl<'t> Draft<'t> {
@@ -46,6 +49,7 @@ impl<'t> Draft<'t> {
             before: Vec::new(),
             end: None,
             weight: 0,
+            passed: None,
         }
     }
 
@@ -121,16 +125,21 @@ impl<'t> Draft<'t> {
         }
         let operations = std::mem::take(&mut self.operations);
         let end = &self.tip.end;
-        let how = (joined, self.time_s);
-        let change = encoding::change(&operations, end, &self.tip.actors, how);
+        // What the writer has made in this write is all that there is at the end.
+        let own = match self.changes.is_empty() && joined {
+            true => self.tip.recent.own(),
+            false => None,
+        };
+        let change = encoding::change(&operations, end, &self.tip.actors, (own, self.time_s));
         let (hash, bytes) = change.ok_or(Halt::Unclear)?;
         let next = End {
             heads: vec![hash],
-            own: None,
             seq: end.seq + 1,
             next_op: end.next_op + operations.len() as u64,
             present: true,
         };
+        let counted = (hash, end.seq, next.next_op - 1);
+        self.passed = Some(Passed::of(WRITER, counted).ok_or(Halt::Unclear)?);
         let before = std::mem::replace(&mut self.tip.end, next);
         self.end.get_or_insert(before);
         self.changes.push(bytes);
@@ -139,6 +148,9 @@ impl<'t> Draft<'t> {
 
     /// Ends the write.
     pub(super) fn finish(self) -> Vec<Bytes> {
+        if let Some(passed) = self.passed {
+            self.tip.recent.note(passed);
+        }
         self.changes
     }
 

@@ -62,19 +62,20 @@ impl Operation {
     }
 }
 
-/// A change with its hash. None of operations that no tip makes.
+/// A change with its hash; `own`: what it names beside the heads. None of operations that no tip makes.
 pub(super) fn change(
     operations: &[Operation],
     end: &End,
     actors: &[ActorId],
-    (joined, time_s): (bool, i64),
+    (own, time_s): (Option<ChangeHash>, i64),
 ) -> Option<(ChangeHash, Bytes)> {
     let others = Others::of(operations, actors);
     let columns = Columns::of(operations, &others)?;
     let mut data = Vec::with_capacity(160 + columns.data.len());
     let mut deps = end.heads.clone();
-    deps.extend(end.own.as_deref().filter(|_| joined));
+    deps.extend(own);
     deps.sort_unstable();
+    deps.dedup();
     unsigned(&mut data, deps.len() as u64);
     deps.iter()
         .for_each(|ChangeHash(hash)| data.extend_from_slice(hash));

@@ -105,45 +105,56 @@ impl Held {
     }
 }
 
-/// A path on its way to what stands for it: the first 16 bytes of the BLAKE3 hash of its names, each with its
-/// length.
-#[derive(Clone, Default)]
-pub(super) struct Trail(Vec<u8>);
+/// What stands for a path: the first 16 bytes of the BLAKE3 hash of what stands for the path above it and of its last
+/// name. So a place leads to those inside it, whatever led to it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Trail([u8; 16]);
 
 impl Trail {
-    /// In place of a length. No name is so long.
-    const ELEMENT: u32 = u32::MAX;
+    /// Tells the elements of a set from the entries of a map.
+    const ENTRY: u8 = 0;
+    const ELEMENT: u8 = 1;
 
     pub(super) fn of(parts: &[String]) -> Self {
-        let mut trail = Self(Vec::with_capacity(64));
-        parts.iter().for_each(|name| trail.enter(name));
-        trail
+        let root = Self::default();
+        parts.iter().fold(root, |trail, name| trail.child(name))
     }
 
-    pub(super) fn enter(&mut self, name: &str) {
-        let len = u32::try_from(name.len()).unwrap_or(Self::ELEMENT - 1);
-        self.0.extend_from_slice(&len.to_le_bytes());
-        self.0.extend_from_slice(name.as_bytes());
+    pub(super) fn at(place: [u8; 16]) -> Self {
+        Self(place)
     }
 
-    pub(super) fn child(&self, name: &str) -> Self {
-        let mut trail = self.clone();
-        trail.enter(name);
-        trail
+    pub(super) fn child(self, name: &str) -> Self {
+        Self(self.step(Self::ENTRY, name))
     }
 
     /// Of the place itself.
-    pub(super) fn end(&self) -> [u8; 16] {
-        let mut end = [0; 16];
-        end.copy_from_slice(&blake3::hash(&self.0).as_bytes()[..16]);
-        end
+    pub(super) fn end(self) -> [u8; 16] {
+        self.0
     }
 
     /// Of an element of the set at the place.
-    pub(super) fn element(&self, key: &str) -> [u8; 16] {
-        let mut trail = self.clone();
-        trail.0.extend_from_slice(&Self::ELEMENT.to_le_bytes());
-        trail.0.extend_from_slice(key.as_bytes());
-        trail.end()
+    pub(super) fn element(self, key: &str) -> [u8; 16] {
+        self.step(Self::ELEMENT, key)
+    }
+
+    fn step(self, kind: u8, name: &str) -> [u8; 16] {
+        const ROOM: usize = 128;
+        let len = 17 + name.len();
+        let mut room = [0; ROOM];
+        let mut long = Vec::new();
+        let bytes = match room.get_mut(..len) {
+            Some(bytes) => bytes,
+            None => {
+                long.resize(len, 0);
+                &mut long[..]
+            }
+        };
+        bytes[..16].copy_from_slice(&self.0);
+        bytes[16] = kind;
+        bytes[17..].copy_from_slice(name.as_bytes());
+        let mut end = [0; 16];
+        end.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+        end
     }
 }

@@ -294,7 +294,7 @@ impl<'a> Surveyor<'a> {
             if !whole {
                 self.note(trail.end(), Known::Map { object, whole });
             }
-            trail.enter(name);
+            trail = trail.child(name);
             let cell = self.view.cell(&maps, name);
             let claims = self.view.claims(&maps, &cell, 0);
             let [claimed] = claims.as_slice() else {

@@ -12,6 +12,7 @@ use crate::document::tests::origin;
 use crate::limits;
 
 mod edges;
+mod forged;
 mod programs;
 
 /// A document, everything that was written to it, and the tip that writes beside it.
@@ -23,6 +24,10 @@ struct Pair {
     time_s: i64,
     /// By the kind of the write: how often the tip did it, of how often.
     done: BTreeMap<String, (usize, usize)>,
+    /// How often the tip went along with what came from elsewhere, of how often.
+    followed: (usize, usize),
+    /// What was written elsewhere and is still on its way.
+    waiting: Vec<Bytes>,
 }
 
 /// What became of a write.
@@ -43,6 +48,8 @@ impl Pair {
             tip: Some(Tip::of_nothing(&origin)),
             time_s: 0,
             done: BTreeMap::new(),
+            followed: (0, 0),
+            waiting: Vec::new(),
         }
     }
 
@@ -106,21 +113,21 @@ impl Pair {
     }
 
     /// What the tip has come to know by itself is what the document would tell it.
-    fn check(&mut self, tip: &mut Tip, intent: &Intent) {
-        assert_eq!(tip.version(), self.doc.version(), "{intent:?}");
-        assert_eq!(tip.present(), self.doc.present(), "{intent:?}");
+    fn check(&mut self, tip: &mut Tip, what: &impl std::fmt::Debug) {
+        assert_eq!(tip.version(), self.doc.version(), "{what:?}");
+        assert_eq!(tip.present(), self.doc.present(), "{what:?}");
         let told = self.surveyed();
         assert_eq!(
-            (tip.end.seq, tip.end.next_op, &tip.end.own),
-            (told.end.seq, told.end.next_op, &told.end.own)
+            (tip.end.seq, tip.end.next_op, tip.recent.own()),
+            (told.end.seq, told.end.next_op, told.recent.own())
         );
         let told: BTreeMap<_, _> = picture(&told).into_iter().collect();
         for (trail, known) in picture(tip) {
             match told.get(&trail) {
-                Some(told) => assert!(agree(&known, told), "{known:?}, {told:?}: {intent:?}"),
+                Some(told) => assert!(agree(&known, told), "{known:?}, {told:?}: {what:?}"),
                 None => assert!(
                     known == "other" || told.values().any(|told| told["whole"] == false),
-                    "{known:?} is nowhere in the document after {intent:?}"
+                    "{known:?} is nowhere in the document after {what:?}"
                 ),
             }
         }
@@ -139,8 +146,24 @@ impl Pair {
         assert_eq!(self.doc.absorb(log), []);
         let mut seen: std::collections::BTreeSet<_> = self.log.iter().cloned().collect();
         let news = log.iter().filter(|change| seen.insert((*change).clone()));
-        self.log.extend(news.cloned());
-        self.tip = None;
+        let news: Vec<_> = news.cloned().collect();
+        let (followed, all) = self.followed;
+        if let Some(mut tip) = self.tip.take()
+            && news.iter().all(|change| tip.follow(change))
+        {
+            self.check(&mut tip, &news);
+            self.tip = Some(tip);
+        }
+        let is_followed = usize::from(self.tip.is_some());
+        self.followed = (followed + is_followed, all + 1);
+        self.log.extend(news);
+    }
+
+    fn hear(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if !waiting.is_empty() {
+            self.absorb(&waiting);
+        }
     }
 
     /// Saved, and loaded by another origin.

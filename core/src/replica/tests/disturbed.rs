@@ -89,10 +89,13 @@ fn a_forgotten_document_weighs_nothing() {
     bed.meet([]);
     add(&mut bed, "k");
     let id = crate::replica::Replica::address(&namespace(0), &crate::Key::new("k").unwrap());
-    // Its tip stays, until somebody else writes.
+    // Its tip stays, until somebody else writes what it can't follow.
     bed.replica.shelf.unload(&id);
     assert_ne!(bed.replica.shelf.loaded_bytes(), 0);
-    bed.hear(remote());
+    let mut document = Document::empty(&origin(2, 1));
+    let changes = document.write(&Intent::Replace(json!({"n": 1})), 0);
+    let changes = changes.map_err(|failed| failed.error).unwrap();
+    bed.hear(batch(origin(2, 1), 1, changes));
     bed.run_until(2_000);
     assert!(bed.replica.shelf.get(&id).is_none());
     assert_eq!(bed.replica.shelf.loaded_bytes(), 0);

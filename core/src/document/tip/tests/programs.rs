@@ -207,7 +207,8 @@ fn tame(seed: u64, done: &mut BTreeMap<String, (usize, usize)>) {
 }
 
 fn add_up(done: &mut BTreeMap<String, (usize, usize)>, pairs: impl IntoIterator<Item = Pair>) {
-    for pair in pairs {
+    for mut pair in pairs {
+        pair.done.insert("followed".to_owned(), pair.followed);
         for (kind, (by_tip, all)) in pair.done {
             let sum = done.entry(kind).or_default();
             *sum = (sum.0 + by_tip, sum.1 + all);
@@ -230,6 +231,7 @@ fn carts_and_feeds_seldom_take_the_document() {
         ("insert", 80),
         ("set_add", 75),
         ("set_remove", 75),
+        ("followed", 1),
     ] {
         let (by_tip, all) = done[kind];
         assert!(
@@ -261,4 +263,57 @@ fn whatever_a_tip_writes_the_document_would_have_written() {
         assert!(by_tip * 20 > all, "{kind}: {by_tip} of {all} by the tip");
     }
     assert!(done["replace"].0 > 0, "{done:?}");
+}
+
+/// Three replicas write to the same cart, and everything reaches all of them, most of it before the next write.
+fn in_turns(seed: u64, all_at_once: usize, done: &mut BTreeMap<String, (usize, usize)>) {
+    let mut dice = Dice(seed);
+    let mut pairs = [Pair::new(1), Pair::new(2), Pair::new(3)];
+    for step in 0..120 {
+        let at = dice.roll(3);
+        let line = format!("/items/{}", step.min(3) + dice.roll(4));
+        let by = dice.pick(&[1, 1, 2, -1]);
+        let edit = match dice.roll(12) {
+            0..=3 => json!({"op": "adjust", "path": format!("{line}/qty"), "by": by}),
+            4..=5 => json!({"op": "increment", "path": format!("{line}/seen"), "by": 1}),
+            6 => json!({"op": "put", "path": format!("{line}/price"), "value": dice.scalar()}),
+            7 => json!({"op": "remove", "path": format!("{line}/price")}),
+            8 => json!({"op": "set_add", "path": "/tags", "value": dice.roll(9)}),
+            9 => json!({"op": "set_remove", "path": "/tags", "value": dice.roll(9)}),
+            10 => json!({"op": "append", "path": "/posts", "value": dice.value()}),
+            _ => json!({"op": "insert", "path": "/posts/0", "value": dice.value()}),
+        };
+        let known = pairs[at].log.len();
+        pairs[at].write(&Intent::Edits(
+            serde_json::from_value(json!([edit])).unwrap(),
+        ));
+        let news = pairs[at].log[known..].to_vec();
+        for other in (0..3).filter(|other| *other != at) {
+            pairs[other].waiting.extend(news.iter().cloned());
+        }
+        for pair in &mut pairs {
+            if dice.roll(100) >= all_at_once {
+                pair.hear();
+            }
+        }
+    }
+    pairs.iter_mut().for_each(Pair::hear);
+    assert_eq!(pairs[0].doc.read(), pairs[1].doc.read());
+    assert_eq!(pairs[0].doc.read(), pairs[2].doc.read());
+    add_up(done, pairs);
+}
+
+#[test]
+fn what_others_write_in_turns_is_followed_without_the_document() {
+    for (all_at_once, share) in [(0, 95), (10, 50)] {
+        let mut done = BTreeMap::new();
+        for seed in 0..20 {
+            in_turns(seed, all_at_once, &mut done);
+        }
+        let (followed, all) = done["followed"];
+        assert!(
+            followed * 100 >= all * share,
+            "{followed} of {all} were followed"
+        );
+    }
 }
