@@ -7,6 +7,7 @@
 //!
 //! A tip holds as long as nothing but itself writes to the document, or it can follow who does.
 
+mod decoding;
 mod draft;
 mod edits;
 mod encoding;

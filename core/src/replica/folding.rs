@@ -245,10 +245,8 @@ impl Replica {
             .receipts
             .begin_fold(id, sweep.through, RECEIPTS_PER_FOLD, now.wall_ms);
         let (through, hurried, decisions) = (sweep.through, sweep.hurried, sweep.decisions);
-        let quiet = now.mono_ms >= self.folding.written_ms + room.fold_idle_ms;
         let mut fold = Fold {
-            // While there are writes, a document that gets some soon gets more: those of many are worth it.
-            compact: quiet && !hurried,
+            compact: !hurried,
             receipts,
             documents,
             ..Fold::new(id)

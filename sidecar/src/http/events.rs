@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use anabranch::{Changes, Error, Lsn, Namespace, RequestError, Visible};
+use anabranch::{Changes, Error, Key, Lsn, Namespace, RequestError, Visible};
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -184,23 +185,38 @@ fn events(visible: &Visible) -> VecDeque<Event> {
     events
 }
 
+/// What an event says of one document.
+#[derive(Serialize)]
+struct Change<'a> {
+    batch: &'a str,
+    key: &'a Key,
+    local: bool,
+    lsn: Lsn,
+    ns: &'a Namespace,
+    part: usize,
+    parts: usize,
+    time_ms: u64,
+}
+
 fn changes(visible: &Visible) -> impl Iterator<Item = Event> + '_ {
     let parts = visible.documents.len();
     // The same at every node, unlike the position.
     let batch = format!("{}.{}", visible.origin, visible.seq.0);
     let documents = visible.documents.iter().zip(1..);
     documents.map(move |(id, part)| {
-        let data = json!({
-            "lsn": visible.lsn,
-            "ns": id.namespace,
-            "key": id.key,
-            "time_ms": visible.time_ms,
-            "local": visible.local,
-            "batch": batch,
-            "part": part,
-            "parts": parts,
-        });
-        let event = Event::default().event("change").data(data.to_string());
+        let change = Change {
+            batch: &batch,
+            key: &id.key,
+            local: visible.local,
+            lsn: visible.lsn,
+            ns: &id.namespace,
+            part,
+            parts,
+            time_ms: visible.time_ms,
+        };
+        // Nothing in it can't be said in JSON.
+        let data = serde_json::to_string(&change).unwrap_or_default();
+        let event = Event::default().event("change").data(data);
         if part == parts {
             event.id(visible.lsn.0.to_string())
         } else {

@@ -3,7 +3,7 @@
 use automerge::legacy::OpType;
 use bytes::Bytes;
 
-use super::encoding::{self, Key, Operation};
+use super::encoding::{self, Header, Key, Operation};
 use super::ground::{Known, Trail};
 use super::recent::Passed;
 use super::{End, Id, PLACES_MAX, Tip, WRITER};
@@ -125,12 +125,20 @@ impl<'t> Draft<'t> {
         }
         let operations = std::mem::take(&mut self.operations);
         let end = &self.tip.end;
+        let mut deps = end.heads.clone();
         // What the writer has made in this write is all that there is at the end.
-        let own = match self.changes.is_empty() && joined {
-            true => self.tip.recent.own(),
-            false => None,
+        if joined && self.changes.is_empty() {
+            deps.extend(self.tip.recent.own());
+            deps.sort_unstable();
+            deps.dedup();
+        }
+        let header = Header {
+            deps,
+            seq: end.seq,
+            start_op: end.next_op,
+            time_s: self.time_s,
         };
-        let change = encoding::change(&operations, end, &self.tip.actors, (own, self.time_s));
+        let change = encoding::change(&operations, &header, &self.tip.actors);
         let (hash, bytes) = change.ok_or(Halt::Unclear)?;
         let next = End {
             heads: vec![hash],

@@ -8,10 +8,19 @@ use automerge::{ActorId, ChangeHash, ObjType, ScalarValue};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{End, Id};
+use super::Id;
 
-const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
-const CHUNK_CHANGE: u8 = 1;
+pub(super) const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
+pub(super) const CHUNK_CHANGE: u8 = 1;
+
+/// What stands before a change's operations.
+pub(super) struct Header {
+    /// In order.
+    pub(super) deps: Vec<ChangeHash>,
+    pub(super) seq: u64,
+    pub(super) start_op: u64,
+    pub(super) time_s: i64,
+}
 
 /// One operation of a change.
 pub(super) struct Operation {
@@ -62,27 +71,24 @@ impl Operation {
     }
 }
 
-/// A change with its hash; `own`: what it names beside the heads. None of operations that no tip makes.
+/// A change by the first of some actors, with its hash. None of operations that no tip makes.
 pub(super) fn change(
     operations: &[Operation],
-    end: &End,
+    header: &Header,
     actors: &[ActorId],
-    (own, time_s): (Option<ChangeHash>, i64),
 ) -> Option<(ChangeHash, Bytes)> {
     let others = Others::of(operations, actors);
     let columns = Columns::of(operations, &others)?;
     let mut data = Vec::with_capacity(160 + columns.data.len());
-    let mut deps = end.heads.clone();
-    deps.extend(own);
-    deps.sort_unstable();
-    deps.dedup();
-    unsigned(&mut data, deps.len() as u64);
-    deps.iter()
+    unsigned(&mut data, header.deps.len() as u64);
+    header
+        .deps
+        .iter()
         .for_each(|ChangeHash(hash)| data.extend_from_slice(hash));
     sized(&mut data, actors.first()?.to_bytes());
-    unsigned(&mut data, end.seq);
-    unsigned(&mut data, end.next_op);
-    signed(&mut data, time_s);
+    unsigned(&mut data, header.seq);
+    unsigned(&mut data, header.start_op);
+    signed(&mut data, header.time_s);
     // No message.
     unsigned(&mut data, 0);
     unsigned(&mut data, others.0.len() as u64);

@@ -5,15 +5,15 @@
 //! what a tip would do to them. That is what replicas do to carts and feeds that don't do the same at the same
 //! time. Anything else, conflicts above all, is the document's to take in, and the tip is of no more use.
 
-use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
-use automerge::{Change, ObjType, ScalarValue};
+use automerge::legacy::OpType;
+use automerge::{ActorId, ObjType, ScalarValue};
 use bytes::Bytes;
 
+use super::decoding::{self, Read};
+use super::encoding::{Key, Operation};
 use super::ground::{Held, Known, Number, Trail};
 use super::recent::Passed;
 use super::{Id, PLACES_MAX, Tip, WRITER};
-use crate::document::exchange::is_whole;
-use crate::document::intake::{guarded, parse};
 use crate::document::slots::{Kind, Slot};
 
 /// A history with more ends than that is the document's to write to.
@@ -23,34 +23,31 @@ impl Tip {
     /// Takes in a change that somebody else made. If it says no, the tip holds no longer.
     pub(crate) fn follow(&mut self, change: &Bytes) -> bool {
         // What is wrong with it, the document will say.
-        let followed = guarded(|| match is_whole(change) {
-            true => Ok(None),
-            false => parse(change).map(|change| self.take_in(&change)),
-        });
-        matches!(followed, Ok(Some(())))
+        decoding::change(change).is_some_and(|change| self.take_in(&change).is_some())
     }
 
-    fn take_in(&mut self, change: &Change) -> Option<()> {
-        let hash = change.hash();
-        if self.recent.find(&hash).is_some() {
+    fn take_in(&mut self, change: &Read) -> Option<()> {
+        if self.recent.find(&change.hash).is_some() {
             return Some(());
         }
-        let passed = self.in_order(change)?;
-        let start = change.start_op().get();
+        let index = |actor: &ActorId| self.index_of(actor);
+        let actors: Vec<u16> = change.actors.iter().map(index).collect::<Option<_>>()?;
+        let writer = *actors.first()?;
+        let passed = self.in_order(change, writer)?;
         let mut following = Following {
-            is_latest: start >= self.end.next_op,
+            is_latest: change.header.start_op >= self.end.next_op,
             tip: self,
+            actors,
             inside: Vec::new(),
         };
-        let operations = change.decode().operations;
-        for (at, operation) in operations.iter().enumerate() {
-            let counter = u32::try_from(start + at as u64).ok()?;
-            let actor = passed.actor;
+        for (operation, counter) in change.operations.iter().zip(change.header.start_op..) {
+            let counter = u32::try_from(counter).ok()?;
+            let actor = writer;
             following.operation(operation, Id { counter, actor })?;
         }
         let end = &mut self.end;
-        end.heads.retain(|head| !change.deps().contains(head));
-        end.heads.push(hash);
+        end.heads.retain(|head| !change.header.deps.contains(head));
+        end.heads.push(change.hash);
         end.heads.sort_unstable();
         end.next_op = end.next_op.max(u64::from(passed.max_op) + 1);
         end.present = true;
@@ -59,24 +56,27 @@ impl Tip {
     }
 
     /// The change as one of the latest, if it is what its actor does next, after others that are known.
-    fn in_order(&mut self, change: &Change) -> Option<Passed> {
-        let end = (change.hash(), change.seq(), change.max_op());
-        let passed = Passed::of(self.index_of(change.actor_id())?, end)?;
+    fn in_order(&self, change: &Read, actor: u16) -> Option<Passed> {
+        let header = &change.header;
         // The writer's own come from itself.
-        if passed.actor == WRITER || change.is_empty() {
+        if actor == WRITER || change.operations.is_empty() {
             return None;
         }
-        let (seq, own) = match self.recent.latest(passed.actor) {
-            Some(latest) => (latest.seq + 1, latest.max_op),
+        let last = header
+            .start_op
+            .checked_add(change.operations.len() as u64 - 1)?;
+        let passed = Passed::of(actor, (change.hash, header.seq, last))?;
+        let (seq, own) = match self.recent.latest(actor) {
+            Some(latest) => (latest.seq.checked_add(1)?, latest.max_op),
             None if self.recent.strangers => return None,
             None => (1, 0),
         };
         let mut before = 0;
-        for dep in change.deps() {
+        for dep in &header.deps {
             before = before.max(self.recent.find(dep)?.max_op);
         }
-        let start = change.start_op().get();
-        let follows = passed.seq == seq && before >= own && start == u64::from(before) + 1;
+        let start = u64::from(before) + 1;
+        let follows = passed.seq == seq && before >= own && header.start_op == start;
         follows.then_some(passed)
     }
 }
@@ -85,27 +85,25 @@ struct Following<'t> {
     tip: &'t mut Tip,
     /// Whether no operation that is known comes after it.
     is_latest: bool,
+    /// The change's actors, among the tip's.
+    actors: Vec<u16>,
     /// What it made where the tip knows no places.
     inside: Vec<Id>,
 }
 
 impl Following<'_> {
-    fn operation(&mut self, operation: &Op, id: Id) -> Option<()> {
-        let object = match &operation.obj {
-            ObjectId::Root => Id::ROOT,
-            ObjectId::Id(object) => self.id(object)?,
+    fn operation(&mut self, operation: &Operation, id: Id) -> Option<()> {
+        let object = self.id(operation.object)?;
+        let replaced = match operation.replaced {
+            Some(replaced) => Some(self.id(replaced)?),
+            None => None,
         };
         if self.inside.contains(&object) {
             if let OpType::Make(_) = operation.action {
                 self.inside.push(id);
             }
-            return operation.pred.is_empty().then_some(());
+            return replaced.is_none().then_some(());
         }
-        let replaced = match operation.pred.len() {
-            0 => None,
-            1 => Some(self.id(operation.pred.get(0)?)?),
-            _ => return None,
-        };
         let (trail, known) = self.container(object)?;
         let doing = Doing {
             object,
@@ -113,25 +111,30 @@ impl Following<'_> {
             action: &operation.action,
             replaced,
         };
-        match (known, &operation.key, operation.insert) {
-            (Known::Map { whole, .. }, Key::Map(key), false) => match Slot::parse(key) {
+        match (known, &operation.key) {
+            (Known::Map { whole, .. }, Key::Entry(key)) => match Slot::parse(key) {
                 Slot::Entry(name) => self.entry(trail.child(name), whole, &doing),
                 Slot::Part(kind, name) => self.part(trail.child(name), whole, kind, &doing),
                 Slot::Grave(..) | Slot::Revival(..) | Slot::Other => None,
             },
-            (Known::Set { whole, .. }, Key::Map(key), false) => {
+            (Known::Set { whole, .. }, Key::Entry(key)) => {
                 self.element(trail.element(key), whole, &doing)
             }
-            (Known::List { last, .. }, Key::Seq(after), true) => {
+            (Known::List { last, .. }, Key::After(after)) => {
+                let after = self.id(*after)?;
                 self.insertion(trail, last, after, &doing)
             }
             _ => None,
         }
     }
 
-    fn id(&mut self, id: &OpId) -> Option<Id> {
-        let OpId(counter, actor) = id;
-        self.tip.id_of(*counter, actor)
+    /// An operation as the tip names it.
+    fn id(&self, id: Id) -> Option<Id> {
+        if id == Id::ROOT {
+            return Some(id);
+        }
+        let actor = *self.actors.get(usize::from(id.actor))?;
+        Some(Id { actor, ..id })
     }
 
     /// The place of a container that the tip knows.
@@ -247,13 +250,9 @@ impl Following<'_> {
         &mut self,
         trail: Trail,
         last: Option<Id>,
-        after: &ElementId,
+        after: Id,
         doing: &Doing<'_>,
     ) -> Option<()> {
-        let after = match after {
-            ElementId::Head => Id::ROOT,
-            ElementId::Id(after) => self.id(after)?,
-        };
         if doing.replaced.is_some() {
             return None;
         }

@@ -38,7 +38,7 @@ impl Draft<'_> {
         self.fill(Open {
             object,
             value,
-            trail: Some(trail.clone()),
+            trail: Some(*trail),
             depth,
         })
     }

@@ -115,10 +115,20 @@ impl MemoryStore {
                     more_after: None,
                 }
             }
-            Fetch::Page { namespace, .. } => {
+            Fetch::Page {
+                namespace, values, ..
+            } => {
                 let of = |id: &&DocumentId| id.namespace == *namespace;
                 let ids = self.documents.keys().filter(of);
-                let page = ids.map(|id| (id.key.clone(), self.documents[id].clone()));
+                // As the real store does where only names are asked for.
+                let shown = |stored: &StoredDocument| match stored.present {
+                    Some(_) if !values => StoredDocument {
+                        present: stored.present,
+                        ..StoredDocument::default()
+                    },
+                    _ => stored.clone(),
+                };
+                let page = ids.map(|id| (id.key.clone(), shown(&self.documents[id])));
                 Fetched::Page {
                     documents: page.collect(),
                     more: false,

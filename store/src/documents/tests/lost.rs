@@ -166,6 +166,39 @@ fn changes_wait_for_the_repair_of_their_tile() {
     assert_eq!(tidied(&documents), 0);
 }
 
+/// A tile as it was before its documents were last written, whole in itself, has taken the place of the newer one.
+#[test]
+fn an_older_version_of_a_tile_is_noticed_by_whatever_reads_it() {
+    let documents = filled();
+    let first = |documents: &Documents| {
+        let mut found = None;
+        let read = documents.transact(|transaction| {
+            let table = transaction.open_table(TILES)?;
+            let row = table.first()?;
+            found = row.map(|(low, stored)| (low.value().to_vec(), stored.value().to_vec()));
+            Ok(())
+        });
+        read.unwrap();
+        found.unwrap()
+    };
+    let before = first(&documents);
+    let fold = folding((0..600).map(|number| (number, vec![noise(number, 9_000 + number)])));
+    documents.fold(&fold, compact).unwrap();
+    assert_ne!(before, first(&documents));
+    let written_back = documents.transact(|transaction| {
+        let mut table = transaction.open_table(TILES)?;
+        table.insert(before.0.as_slice(), before.1.as_slice())?;
+        Ok(())
+    });
+    written_back.unwrap();
+    let is_damage = |result: Result<(), Fault>| matches!(result, Err(Fault::Damaged { .. }));
+    let lost = (0..600).find(|number| is_damage(documents.document(&id(*number)).map(drop)));
+    let lost = id(lost.expect("looking for one document notices it"));
+    let page = documents.page(&lost.namespace, "", None, 1_000, usize::MAX, true);
+    assert!(is_damage(page.map(drop)), "going through all notices it");
+    assert!(tidied(&documents) > 0, "so does the scrub");
+}
+
 #[test]
 fn a_lost_part_of_the_directory_is_made_anew() {
     let documents = filled();
