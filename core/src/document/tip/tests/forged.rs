@@ -50,7 +50,7 @@ fn what_no_writer_would_write_next_is_not_followed() {
             change.actor_id = ActorId::from([9; 8]);
         }),
         ("is by the writer", |change| {
-            change.actor_id = actor(&origin(1))
+            change.actor_id = actor(&origin(1));
         }),
         ("counts on what is not there", |change| {
             change.operations[0].pred = vec![OpId(1, ActorId::from([9; 8]))].into();
