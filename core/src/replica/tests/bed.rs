@@ -115,20 +115,10 @@ impl MemoryStore {
                     more_after: None,
                 }
             }
-            Fetch::Page {
-                namespace, values, ..
-            } => {
+            Fetch::Page { namespace, .. } => {
                 let of = |id: &&DocumentId| id.namespace == *namespace;
                 let ids = self.documents.keys().filter(of);
-                // As the real store does where only names are asked for.
-                let shown = |stored: &StoredDocument| match stored.present {
-                    Some(_) if !values => StoredDocument {
-                        present: stored.present,
-                        ..StoredDocument::default()
-                    },
-                    _ => stored.clone(),
-                };
-                let page = ids.map(|id| (id.key.clone(), shown(&self.documents[id])));
+                let page = ids.map(|id| (id.key.clone(), self.documents[id].clone()));
                 Fetched::Page {
                     documents: page.collect(),
                     more: false,
