@@ -23,6 +23,8 @@ mod tip;
 mod verbs;
 
 #[cfg(test)]
+mod assembled;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod merges;

@@ -222,6 +222,7 @@ impl Replica {
                 after,
                 limit,
                 values,
+                whole: false,
                 found: Vec::new(),
             }),
             Request::Changes { after, .. } => self.read_changes(caller, after),

@@ -30,6 +30,9 @@ pub(super) struct Assembly {
     parts_taken: u64,
     /// Streams for which there was no room: the first batch, and what it takes.
     turned_away: BTreeMap<Name, (Seq, usize)>,
+    /// Streams whose batch was whole and could not be taken in, such as while it waited for others: those that were turned away go first, or
+    /// it would take all room again and keep out what it waits for.
+    not_due: BTreeMap<Name, Seq>,
 }
 
 struct Partial {
@@ -92,6 +95,29 @@ impl Assembly {
         self.bytes = self.partials.iter().map(|partial| partial.bytes).sum();
         self.reserved = self.partials.iter().map(|partial| partial.reserved).sum();
         self.turned_away.retain(|name, (seq, _)| wanted(name, *seq));
+        self.not_due.retain(|name, seq| wanted(name, *seq));
+    }
+
+    /// A batch that was whole could not be taken in yet.
+    fn was_not_due(&mut self, name: &Name, seq: Seq) {
+        let room = self.not_due.len() < limits::ORIGINS_MAX;
+        if room || self.not_due.contains_key(name) {
+            self.not_due.insert(name.clone(), seq);
+        }
+    }
+
+    fn goes_first(&self, name: &Name, seq: Seq) -> bool {
+        self.not_due.get(name).is_none_or(|not_due| seq < *not_due)
+    }
+
+    /// Whether some that have not had their turn wait for it. If none do, all have their turn again.
+    fn others_go_first(&mut self) -> bool {
+        let mut turned_away = self.turned_away.iter();
+        let waits = turned_away.any(|(name, (seq, _))| self.goes_first(name, *seq));
+        if !waits {
+            self.not_due.clear();
+        }
+        waits
     }
 
     /// Takes a part, in any order, any number of times. Gives the packet when that was all of it.
@@ -126,6 +152,11 @@ impl Assembly {
     /// Sets room aside, if there is some. One alone may be as large as a batch may be.
     fn begin(&mut self, part: &Part, bytes_max: usize) -> Option<usize> {
         let reserved = reserved_for(part);
+        let name = (part.namespace.clone(), part.origin);
+        if !self.goes_first(&name, part.seq) && self.others_go_first() {
+            self.turn_away(part, reserved);
+            return None;
+        }
         let stale_before = self.parts_taken.saturating_sub(STALE_AFTER_PARTS);
         while !self.partials.is_empty() && self.reserved + reserved > bytes_max {
             // A batch is of no use before the one that it follows.
@@ -166,14 +197,17 @@ impl Assembly {
     pub(super) fn admitted(&mut self, bytes_max: usize) -> Vec<(Name, Seq)> {
         let mut promised = self.reserved;
         let mut admitted = Vec::new();
-        self.turned_away.retain(|name, (seq, reserved)| {
-            let fits = promised == 0 || promised + *reserved <= bytes_max;
+        let mut turned_away = std::mem::take(&mut self.turned_away);
+        turned_away.retain(|name, (seq, reserved)| {
+            let has_turn = self.goes_first(name, *seq);
+            let fits = has_turn && (promised == 0 || promised + *reserved <= bytes_max);
             if fits {
                 promised += *reserved;
                 admitted.push((name.clone(), *seq));
             }
             !fits
         });
+        self.turned_away = turned_away;
         admitted
     }
 
@@ -230,6 +264,11 @@ impl Replica {
         match &batches[..] {
             [batch] if (&batch.namespace, batch.origin, batch.seq) == (&name.0, name.1, seq) => {
                 self.receive(now, link, batch);
+                if seq > self.history.accepted(&name.0, &name.1)
+                    && let Some(session) = self.peers.session(peer)
+                {
+                    session.assembly.was_not_due(&name, seq);
+                }
                 Ok(())
             }
             _ => Err(DecodeError::Unknown {
@@ -373,6 +412,30 @@ mod tests {
         let mut whole_of = before.filter_map(|part| assembly.take(part, ROOM));
         assert_eq!(whole_of.next().unwrap().len(), whole.len());
         assert_eq!(assembly.admitted(ROOM), []);
+    }
+
+    /// It waits for what the other brings, and there is no room to hold it back: its late parts do not take the other's place.
+    #[test]
+    fn what_was_not_due_lets_others_go_first() {
+        let mut assembly = Assembly::default();
+        let all = |stream| parts(stream, 5, &[stream; 12_000], 4_000);
+        let name = (namespace(0), origin(1, 1));
+        assembly.take(all(1).remove(0), ROOM);
+        assembly.take(all(2).remove(0), ROOM);
+        let rest = all(1).into_iter().skip(1);
+        let whole = rest.filter_map(|part| assembly.take(part, ROOM)).count();
+        assert_eq!(whole, 1);
+        assembly.was_not_due(&name, Seq(5));
+        for _ in 0..2 {
+            assert_eq!(assembly.take(all(1).remove(2), ROOM), None);
+        }
+        assert_eq!(assembly.admitted(ROOM).len(), 1, "the other is asked for");
+        let taken = all(2)
+            .into_iter()
+            .filter_map(|part| assembly.take(part, ROOM));
+        assert_eq!(taken.count(), 1, "and comes");
+        assert_eq!(assembly.take(all(1).remove(0), ROOM), None);
+        assert_eq!(assembly.partials.len(), 1, "then it may come again");
     }
 
     #[test]

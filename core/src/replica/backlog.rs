@@ -92,13 +92,16 @@ impl Replica {
         peer: ReplicaId,
         link: LinkId,
         from: Lsn,
-        records: Vec<LogRecord>,
+        mut records: Vec<LogRecord>,
     ) {
         let asked_on = |session: &&mut Session| session.link == link;
         let Some(session) = self.peers.session(peer).filter(asked_on) else {
             return;
         };
         session.reading = false;
+        // What has just become durable may be among them before that is known here. Peers would hold more of what this replica wrote than it
+        // says itself, which looks like a lie.
+        records.retain(|record| self.is_settled(record.lsn));
         let end = records.last().map(|record| record.lsn);
         let due = self.batches_of(records);
         let Some(entry) = self.peers.by_id.get_mut(&peer) else {

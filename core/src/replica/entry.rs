@@ -145,6 +145,11 @@ impl Entry {
             && self.pins == 0
     }
 
+    /// Whether it can be told if the document is there.
+    pub(super) fn knows_presence(&self) -> bool {
+        self.loaded.is_some() || self.tip.is_some()
+    }
+
     /// Whether the document is there, if that can be told without taking anything in.
     pub(super) fn presence(&mut self) -> Option<bool> {
         if let Some(tip) = &self.tip {

@@ -19,6 +19,8 @@ pub(super) struct Scan {
     pub(super) after: Option<Key>,
     pub(super) limit: usize,
     pub(super) values: bool,
+    /// Whether the store has to give documents whole although only their names are asked for.
+    pub(super) whole: bool,
     pub(super) found: Vec<Listed>,
 }
 
@@ -67,7 +69,7 @@ impl Replica {
             // One more than wanted tells whether there are more.
             limit: scan.limit + 1 - scan.found.len(),
             bytes_max: limits::PAGE_BYTES_MAX,
-            values: scan.values,
+            values: scan.values || scan.whole,
         };
         self.fetch(fetch, Awaited::Page(scan));
     }
@@ -111,6 +113,10 @@ impl Replica {
             }
         }
         self.scans.end(self.oldest_page());
+        if !scan.values && !scan.whole && self.needs_whole(&scan.namespace, &page) {
+            scan.whole = true;
+            return self.scan(scan);
+        }
         for (key, (stored, missed)) in page {
             let id = DocumentId {
                 namespace: scan.namespace.clone(),
@@ -144,6 +150,30 @@ impl Replica {
         );
     }
 
+    /// Whether there are changes to a document of which only its presence was asked for, and nothing here can tell
+    /// what they make of it.
+    fn needs_whole(
+        &mut self,
+        namespace: &Namespace,
+        page: &BTreeMap<Key, (Option<StoredDocument>, Vec<Bytes>)>,
+    ) -> bool {
+        page.iter().any(|(key, (stored, missed))| {
+            let presence_only = |stored: &StoredDocument| {
+                stored.present.is_some() && stored.state.is_empty() && stored.changes.is_empty()
+            };
+            let id = DocumentId {
+                namespace: namespace.clone(),
+                key: key.clone(),
+            };
+            stored.as_ref().is_some_and(presence_only)
+                && match self.shelf.get(&id) {
+                    Some(entry) if entry.knows_presence() => false,
+                    Some(entry) => !missed.is_empty() || entry.first().is_some(),
+                    None => !missed.is_empty(),
+                }
+        })
+    }
+
     fn listed(
         &mut self,
         id: &DocumentId,
@@ -168,6 +198,12 @@ impl Replica {
                 true => snapshot(document).map(|snapshot| listed(Some(snapshot))),
                 false => document.present().then(|| listed(None)),
             });
+        }
+        if !values
+            && let Some(entry) = self.shelf.get(id)
+            && let Some(present) = entry.presence()
+        {
+            return Ok(present.then(|| listed(None)));
         }
         let mut changes = missed;
         if let Some(entry) = self.shelf.get(id) {

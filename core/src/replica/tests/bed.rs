@@ -115,10 +115,20 @@ impl MemoryStore {
                     more_after: None,
                 }
             }
-            Fetch::Page { namespace, .. } => {
+            Fetch::Page {
+                namespace, values, ..
+            } => {
                 let of = |id: &&DocumentId| id.namespace == *namespace;
                 let ids = self.documents.keys().filter(of);
-                let page = ids.map(|id| (id.key.clone(), self.documents[id].clone()));
+                // As the real store does where only names are asked for.
+                let shown = |stored: &StoredDocument| match stored.present {
+                    Some(_) if !values => StoredDocument {
+                        present: stored.present,
+                        ..StoredDocument::default()
+                    },
+                    _ => stored.clone(),
+                };
+                let page = ids.map(|id| (id.key.clone(), shown(&self.documents[id])));
                 Fetched::Page {
                     documents: page.collect(),
                     more: false,
@@ -333,6 +343,14 @@ impl Bed {
         self.store.take(commit);
         self.give(Input::Persisted { through });
         true
+    }
+
+    /// The oldest commit that was handed out is durable, and the news of that is still on its way.
+    pub(super) fn sync_untold(&mut self) -> Input {
+        let commit = self.commits.pop_front().expect("a commit");
+        let through = commit.ticket;
+        self.store.take(commit);
+        Input::Persisted { through }
     }
 
     /// What was handed out behind the log is done.

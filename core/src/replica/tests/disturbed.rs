@@ -63,6 +63,29 @@ fn a_listing_shows_what_was_folded_while_its_document_was_fetched() {
     assert!(answer.contains("Number(1)"), "{answer}");
 }
 
+/// The store tells of a document no more than that it is there, and there are changes to it that it does not have.
+#[test]
+fn names_are_listed_of_documents_that_were_just_written() {
+    let mut bed = bed();
+    add(&mut bed, "a");
+    bed.run_until(2_000);
+    bed.hold_folds = true;
+    add(&mut bed, "a");
+    bed.replica.shelf.evict(0, None);
+    let id = crate::replica::Replica::address(&namespace(0), &crate::Key::new("a").unwrap());
+    let entry = bed.replica.shelf.get(&id).unwrap();
+    assert!(!entry.knows_presence() && entry.first().is_some());
+    let names = Request::Scan {
+        namespace: namespace(0),
+        prefix: String::new(),
+        after: None,
+        limit: 10,
+        values: false,
+    };
+    let answer = format!("{:?}", bed.request(names, &Token::default()).unwrap());
+    assert!(answer.contains("\"a\""), "{answer}");
+}
+
 #[test]
 fn after_a_full_disk_others_go_on_although_nobody_writes_here() {
     let mut bed = bed();

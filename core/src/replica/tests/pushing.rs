@@ -84,6 +84,25 @@ fn one_write_of_another_namespace_does_not_wait_for_many() {
     assert!(first.len() < 50);
 }
 
+/// The log may hold more than is known to be durable: who hears of that would know more of this replica than it does itself.
+#[test]
+fn what_is_read_for_others_leaves_when_it_is_known_to_be_durable() {
+    let mut bed = Bed::with_room(Room {
+        recent_log_bytes_max: 0,
+        ..Room::default()
+    });
+    for _ in 0..3 {
+        add(&mut bed, "k");
+    }
+    bed.hold_commits = true;
+    add(&mut bed, "k");
+    let news = bed.sync_untold();
+    bed.meet_newest();
+    assert_eq!(frames(&mut bed).concat(), name(0, 1..=3));
+    bed.give(news);
+    assert_eq!(frames(&mut bed).concat(), name(0, [4]));
+}
+
 fn large_room() -> Room {
     Room {
         part_bytes: 1_000,
