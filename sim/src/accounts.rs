@@ -45,6 +45,7 @@ struct Account {
 
 struct Removal<'a> {
     scope: &'a Scope,
+    at: &'a Position,
     sure: bool,
     past: &'a Frontier,
 }
@@ -202,7 +203,12 @@ impl Ledger {
                     removals.extend(known.filter_map(|at| {
                         let past = &self.issued(&document.namespace, at)?.past;
                         let sure = is_in(at, &span.low);
-                        Some(Removal { scope, sure, past })
+                        Some(Removal {
+                            scope,
+                            at,
+                            sure,
+                            past,
+                        })
                     }));
                 }
                 Deed::Anything => {}
@@ -212,9 +218,15 @@ impl Ledger {
         for (number, write, deed) in deeds() {
             for at in write.positions.iter().filter(|at| is_in(at, &span.high)) {
                 let taken = |sure: bool| {
-                    let removals = removals.iter().filter(|removal| removal.sure || !sure);
-                    let mut takes = removals.filter(|removal| removal.takes(number, deed));
-                    takes.any(|removal| is_in(at, removal.past))
+                    let takes = |removal: &&Removal<'_>| {
+                        removal.takes(number, deed) && is_in(at, removal.past)
+                    };
+                    let mut takes = removals.iter().filter(takes);
+                    takes.any(|removal| {
+                        !sure
+                            || removal.sure
+                                && !self.found_nothing(document, removal, &removals, deed)
+                    })
                 };
                 let sure = is_in(at, &span.low) && !taken(false);
                 let possible = !taken(true);
@@ -249,6 +261,44 @@ impl Ledger {
                 })
             });
         account
+    }
+
+    /// Whether what others had added to a number beside an earlier removal cancelled out where this removal was made. There was no number to be
+    /// seen then, and nothing to remove.
+    fn found_nothing(
+        &self,
+        document: &DocumentId,
+        removal: &Removal<'_>,
+        removals: &[Removal<'_>],
+        added: &Deed,
+    ) -> bool {
+        let Deed::Adds { sum, name, .. } = added else {
+            return false;
+        };
+        let (mut left, mut removed) = (0, false);
+        for (number, write, deed) in self.deeds(document) {
+            let Deed::Adds {
+                sum: of,
+                name: to,
+                by,
+            } = deed
+            else {
+                continue;
+            };
+            let seen = write.positions.iter().filter(|at| is_in(at, removal.past));
+            for at in seen.filter(|_| (of, to) == (sum, name)) {
+                let takes = |earlier: &Removal<'_>| {
+                    is_in(earlier.at, removal.past)
+                        && is_in(at, earlier.past)
+                        && earlier.takes(number, deed)
+                };
+                match removals.iter().any(takes) {
+                    true => removed = true,
+                    false => left += by,
+                }
+            }
+        }
+        removed && left == 0
     }
 
     /// A whole page of a listing, or a part of one. `snapshot`: it is of one moment.
@@ -511,6 +561,34 @@ mod tests {
         // Who has not got the removal yet.
         let before = ("stock/1", json!({"who": ["w0.", "w1."], "q": {"x": 7}}));
         list(&mut ledger, &[before], &all[..2], all).unwrap();
+    }
+
+    #[test]
+    fn what_cancels_out_beside_a_removal_can_not_be_removed() {
+        let mut ledger = Ledger::default();
+        for (by, replica) in [(-4, 1), (-5, 2), (5, 3)] {
+            let past: &[(u8, u64)] = if replica == 1 { &[] } else { &[(1, 1)] };
+            write(&mut ledger, (replica, 1), past, &[("stock/1", &adds(by))]);
+        }
+        let removes = [
+            Deed::Removes(Scope::Sum(Sum::Quantity, "x")),
+            Deed::Leaves(Place::Who),
+        ];
+        let mut remove = |at, past: &[(u8, u64)]| {
+            write(&mut ledger, at, past, &[("stock/1", &removes)]);
+        };
+        remove((4, 1), &[(1, 1)]);
+        // It saw -5 and 5 beside the removal: nothing.
+        remove((5, 1), &[(1, 1), (2, 1), (3, 1), (4, 1)]);
+        remove((6, 1), &[(1, 1), (3, 1)]);
+        let all: Vec<(u8, u64)> = (1..=6).map(|replica| (replica, 1)).collect();
+        let who: Vec<String> = (0..6).map(|write| format!("w{write}.")).collect();
+        let left = ("stock/1", json!({"who": who, "q": {"x": -5}}));
+        let nothing = ("stock/1", json!({"who": who}));
+        let wrong = ("stock/1", json!({"who": who, "q": {"x": 1}}));
+        list(&mut ledger, &[left], &all, &all).unwrap();
+        list(&mut ledger, &[nothing], &all, &all).unwrap();
+        assert!(list(&mut ledger, &[wrong], &all, &all).is_err());
     }
 
     #[test]

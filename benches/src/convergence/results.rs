@@ -91,6 +91,8 @@ pub(crate) struct LoadResults {
     pub(crate) late_ms: Quantiles,
     /// Lag less the one-way delay, all directions together.
     pub(crate) over_one_way_ms: Quantiles,
+    /// The same of what was called in each second.
+    pub(crate) over_one_way_by_second: Vec<Quantiles>,
     pub(crate) directions: Vec<Direction>,
     pub(crate) bytes: u64,
     pub(crate) bytes_per_write_and_replica: f64,

@@ -141,12 +141,15 @@ impl Finished {
             .sum();
         let over = lags.iter().flat_map(|((from, to), lags)| {
             let one_way = bed.topology.one_way_ms(*from, *to);
-            lags.iter().map(move |lag| lag - one_way)
+            lags.iter().map(move |(at, lag)| (*at, lag - one_way))
         });
-        let over_one_way_ms = Quantiles::of(over.collect());
+        let over: Vec<(u64, f64)> = over.collect();
+        let over_one_way_by_second = by_second(&over);
+        let over_one_way_ms = Quantiles::of(over.into_iter().map(|(_, lag)| lag).collect());
         let directions = lags
             .into_iter()
             .map(|(pair, lags)| {
+                let lags = lags.into_iter().map(|(_, lag)| lag).collect();
                 direction(bed, pair, lags, &floors, used(&self.before.bytes, &pair))
             })
             .collect();
@@ -165,6 +168,7 @@ impl Finished {
             answer_ms: Quantiles::in_short(all().map(answer_ms).collect()),
             late_ms: Quantiles::in_short(all().map(|write| write.late_ns as f64 / 1e6).collect()),
             over_one_way_ms,
+            over_one_way_by_second,
             directions,
             bytes,
             bytes_per_write_and_replica: bytes as f64 / copies.max(1) as f64,
@@ -196,8 +200,8 @@ impl Finished {
         }
     }
 
-    /// Milliseconds from the call to visible, by direction.
-    fn lags(&self, bed: &Bed) -> Outcome<BTreeMap<(usize, usize), Vec<f64>>> {
+    /// When each write was called, and milliseconds from there to visible, by direction.
+    fn lags(&self, bed: &Bed) -> Outcome<BTreeMap<(usize, usize), Vec<(u64, f64)>>> {
         let mut calls: BTreeMap<usize, (usize, BTreeMap<u64, u64>)> = BTreeMap::new();
         for (from, load, sent) in &self.sent {
             let origin = bed.origin(*from, load.workload.namespace())?;
@@ -206,7 +210,7 @@ impl Finished {
                 .or_insert_with(|| (*from, BTreeMap::new()));
             calls.extend(sent.writes.iter().map(|write| (write.seq, write.sent_ns)));
         }
-        let mut lags: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+        let mut lags: BTreeMap<_, Vec<(u64, f64)>> = BTreeMap::new();
         for (to, reader) in bed.readers.iter().enumerate() {
             for seen in reader.take() {
                 let Some((from, calls)) = calls.get(&seen.origin) else {
@@ -216,12 +220,23 @@ impl Finished {
                     && *from != to
                 {
                     let lag = ms_between(*sent_ns, seen.at_ns);
-                    lags.entry((*from, to)).or_default().push(lag);
+                    lags.entry((*from, to)).or_default().push((*sent_ns, lag));
                 }
             }
         }
         Ok(lags)
     }
+}
+
+/// What was called in each second from the first call on.
+fn by_second(lags: &[(u64, f64)]) -> Vec<Quantiles> {
+    let begin_ns = lags.iter().map(|(at, _)| *at).min().unwrap_or(0);
+    let mut seconds: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for (at_ns, lag) in lags {
+        let second = (at_ns - begin_ns) / 1_000_000_000;
+        seconds.entry(second).or_default().push(*lag);
+    }
+    seconds.into_values().map(Quantiles::in_short).collect()
 }
 
 fn direction(

@@ -72,6 +72,29 @@ fn removers_who_saw_different_parts_take_all_that_either_saw() {
     assert_eq!(a.json(), json!({"qty":8}));
 }
 
+/// Beside a removal, what others add counts if it comes to anything. There is no number to be seen while it doesn't, so nobody removes it.
+#[test]
+fn what_cancels_out_beside_a_removal_is_not_there_to_be_removed() {
+    let adjust = |by: i64| json!([{"op":"adjust","path":"/qty","by":by}]);
+    let remove = || json!([{"op":"remove","path":"/qty"}]);
+    let (mut a, mut b) = two(json!(null));
+    let (mut c, mut d) = (Copy::new(3), Copy::new(4));
+    a.ops(adjust(-4)).unwrap();
+    meet(&mut [&mut a, &mut b, &mut c, &mut d]);
+    a.ops(remove()).unwrap();
+    b.ops(adjust(-5)).unwrap();
+    c.ops(adjust(5)).unwrap();
+    meet(&mut [&mut c, &mut d]);
+    d.ops(remove()).unwrap();
+    meet(&mut [&mut a, &mut b, &mut c]);
+    assert_eq!(a.json(), json!({}));
+    let before = a.log.len();
+    a.ops(remove()).unwrap();
+    assert_eq!(a.log.len(), before, "there is nothing to remove");
+    meet(&mut [&mut a, &mut b, &mut c, &mut d]);
+    assert_eq!(a.json(), json!({"qty": -5}));
+}
+
 #[test]
 fn a_quantity_removed_and_counted_again_in_one_write_counts_from_nothing() {
     let (mut a, mut b) = race(

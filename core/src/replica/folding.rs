@@ -245,8 +245,9 @@ impl Replica {
             .receipts
             .begin_fold(id, sweep.through, RECEIPTS_PER_FOLD, now.wall_ms);
         let (through, hurried, decisions) = (sweep.through, sweep.hurried, sweep.decisions);
+        let quiet = now.mono_ms >= self.folding.written_ms + room.fold_idle_ms;
         let mut fold = Fold {
-            compact: !hurried,
+            compact: quiet && !hurried,
             receipts,
             documents,
             ..Fold::new(id)
