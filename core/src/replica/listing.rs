@@ -89,6 +89,11 @@ impl Replica {
         stored: Vec<(Key, StoredDocument)>,
         more: bool,
     ) {
+        if self.imports.is_pending(&scan.namespace) {
+            // A repair has brought something meanwhile that neither the store nor memory shows yet; what came since may build on it.
+            self.scans.end(self.oldest_page());
+            return self.imports.park(scan);
+        }
         let last = stored.last().filter(|_| more);
         let last = last.map(|(key, _)| key.clone());
         let in_page = |key: &Key| {

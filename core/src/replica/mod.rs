@@ -376,6 +376,9 @@ impl Replica {
                 key: write.key.clone(),
             };
             let made = made.get(index).map_or(Made::Elsewhere, |made| *made);
+            if matches!(made, Made::Elsewhere) {
+                self.follow_if_new(&id);
+            }
             self.shelf.add(&id, lsn, &write.changes, ticket, made);
         }
         let record = LogRecord {

@@ -269,6 +269,12 @@ impl Summaries {
         Some(view.map_or((0, 0), |view| (view.root(), view.summary.documents())))
     }
 
+    /// Whether neither the store nor what is durable of the log has anything of a document. No, if not all has been counted.
+    pub(super) fn has_nothing(&self, id: &DocumentId) -> bool {
+        let summary = self.by_namespace.get(&id.namespace);
+        self.is_whole() && summary.is_none_or(|summary| summary.sum(Place::of(id)) == 0)
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.by_namespace.values().map(Summary::bytes).sum()
     }

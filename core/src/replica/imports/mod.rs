@@ -65,6 +65,8 @@ pub(super) struct Imports {
     due_ms: Option<u64>,
     /// The newest record from which on something counts.
     newest: Lsn,
+    /// The replay is over.
+    begun: bool,
 }
 
 impl Importing {
@@ -236,6 +238,7 @@ impl Imports {
 
     /// The replay is over. It is not known any more as of which frontier what does not count was given.
     pub(super) fn begin(&mut self) {
+        self.begun = true;
         let namespaces: Vec<_> = self.by_namespace.keys().cloned().collect();
         namespaces
             .iter()

@@ -1,6 +1,6 @@
 //! Putting in place what a repair has brought.
 
-use super::Importing;
+use super::{Importing, Imports};
 use crate::effect::{Notice, Now, Output};
 use crate::persist::{Fetch, LogRecord, Place};
 use crate::record::Record;
@@ -13,6 +13,18 @@ const ABANDON_MS: u64 = 600_000;
 const ABANDON_AGAIN_MS: u64 = 10_000;
 /// While memory is short it is looked again after this long whether there is room.
 const RETRY_MS: u64 = 50;
+
+impl Imports {
+    /// Namespaces of which nothing has come for long, and what has come does not count. While the log is replayed, nobody knows yet what counts.
+    fn left_alone(&self, now: Now) -> Vec<Namespace> {
+        let old = |importing: &Importing| {
+            importing.is_staged() && now.mono_ms >= importing.touched_ms + ABANDON_MS
+        };
+        let namespaces = self.by_namespace.iter().filter(|_| self.begun);
+        let namespaces = namespaces.filter(|(_, importing)| old(importing));
+        namespaces.map(|(namespace, _)| namespace.clone()).collect()
+    }
+}
 
 impl Replica {
     pub(in crate::replica) fn tick_imports(&mut self, now: Now) {
@@ -53,16 +65,11 @@ impl Replica {
     }
 
     fn abandon_imports(&mut self, now: Now) {
-        let old = |importing: &Importing| {
-            importing.is_staged() && now.mono_ms >= importing.touched_ms + ABANDON_MS
-        };
-        let namespaces = self.imports.by_namespace.iter();
-        let gone: Vec<_> = namespaces
-            .filter(|(namespace, importing)| old(importing) && !self.comparisons.seeks(namespace))
-            .map(|(namespace, _)| namespace.clone())
-            .collect();
-        gone.iter()
-            .for_each(|namespace| self.imports.drop_staged(namespace));
+        for namespace in self.imports.left_alone(now) {
+            if !self.comparisons.seeks(&namespace) {
+                self.imports.drop_staged(&namespace);
+            }
+        }
     }
 
     /// Records among which are those that came for documents.
@@ -217,5 +224,49 @@ impl Replica {
             pending.asked = false;
         }
         self.imports.due_ms = Some(now.mono_ms + RETRY_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Key;
+    use crate::record::{Import, Imported};
+    use crate::replica::tests::bed::namespace;
+
+    /// A long replay is interrupted for folds. What stood in the log before the record from which on it counts was lost then.
+    #[test]
+    fn nothing_is_given_up_while_the_log_is_replayed() {
+        let mut imports = Imports::default();
+        let import = Import {
+            namespace: namespace(0),
+            began: Lsn(7),
+            documents: vec![Imported {
+                key: Key::new("k").unwrap(),
+                pieces: Vec::new(),
+                amount: 1,
+            }],
+            receipts: Vec::new(),
+        };
+        imports.begin_at(&namespace(0), Some(Lsn(7)));
+        imports.stage(0, Lsn(7), &import);
+        let now = Now {
+            mono_ms: ABANDON_MS * 2,
+            wall_ms: 0,
+        };
+        assert_eq!(imports.left_alone(now), []);
+        imports.begin();
+        imports.begin_at(&namespace(0), Some(Lsn(8)));
+        imports.stage(
+            0,
+            Lsn(8),
+            &Import {
+                began: Lsn(8),
+                ..import
+            },
+        );
+        assert_eq!(imports.left_alone(now), [namespace(0)]);
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::bed::{batch, increment, namespace, origin, read, writing};
 use super::pairs::{Pair, forgetful};
 use crate::document::Document;
+use crate::effect::Request;
 use crate::replica::Room;
 use crate::{Batch, Intent, Seq, Token};
 
@@ -67,6 +68,32 @@ fn a_repair_counts_although_its_source_goes() {
     pair.link();
     pair.pass(5_000);
     pair.assert_equal();
+}
+
+/// What comes after a repair builds on it, and is in memory at once.
+#[test]
+fn a_listing_waits_for_what_came_while_the_store_was_asked() {
+    let mut pair = about_to_arrive();
+    pair.cut();
+    let bed = &mut pair.beds[1];
+    bed.hold_fetches = true;
+    let request = Request::Scan {
+        namespace: namespace(0),
+        prefix: String::new(),
+        after: None,
+        limit: 100,
+        values: true,
+    };
+    let listing = bed.ask(request, &Token::default());
+    bed.hold_commits = false;
+    bed.sync();
+    bed.fetch_one();
+    assert_eq!(bed.answer(listing), None, "not all is in place");
+    bed.hold_fetches = false;
+    bed.fetch();
+    bed.run_until(bed.now_ms + 2_000);
+    let answer = format!("{:?}", bed.answer(listing).unwrap().unwrap());
+    assert!(answer.contains("\"k49\""), "{answer}");
 }
 
 /// Decisions about members are written down with a checkpoint, and there is none before all that came is in place.

@@ -118,3 +118,36 @@ fn the_log_is_the_same_with_tips_and_without() {
         assert!(a_day(seed, true) == a_day(seed, false), "seed {seed}");
     }
 }
+
+#[test]
+fn what_others_create_is_written_to_without_asking_the_store() {
+    let mut bed = Bed::new();
+    bed.meet([]);
+    bed.run_until(2_000);
+    let mut elsewhere = Document::empty(&origin(2, 1));
+    let mut hear_more = |bed: &mut Bed, seq: u64| {
+        let Intent::Edits(edits) = increment("k", "/n").intent else {
+            unreachable!();
+        };
+        let changes = elsewhere.write(&Intent::Edits(edits), 0);
+        bed.hear(batch(
+            origin(2, 1),
+            seq,
+            changes.map_err(|f| f.error).unwrap(),
+        ));
+        bed.run_until(bed.now_ms + 2_000);
+        bed.hold_fetches = true;
+        bed.ask(writing(vec![increment("k", "/n")]), &Token::default())
+    };
+    let written = hear_more(&mut bed, 1);
+    assert!(bed.fetches.is_empty() && bed.answer(written).is_some());
+    bed.hold_fetches = false;
+    bed.run_until(bed.now_ms + 2_000);
+    bed.replica.shelf.evict(0, None);
+    // What the store has is not new, whoever writes to it.
+    let written = hear_more(&mut bed, 2);
+    assert_eq!((bed.fetches.len(), bed.answer(written)), (1, None));
+    bed.hold_fetches = false;
+    bed.fetch();
+    assert_eq!(bed.read("k").unwrap(), json!({"n": 4}));
+}
