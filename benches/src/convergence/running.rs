@@ -99,6 +99,9 @@ impl Drop for Running {
     }
 }
 
+/// By direction.
+type Lags = BTreeMap<(usize, usize), Vec<(u64, f64)>>;
+
 impl Finished {
     /// How far each load's origin has come.
     fn marks(&self, bed: &Bed) -> Outcome<Vec<(usize, u64)>> {
@@ -201,7 +204,7 @@ impl Finished {
     }
 
     /// When each write was called, and milliseconds from there to visible, by direction.
-    fn lags(&self, bed: &Bed) -> Outcome<BTreeMap<(usize, usize), Vec<(u64, f64)>>> {
+    fn lags(&self, bed: &Bed) -> Outcome<Lags> {
         let mut calls: BTreeMap<usize, (usize, BTreeMap<u64, u64>)> = BTreeMap::new();
         for (from, load, sent) in &self.sent {
             let origin = bed.origin(*from, load.workload.namespace())?;
@@ -210,7 +213,7 @@ impl Finished {
                 .or_insert_with(|| (*from, BTreeMap::new()));
             calls.extend(sent.writes.iter().map(|write| (write.seq, write.sent_ns)));
         }
-        let mut lags: BTreeMap<_, Vec<(u64, f64)>> = BTreeMap::new();
+        let mut lags = Lags::new();
         for (to, reader) in bed.readers.iter().enumerate() {
             for seen in reader.take() {
                 let Some((from, calls)) = calls.get(&seen.origin) else {

@@ -376,7 +376,7 @@ impl Replica {
                 key: write.key.clone(),
             };
             let made = made.get(index).map_or(Made::Elsewhere, |made| *made);
-            if matches!(made, Made::Elsewhere) {
+            if matches!(made, Made::Elsewhere) && !write.changes.is_empty() {
                 self.follow_if_new(&id);
             }
             self.shelf.add(&id, lsn, &write.changes, ticket, made);

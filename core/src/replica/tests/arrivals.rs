@@ -7,8 +7,8 @@ use super::bed::{batch, increment, namespace, origin, read, writing};
 use super::pairs::{Pair, forgetful};
 use crate::document::Document;
 use crate::effect::Request;
-use crate::replica::Room;
-use crate::{Batch, Intent, Seq, Token};
+use crate::replica::{Replica, Room};
+use crate::{Batch, Intent, Key, Seq, Token};
 
 /// A batch of a third replica's to the document `k`.
 fn third() -> Batch {
@@ -94,6 +94,25 @@ fn a_listing_waits_for_what_came_while_the_store_was_asked() {
     bed.run_until(bed.now_ms + 2_000);
     let answer = format!("{:?}", bed.answer(listing).unwrap().unwrap());
     assert!(answer.contains("\"k49\""), "{answer}");
+}
+
+/// A document that was put in place early may be in the store alone, and the summaries know nothing of it yet.
+#[test]
+fn nothing_is_taken_for_new_before_all_that_came_is_in_place() {
+    let mut pair = about_to_arrive();
+    pair.cut();
+    let bed = &mut pair.beds[1];
+    bed.hold_fetches = true;
+    bed.hold_commits = false;
+    bed.sync();
+    let id = Replica::address(&namespace(0), &Key::new("new").unwrap());
+    bed.replica.follow_if_new(&id);
+    assert!(bed.replica.shelf.get(&id).is_none());
+    bed.hold_fetches = false;
+    bed.fetch();
+    bed.run_until(bed.now_ms + 5_000);
+    bed.replica.follow_if_new(&id);
+    assert!(bed.replica.shelf.get(&id).is_some());
 }
 
 /// Decisions about members are written down with a checkpoint, and there is none before all that came is in place.
