@@ -99,7 +99,7 @@ impl Drop for Running {
     }
 }
 
-/// By direction.
+/// When each write was called, in nanoseconds, and its lag in milliseconds; by direction.
 type Lags = BTreeMap<(usize, usize), Vec<(u64, f64)>>;
 
 impl Finished {

@@ -67,6 +67,11 @@ struct Sweep {
 }
 
 impl Folding {
+    /// Whether nothing has been written for so long.
+    fn is_quiet(&self, now: Now, idle_ms: u64) -> bool {
+        now.mono_ms >= self.written_ms + idle_ms
+    }
+
     /// Where the last checkpoint lets replay begin.
     pub(super) fn from(checkpoint: Lsn) -> Self {
         Self {
@@ -192,7 +197,7 @@ impl Replica {
             return far;
         };
         let old = now.mono_ms >= self.folding.oldest_ms + age;
-        let quiet = now.mono_ms >= self.folding.written_ms + idle;
+        let quiet = self.folding.is_quiet(now, idle);
         if !decided && (oldest > through || !(old || quiet || short)) {
             let soonest = (self.folding.written_ms + idle).min(self.folding.oldest_ms + age);
             self.folding.due = Some(soonest.max(now.mono_ms + idle.div_ceil(4).max(1)));
@@ -245,7 +250,7 @@ impl Replica {
             .receipts
             .begin_fold(id, sweep.through, RECEIPTS_PER_FOLD, now.wall_ms);
         let (through, hurried, decisions) = (sweep.through, sweep.hurried, sweep.decisions);
-        let quiet = now.mono_ms >= self.folding.written_ms + room.fold_idle_ms;
+        let quiet = self.folding.is_quiet(now, room.fold_idle_ms);
         let mut fold = Fold {
             compact: quiet && !hurried,
             receipts,

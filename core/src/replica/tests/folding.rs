@@ -361,3 +361,26 @@ fn what_is_lost_of_the_log_is_asked_for_again() {
     assert_eq!(bed.read("k"), Some(json!({"n": 3})));
     assert!(Key::new("k").is_ok());
 }
+
+/// Compacting takes far longer than appending, and whoever writes waits for the processor.
+#[test]
+fn nothing_is_compacted_while_there_are_writes() {
+    let mut bed = Bed::with_room(Room {
+        fold_after_ms: 50,
+        fold_idle_ms: 20,
+        ..Room::default()
+    });
+    bed.run_until(1_000);
+    bed.hold_folds = true;
+    for _ in 0..20 {
+        add(&mut bed, "k");
+        bed.run_until(bed.now_ms + 10);
+    }
+    let compacts = |bed: &Bed| bed.folds.front().map(|fold| fold.compact);
+    assert_eq!(compacts(&bed), Some(false));
+    bed.run_until(bed.now_ms + 1_000);
+    bed.fold();
+    add(&mut bed, "k");
+    bed.run_until(bed.now_ms + 1_000);
+    assert_eq!(compacts(&bed), Some(true));
+}
