@@ -47,17 +47,6 @@ enum ReadError {
     Newer(u32),
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
 impl From<&KnownMember> for Line {
     fn from(known: &KnownMember) -> Self {
         Self {
@@ -68,7 +57,7 @@ impl From<&KnownMember> for Line {
             addresses: known.addresses.clone(),
             reached: known.reached.clone(),
             last_seen_ms: known.last_seen_ms,
-            announcement: known.announcement.as_deref().map(hex),
+            announcement: known.announcement.as_deref().map(hex::encode),
         }
     }
 }
@@ -76,7 +65,7 @@ impl From<&KnownMember> for Line {
 impl Line {
     fn known(self) -> Option<KnownMember> {
         Some(KnownMember {
-            replica: ReplicaId(unhex(&self.replica)?.try_into().ok()?),
+            replica: ReplicaId(hex::decode(&self.replica).ok()?.try_into().ok()?),
             name: self.name,
             datacenter: self.datacenter,
             reached: self.reached,
@@ -84,7 +73,7 @@ impl Line {
             last_seen_ms: self.last_seen_ms,
             left: self.left,
             announcement: match self.announcement {
-                Some(announcement) => Some(unhex(&announcement)?),
+                Some(announcement) => Some(hex::decode(&announcement).ok()?),
                 None => None,
             },
         })

@@ -89,7 +89,9 @@ impl fmt::Display for Version {
             if index > 0 {
                 f.write_str("-")?;
             }
-            head.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            let mut digits = [0; 64];
+            hex::encode_to_slice(head, &mut digits).map_err(|_| fmt::Error)?;
+            f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)?;
         }
         Ok(())
     }

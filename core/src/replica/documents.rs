@@ -98,10 +98,10 @@ impl Replica {
 
     /// Somebody else writes to a document. If nothing of it is here, its history is followed from the beginning: the first write here needs
     /// nothing from the store then. That there is nothing is known from the summaries, without the store being asked; what a repair has
-    /// brought they don't know before all of it is in place. Nobody may ever write to it here, so nothing is pushed out of memory for that.
+    /// brought they don't know before all of it is in place. Nobody may ever write to it here, so no other tip is pushed out of memory for that.
     pub(super) fn follow_if_new(&mut self, id: &DocumentId) {
         let room = &self.config.room;
-        let is_wanted = room.tips && self.shelf.loaded_bytes() < room.loaded_bytes_max;
+        let is_wanted = room.tips && self.shelf.has_room_for_tips(room.loaded_bytes_max);
         if is_wanted
             && self.shelf.get(id).is_none()
             && self.summaries.has_nothing(id)

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::documents::Job;
+use super::shelf::eviction::Weight;
 use crate::document::{Document, Refusal, Tip};
 use crate::persist::{FoldId, Ticket};
 use crate::{Intent, Lsn, Origin};
@@ -21,9 +22,11 @@ pub(super) struct Entry {
     /// Writes in a row for which the tip was not enough.
     pub(super) unclear: u8,
     /// What document and tip were taken to weigh last.
-    pub(super) weight: usize,
-    /// Used since the hand last came by.
+    pub(super) weight: Weight,
+    /// The document was used since the hand last came by,
     pub(super) used: bool,
+    /// and the tip.
+    pub(super) written: bool,
     /// Changes that the store's document lacks, in log order.
     pub(super) unfolded: Vec<(Lsn, Bytes)>,
     /// How many of those the loaded document has taken in.
@@ -69,7 +72,7 @@ impl Entry {
 
     /// A tip to write by, if there is one or the loaded document can give one.
     pub(super) fn tip(&mut self) -> Option<&mut Tip> {
-        self.used = true;
+        self.written = true;
         if self.tip.is_none() && self.unclear < UNCLEAR_MAX {
             self.tip = self.make_tip();
         }
@@ -127,12 +130,17 @@ impl Entry {
         }
     }
 
-    pub(super) fn weigh(&self) -> usize {
-        let document = self.loaded.as_ref().map_or(0, |document| document.weight());
-        let tip = self.tip.as_ref().map_or(0, |tip| tip.bytes());
-        match document + tip {
-            0 => 0,
-            bytes => bytes + ENTRY_BYTES,
+    pub(super) fn weigh(&self) -> Weight {
+        let entry_beside = |bytes: usize| bytes + ENTRY_BYTES;
+        Weight {
+            documents: self
+                .loaded
+                .as_ref()
+                .map_or(0, |document| entry_beside(document.weight())),
+            tips: self.tip.as_ref().map_or(0, |tip| match &self.loaded {
+                Some(_) => tip.bytes(),
+                None => entry_beside(tip.bytes()),
+            }),
         }
     }
 

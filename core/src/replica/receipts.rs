@@ -104,7 +104,7 @@ fn decode_answer(bytes: Bytes) -> Result<([u8; 16], Vec<Written>), DecodeError> 
         let mut heads = Vec::new();
         for _ in 0..reader.count("heads", limits::RECEIPT_BYTES_MAX)? {
             let head: [u8; 32] = reader.array("head")?;
-            heads.push(head.map(|byte| format!("{byte:02x}")).concat());
+            heads.push(hex::encode(head));
         }
         // None for a document that nobody has written yet.
         let version = heads.join("-").parse().unwrap_or_default();

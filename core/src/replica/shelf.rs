@@ -1,11 +1,14 @@
 //! Documents in memory: which are loaded, and what has been written to each since the store's own.
 
+pub(super) mod eviction;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
+use self::eviction::Weight;
 use super::documents::Job;
 use super::entry::Entry;
 use crate::document::Document;
@@ -41,11 +44,13 @@ pub(super) struct Shelf {
     by_age: BTreeSet<(Lsn, DocumentId)>,
     /// The documents of the fold under way.
     in_fold: Vec<DocumentId>,
-    loaded: usize,
-    /// About how many bytes the loaded documents take.
-    loaded_bytes: usize,
+    /// Those whose document is in memory.
+    loaded: IndexSet<DocumentId>,
+    weight: Weight,
     unfolded_bytes: usize,
-    /// How far the search for documents unused has come.
+    /// How far the search for documents unused has come,
+    loaded_hand: usize,
+    /// and that for tips.
     hand: usize,
 }
 
@@ -80,11 +85,7 @@ impl Shelf {
     }
 
     pub(super) fn loaded(&self) -> usize {
-        self.loaded
-    }
-
-    pub(super) fn loaded_bytes(&self) -> usize {
-        self.loaded_bytes
+        self.loaded.len()
     }
 
     /// The oldest change that the store's documents lack.
@@ -128,7 +129,7 @@ impl Shelf {
             Made::Elsewhere => {
                 entry.follow(changes);
                 let weight = entry.weigh();
-                self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
+                self.weight.replace(entry.weight, weight);
                 entry.weight = weight;
             }
             Made::ByTip => {}
@@ -144,9 +145,9 @@ impl Shelf {
     /// A document has come into memory.
     pub(super) fn put_in(&mut self, id: &DocumentId, document: Document) {
         let entry = self.entry(id);
-        let new = entry.loaded.replace(Box::new(document)).is_none();
+        entry.loaded = Some(Box::new(document));
         entry.absorbed = 0;
-        self.loaded += usize::from(new);
+        self.loaded.insert(id.clone());
         self.touch(id);
     }
 
@@ -154,41 +155,7 @@ impl Shelf {
     pub(super) fn touch(&mut self, id: &DocumentId) {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.used = true;
-            let weight = entry.weigh();
-            self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
-            entry.weight = weight;
-        }
-    }
-
-    /// Lets go of documents that were not used lately while they take more than `bytes_max`, and then of their
-    /// tips. The one in hand stays, or whoever asked for it would get no answer.
-    ///
-    /// This is the CLOCK algorithm (Corbató 1968): a hand goes round, takes the mark off what was used since it
-    /// came by last, and lets go of what was not. A use costs nothing but the mark.
-    pub(super) fn evict(&mut self, bytes_max: usize, in_hand: Option<&DocumentId>) {
-        // Once round to take the marks off, once for documents without one, once for their tips.
-        let mut steps = self.entries.len() * 3;
-        while self.loaded_bytes > bytes_max && steps > 0 {
-            steps -= 1;
-            let Some((id, entry)) = self.entries.get_index_mut(self.hand) else {
-                // At the end it begins again.
-                self.hand = 0;
-                continue;
-            };
-            if entry.weight > 0
-                && entry.waiting.is_empty()
-                && entry.pins == 0
-                && Some(id) != in_hand
-                && !std::mem::take(&mut entry.used)
-            {
-                let id = id.clone();
-                if entry.loaded.is_none() {
-                    entry.tip = None;
-                }
-                self.unload(&id);
-            }
-            // If it is gone, another one has taken its place, which has its turn next time round.
-            self.hand += 1;
+            self.weigh(id);
         }
     }
 
@@ -214,10 +181,9 @@ impl Shelf {
     pub(super) fn unload(&mut self, id: &DocumentId) {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.absorbed = 0;
-            self.loaded -= usize::from(entry.loaded.take().is_some());
-            let weight = entry.weigh();
-            self.loaded_bytes = self.loaded_bytes + weight - entry.weight;
-            entry.weight = weight;
+            entry.loaded = None;
+            self.loaded.swap_remove(id);
+            self.weigh(id);
         }
         self.tidy(id);
     }
@@ -243,7 +209,7 @@ impl Shelf {
             && let Some(entry) = self.entries.swap_remove(id)
         {
             // A tip may have gone since it was weighed.
-            self.loaded_bytes -= entry.weight;
+            self.weight.replace(entry.weight, Weight::default());
         }
     }
 
@@ -538,6 +504,7 @@ impl Shelf {
     /// Every loaded document writes as another origin from now on.
     pub(super) fn set_origin(&mut self, origin: &Origin) {
         for entry in self.entries.values_mut() {
+            // It is weighed with the next use.
             entry.tip = None;
             if let Some(document) = &mut entry.loaded {
                 document.set_origin(origin);

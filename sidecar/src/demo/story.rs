@@ -254,7 +254,7 @@ impl Story {
             equal: same && wrong_carts.is_empty(),
             fingerprints: fingerprints
                 .iter()
-                .map(|(hash, _)| hex(&hash[..8]))
+                .map(|(hash, _)| hex::encode(&hash[..8]))
                 .collect(),
             datacenters: self
                 .cluster
@@ -297,8 +297,4 @@ impl Story {
             })
             .collect()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

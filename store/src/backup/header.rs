@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use anabranch_core::{Incarnation, Lsn};
+use hex::FromHex as _;
 
 use super::error::ReadError;
 use super::frame::{FrameReader, HEAD_BYTES, Kind};
@@ -34,22 +35,9 @@ pub struct BackupId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RecordCheck(pub [u8; 16]);
 
-fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
-fn unhex(digits: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let sound = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    for (at, byte) in bytes.iter_mut().enumerate().filter(|_| sound) {
-        *byte = u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    sound.then_some(bytes)
-}
-
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -61,7 +49,7 @@ impl fmt::Debug for BackupId {
 
 impl fmt::Debug for RecordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -93,9 +81,9 @@ pub struct Mark {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.", self.id)?;
-        hex(&self.replica, f)?;
+        f.write_str(&hex::encode(self.replica))?;
         write!(f, ".{:016x}.{}.", self.incarnation.0, self.log_end.0)?;
-        hex(&self.log_check.0, f)
+        f.write_str(&hex::encode(self.log_check.0))
     }
 }
 
@@ -107,11 +95,11 @@ impl FromStr for Mark {
             let parts: Vec<&str> = text.split('.').collect();
             let [id, replica, incarnation, log_end, log_check] = parts.try_into().ok()?;
             Some(Self {
-                id: BackupId(unhex(id)?),
-                replica: unhex(replica)?,
+                id: BackupId(<_>::from_hex(id).ok()?),
+                replica: <_>::from_hex(replica).ok()?,
                 incarnation: Incarnation(u64::from_str_radix(incarnation, 16).ok()?),
                 log_end: Lsn(log_end.parse().ok()?),
-                log_check: RecordCheck(unhex(log_check)?),
+                log_check: RecordCheck(<_>::from_hex(log_check).ok()?),
             })
         };
         parse().ok_or("it is not the mark of a backup, as `anabranch backup --list` prints it")

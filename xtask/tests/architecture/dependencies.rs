@@ -12,11 +12,12 @@ use xtask::workspace::{DependencyKind, Package};
 use crate::{none, package, workspace};
 
 /// All that the core is made of. None of these gives it a runtime, clock, disk or socket.
-const CORE_ALLOWED: [&str; 11] = [
+const CORE_ALLOWED: [&str; 12] = [
     "automerge",
     "base64",
     "blake3",
     "bytes",
+    "hex",
     "imara-diff",
     "indexmap",
     "lz4_flex",

@@ -301,6 +301,79 @@ fn bytes_are_counted_by_what_they_were_for() {
     assert_eq!(sender.sent.push + sender.sent.control, all as u64);
 }
 
+fn parts_of(batch: &Batch) -> Vec<Message> {
+    let packet = crate::batch::encode([batch]);
+    let pieces = packet.chunks(1_000).enumerate();
+    let part = |(index, bytes): (usize, &[u8])| crate::message::Part {
+        bulk: 1,
+        late: false,
+        namespace: batch.namespace.clone(),
+        origin: batch.origin,
+        seq: batch.seq,
+        total: packet.len(),
+        part_bytes: 1_000,
+        index,
+        bytes: bytes::Bytes::copy_from_slice(bytes),
+    };
+    pieces.map(|piece| Message::Part(part(piece))).collect()
+}
+
+fn wanted(bed: &mut Bed) -> Vec<u8> {
+    let wants = bed
+        .messages()
+        .into_iter()
+        .filter_map(|message| match message {
+            Message::Want(wants) => Some(wants),
+            _ => None,
+        });
+    wants
+        .flatten()
+        .map(|want| want.origin.replica.0[0])
+        .collect()
+}
+
+/// One that is whole and not due lets the other come that it waits for, whatever still comes of it, and has its turn then.
+#[test]
+fn parts_of_what_is_not_due_do_not_keep_out_what_it_waits_for() {
+    let mut bed = Bed::with_room(Room {
+        partial_bytes_max: 13_000,
+        held_back_bytes_max: 0,
+        ..Room::default()
+    });
+    bed.meet_newest();
+    let payload = || vec![vec![7; 10_000].into()];
+    let other = batch(origin(4, 1), 1, payload());
+    let mut waits = batch(origin(3, 1), 1, payload());
+    waits.causes = vec![(other.origin, other.seq)];
+    let (waits, other) = (parts_of(&waits), parts_of(&other));
+    let room_taken = |bed: &Bed| bed.replica.status(bed.now()).peers[0].partial_bytes;
+
+    bed.tell(&waits[0]);
+    bed.tell(&other[0]);
+    for part in &waits[1..] {
+        bed.tell(part);
+    }
+    assert_eq!(
+        wanted(&mut bed),
+        [3, 4],
+        "there is a gap, and there is room"
+    );
+    bed.now_ms += 1_000;
+    for part in &waits {
+        bed.tell(part);
+        assert_eq!(room_taken(&bed), 0, "it is kept for the other");
+    }
+    for part in &other {
+        bed.tell(part);
+    }
+    assert_eq!(wanted(&mut bed), [3]);
+    for part in &waits {
+        bed.tell(part);
+    }
+    let frontier = bed.replica.durable_frontier(&namespace(0));
+    assert_eq!(frontier.len(), 2);
+}
+
 /// Garbage in a part closes the link, and nothing stays of it.
 #[test]
 fn parts_of_something_else_are_refused() {

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::bed::namespace;
+use super::bed::{Bed, increment, namespace, writing};
 use crate::persist::{FoldId, Ticket};
+use crate::replica::Room;
 use crate::replica::shelf::{Made, Shelf, Slice};
-use crate::{DocumentId, Key, Lsn};
+use crate::{DocumentId, Key, Lsn, Token};
 
 /// What the next fold would give the store of the records up to one.
 fn folded(shelf: &mut Shelf, through: u64) -> Vec<Bytes> {
@@ -43,4 +44,28 @@ fn what_a_repair_brings_stands_before_what_builds_on_it() {
     );
     shelf.end_fold(FoldId(1), false);
     assert_eq!(folded(&mut shelf, 9), [early, missing, late.clone(), late]);
+}
+
+/// Carts that are made many at a time and not written to for a while.
+#[test]
+fn documents_give_way_before_tips_do() {
+    let room = Room {
+        loaded_bytes_max: 1 << 20,
+        ..Room::default()
+    };
+    let mut bed = Bed::with_room(room);
+    let count = 300;
+    let key = |n: usize| format!("k{n:03}");
+    let keys: Vec<String> = (0..count).map(key).collect();
+    for some in keys.chunks(50) {
+        let writes = some.iter().map(|key| increment(key, "/n")).collect();
+        bed.ask(writing(writes), &Token::default());
+    }
+    assert!(bed.replica.shelf.loaded_bytes() <= room.loaded_bytes_max);
+    assert!(bed.replica.shelf.loaded() < count / 2, "there was room");
+    bed.hold_fetches = true;
+    for key in &keys {
+        bed.ask(writing(vec![increment(key, "/n")]), &Token::default());
+    }
+    assert!(bed.fetches.is_empty(), "{}", bed.fetches.len());
 }
