@@ -4,15 +4,64 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
+
+/// What the system counts processors' time in.
+const TICKS_PER_S: u64 = 100;
 
 /// Which process.
 #[derive(Clone, Copy)]
 pub(crate) enum Process {
     Own,
     Other(u32),
+}
+
+/// What has become of the processors' time, all of them together, since the machine was started.
+#[derive(Clone, Copy)]
+pub(crate) struct Processors {
+    pub(crate) idle: Duration,
+    /// Taken away by the machine below this one, which runs others too.
+    pub(crate) stolen: Duration,
+}
+
+impl Processors {
+    pub(crate) fn read() -> Outcome<Self> {
+        const IDLE: usize = 4;
+        const STOLEN: usize = 8;
+        let text = fs::read_to_string("/proc/stat")?;
+        let words: Vec<&str> = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let time = |at: usize| {
+            let ticks: u64 = words.get(at).ok_or("/proc/stat is short")?.parse()?;
+            Outcome::Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_S))
+        };
+        Ok(Self {
+            idle: time(IDLE)?,
+            stolen: time(STOLEN)?,
+        })
+    }
+}
+
+/// How long a fixed piece of work takes, in milliseconds: to tell how fast the machine is just now.
+pub(crate) fn pace_ms() -> f64 {
+    const ROUNDS: u32 = 3;
+    let begun = Instant::now();
+    let mut numbers: Vec<u64> = Vec::new();
+    for round in 0..ROUNDS {
+        // Arithmetic and memory, as far as no cache reaches.
+        numbers = (0..1 << 20)
+            .map(|n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(round))
+            .collect();
+        numbers.sort_unstable();
+    }
+    std::hint::black_box(&numbers);
+    begun.elapsed().as_secs_f64() * 1e3 / f64::from(ROUNDS)
 }
 
 impl Process {
@@ -47,7 +96,6 @@ impl Process {
 
     /// The time that it had of the processors.
     pub(crate) fn cpu(self) -> Outcome<Duration> {
-        const TICKS_PER_S: u64 = 100;
         let text = self.read("stat")?;
         // The name before it may hold anything.
         let (_, rest) = text.rsplit_once(')').ok_or("stat has no name")?;

@@ -106,16 +106,28 @@ impl<Report: FnMut(FoldReport)> Folds<Report> {
         step_back();
         // Starting is busy enough.
         let mut due = self.started + limits::TEND_AFTER;
+        let (mut rests_until, mut folded) = (due, None);
         loop {
             match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(fold) => {
                     self.fold(&fold);
+                    folded = Some(Instant::now());
                     // It may have left something to do.
-                    due = due.min(Instant::now() + limits::TEND_AFTER);
+                    due = due
+                        .min(Instant::now() + limits::TEND_AFTER)
+                        .max(rests_until);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    let rest = self.tend();
-                    due = Instant::now() + rest.min(Tended::REST_MAX);
+                    let began = Instant::now();
+                    let rest = self.tend().min(Tended::REST_MAX);
+                    let now = Instant::now();
+                    let busy = folded.is_some_and(|at: Instant| now - at < limits::TEND_BUSY);
+                    let rests = match busy {
+                        true => limits::TEND_REST_BUSY,
+                        false => limits::TEND_REST,
+                    };
+                    rests_until = now + (now - began) * rests;
+                    due = rests_until.max(now + rest);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -33,6 +33,12 @@ pub const RESTORE_SLICE_BYTES: usize = 4 << 20;
 
 /// So long after the start, and after each fold, the engine may look after its data.
 pub const TEND_AFTER: Duration = Duration::from_secs(1);
+/// After a piece of that which took t, the pause takes this many t: compacting what a piece holds takes far longer than reading it.
+pub const TEND_REST: u32 = 1;
+/// The same while there are writes, which may leave no processor idle.
+pub const TEND_REST_BUSY: u32 = 19;
+/// There are, if something was folded so lately.
+pub const TEND_BUSY: Duration = Duration::from_secs(30);
 /// Bytes that are read back at a time to see whether they are still what was written.
 pub const SCRUB_PIECE_BYTES: usize = 256 << 10;
 /// Bytes per second of that.

@@ -19,6 +19,10 @@ pub(crate) struct Tending {
     stage: Stage,
     /// A fold has left changes that are not compacted.
     untidy: bool,
+    /// There was a fold since it was last looked,
+    folded: bool,
+    /// and when that was seen last.
+    folded_ms: u64,
     /// When the last pass ended; none: there was none yet.
     rested_from_ms: Option<u64>,
     /// What was found by others and is yet to be told.
@@ -38,6 +42,8 @@ impl Tending {
         Self {
             stage: Stage::Rest,
             untidy: false,
+            folded: false,
+            folded_ms: 0,
             rested_from_ms: None,
             found,
         }
@@ -45,6 +51,7 @@ impl Tending {
 
     pub(crate) fn folded(&mut self, compacted: bool, damaged: impl Iterator<Item = Damage>) {
         self.untidy |= !compacted;
+        self.folded = true;
         self.found.extend(damaged);
     }
 
@@ -59,6 +66,9 @@ impl Tending {
     pub(crate) fn tend(&mut self, store: &Store, mono_ms: u64) -> Tended {
         let mut tended = Tended::nothing(Duration::ZERO);
         tended.damage.append(&mut self.found);
+        if std::mem::take(&mut self.folded) {
+            self.folded_ms = mono_ms;
+        }
         if matches!(self.stage, Stage::Rest) {
             let due_ms = self.due_ms();
             if mono_ms < due_ms {
@@ -86,14 +96,18 @@ impl Tending {
         tended
     }
 
+    /// When the next pass begins. What folds have left is tidied once there are none: while there are writes, folds compact what has many
+    /// changes themselves, and all else is about to have more.
     fn due_ms(&self) -> u64 {
-        let rest_ms = if self.untidy {
-            limits::TIDY_REST_MS
-        } else {
-            limits::PASS_REST_MS
+        let Some(from) = self.rested_from_ms else {
+            return 0;
         };
-        self.rested_from_ms
-            .map_or(0, |from| from.saturating_add(rest_ms))
+        let pass = from.saturating_add(limits::PASS_REST_MS);
+        let tidy = from.max(self.folded_ms);
+        match self.untidy {
+            true => tidy.saturating_add(limits::TIDY_REST_MS).min(pass),
+            false => pass,
+        }
     }
 
     /// Does a piece; what comes next.

@@ -161,5 +161,10 @@ fn the_scrub_reads_everything_at_a_walking_pace_and_compacts_what_it_meets() {
     let soon_ms = now_ms + anabranch_store::limits::TIDY_REST_MS;
     assert_eq!(store.tend(soon_ms).bytes, 0, "there is nothing to tidy");
     store.fold(&folding(2, vec![change("k00", "4")])).unwrap();
-    assert!(store.tend(soon_ms).bytes > 0);
+    assert_eq!(store.tend(soon_ms).bytes, 0, "others are being written");
+    let quiet_ms = soon_ms + anabranch_store::limits::TIDY_REST_MS;
+    store.fold(&folding(3, vec![change("k01", "4")])).unwrap();
+    assert_eq!(store.tend(quiet_ms).bytes, 0, "still");
+    let quiet_ms = quiet_ms + anabranch_store::limits::TIDY_REST_MS;
+    assert!(store.tend(quiet_ms).bytes > 0);
 }

@@ -203,12 +203,15 @@ fn one_load(load: &LoadResults, page: &mut String) {
         .map(|share| format!(", the WAN tool {}", percent(share)));
     let _ = write!(
         page,
-        "<p class=\"muted\">Shares of one core: nodes {}; this harness {}, its busiest thread of clients {}{}. \
-         Clients were late by {} ms (p99) to send what was due.</p>",
+        "<p class=\"muted\">Shares of one core: nodes {}; this harness {}, its busiest thread of clients {}{}; idle {}, taken away \
+         by the machine below {}. A fixed piece of work took {} ms just before. Clients were late by {} ms (p99) to send what was due.</p>",
         nodes.join(", "),
         percent(load.cpu.harness),
         percent(load.cpu.clients_busiest),
         wan.unwrap_or_default(),
+        percent(load.cpu.idle),
+        percent(load.cpu.stolen),
+        number(load.cpu.pace_ms),
         shown(&load.late_ms, load.late_ms.p99)
     );
     let open = if load.directions.len() <= DIRECTIONS_SHOWN {

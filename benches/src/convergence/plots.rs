@@ -2,7 +2,7 @@
 
 use super::chart::{Axis, Chart, Mark, Rule, Series};
 use super::goals;
-use super::results::{CatchUp, Direction, LoadResults, Phase, TopologyResults};
+use super::results::{CatchUp, Direction, LoadResults, Phase, Quantiles, TopologyResults};
 
 /// What is less than this over the one-way delay is drawn as this: below it is the clock.
 const LEAST_MS: f64 = 0.1;
@@ -27,6 +27,9 @@ pub(crate) fn of(topology: &TopologyResults) -> Vec<Chart> {
             charts.push(by_direction(phase, load));
         } else {
             charts.push(against_distance(phase, load));
+        }
+        if load.over_one_way_by_second.len() > 1 {
+            charts.push(by_second(phase, load));
         }
     }
     if let Some(chart) = slow_link(&loads) {
@@ -119,6 +122,29 @@ fn by_direction(phase: &Phase, load: &LoadResults) -> Chart {
         rules: rules.collect(),
         x,
         y: share(),
+        diagonal: None,
+    }
+}
+
+fn by_second(phase: &Phase, load: &LoadResults) -> Chart {
+    let seconds = &load.over_one_way_by_second;
+    let line = |name: &str, colour, of: fn(&Quantiles) -> f64| Series {
+        name: name.to_owned(),
+        mark: Mark::Line,
+        colour,
+        points: (0..).map(f64::from).zip(seconds.iter().map(of)).collect(),
+    };
+    let values = || seconds.iter().flat_map(|second| [second.p50, second.p99]);
+    Chart {
+        title: format!(
+            "Lag over the one-way delay, second by second: {}",
+            phase.title
+        ),
+        note: "of what was called in that second, all directions together".to_owned(),
+        x: Axis::linear("s", (seconds.len() - 1) as f64),
+        y: Axis::log("ms over the one-way delay", values(), LEAST_MS),
+        series: vec![line("p50", 0, |of| of.p50), line("p99", 1, |of| of.p99)],
+        rules: Vec::new(),
         diagonal: None,
     }
 }

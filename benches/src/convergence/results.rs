@@ -121,6 +121,12 @@ pub(crate) struct Cpu {
     pub(crate) clients_busiest: f64,
     /// The WAN tool, if it is used.
     pub(crate) wan: Option<f64>,
+    /// What nobody used of all of them together.
+    pub(crate) idle: f64,
+    /// What the machine below took away: with more than a little of it, this was measured on less than it seems.
+    pub(crate) stolen: f64,
+    /// How long a fixed piece of work took just before: to tell runs in fast and in slow hours apart.
+    pub(crate) pace_ms: f64,
 }
 
 #[derive(Serialize)]

@@ -14,13 +14,14 @@ use super::wire::Bytes;
 use super::workload::Workload;
 use super::writers::{self, Load, Sent, Written};
 use crate::Outcome;
-use crate::procfs::Process;
+use crate::procfs::{Process, Processors, pace_ms};
 
 /// Loads under way, by the datacenter of their clients. They are told to stop when this is dropped.
 pub(crate) struct Running {
     tasks: Vec<(usize, Load, Task<Sent>)>,
     stop: Arc<AtomicBool>,
     before: Option<Usage>,
+    pace_ms: f64,
 }
 
 /// What has been used so far.
@@ -30,12 +31,14 @@ struct Usage {
     nodes: Vec<Duration>,
     harness: Duration,
     wan: Option<Duration>,
+    processors: Processors,
 }
 
 /// Loads that have been sent.
 pub(crate) struct Finished {
     pub(crate) sent: Vec<(usize, Load, Sent)>,
     before: Usage,
+    pace_ms: f64,
 }
 
 impl Usage {
@@ -47,16 +50,19 @@ impl Usage {
             harness: Process::Own.cpu()?,
             wan: bed.wire.process().map(Process::cpu).transpose()?,
             bytes: bed.bytes()?,
+            processors: Processors::read()?,
         })
     }
 }
 
 impl Running {
     pub(crate) fn start(bed: &mut Bed, loads: Vec<(usize, Load)>) -> Outcome<Self> {
+        let pace_ms = pace_ms();
         let mut running = Self {
             tasks: Vec::new(),
             stop: Arc::new(AtomicBool::new(false)),
             before: Some(Usage::of(bed)?),
+            pace_ms,
         };
         // What came before is not this load's.
         for reader in &bed.readers {
@@ -83,7 +89,11 @@ impl Running {
             sent.push((at, load, task.done().await?));
         }
         let before = self.before.take().ok_or("a load ends once")?;
-        Ok(Finished { sent, before })
+        Ok(Finished {
+            sent,
+            before,
+            pace_ms: self.pace_ms,
+        })
     }
 
     /// Writes no more, however much was to be written.
@@ -200,6 +210,9 @@ impl Finished {
                 .wan
                 .zip(after.wan)
                 .map(|(before, after)| share(before, after)),
+            idle: share(self.before.processors.idle, after.processors.idle),
+            stolen: share(self.before.processors.stolen, after.processors.stolen),
+            pace_ms: self.pace_ms,
         }
     }
 

@@ -15,9 +15,9 @@ use super::varint;
 use crate::shield;
 
 /// So many changes are compacted whether or not there is time for it,
-const CHANGES_MAX: usize = 32;
+const CHANGES_MAX: usize = 128;
 /// and so are changes that outgrow the state, if they have so many bytes.
-const CHANGES_BYTES_MIN: usize = 4096;
+const CHANGES_BYTES_MIN: usize = 16 << 10;
 
 /// What the first byte is raised by where the sum follows it.
 const WITH_SUM: u8 = 3;

@@ -291,8 +291,8 @@ fn tidy(documents: &Documents, model: &Model) {
 #[test]
 fn what_does_not_compact_is_kept_and_reported() {
     let documents = open(&FaultyDisk::new(Vec::new()));
-    let changes: Vec<Bytes> = (0..40).map(|number| change(number, 10)).collect();
-    let fold = folding([(1, changes.clone()), (2, vec![change(50, 1)])]);
+    let changes: Vec<Bytes> = (0..150).map(|number| change(number, 10)).collect();
+    let fold = folding([(1, changes.clone()), (2, vec![change(200, 1)])]);
     let folded = documents.fold(&fold, |_| Err("no".to_owned())).unwrap();
     assert_eq!(
         folded.uncompacted,
