@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::Replica;
 use super::lanes::Name;
-use super::session::STALL_MS;
 use crate::batch;
 use crate::codec::DecodeError;
 use crate::effect::{LinkId, Now};
@@ -19,8 +18,6 @@ const PARTIAL_OVERHEAD_BYTES: usize = 384;
 
 /// A batch that has not grown while so many parts of others came is not being sent any more.
 const STALE_AFTER_PARTS: u64 = 1_024;
-/// Room is kept so long for a batch that was asked for. The sender sends by itself what was not taken for as long.
-const ASKED_MS: u64 = STALL_MS;
 
 /// Parts from one peer. Room is set aside for the whole of a batch with its first part, and others wait for their turn: if they pushed
 /// each other out, none would ever be whole.
@@ -31,19 +28,11 @@ pub(super) struct Assembly {
     bytes: usize,
     reserved: usize,
     parts_taken: u64,
-    /// Streams for which there was no room, until they begin.
-    turned_away: BTreeMap<Name, TurnedAway>,
+    /// Streams for which there was no room: the first batch, and what it takes.
+    turned_away: BTreeMap<Name, (Seq, usize)>,
     /// Streams whose batch was whole and could not be taken in, such as while it waited for others: those that were turned away go first, or
     /// it would take all room again and keep out what it waits for.
     not_due: BTreeMap<Name, Seq>,
-}
-
-/// The first batch of a stream for which there was no room.
-struct TurnedAway {
-    seq: Seq,
-    reserved: usize,
-    /// When it was asked for, once there was room.
-    asked_ms: Option<u64>,
 }
 
 struct Partial {
@@ -105,8 +94,7 @@ impl Assembly {
             .retain(|partial| wanted(&partial.name, partial.seq));
         self.bytes = self.partials.iter().map(|partial| partial.bytes).sum();
         self.reserved = self.partials.iter().map(|partial| partial.reserved).sum();
-        self.turned_away
-            .retain(|name, first| wanted(name, first.seq));
+        self.turned_away.retain(|name, (seq, _)| wanted(name, *seq));
         self.not_due.retain(|name, seq| wanted(name, *seq));
     }
 
@@ -125,7 +113,7 @@ impl Assembly {
     /// Whether some that have not had their turn wait for it. If none do, all have their turn again.
     fn others_go_first(&mut self) -> bool {
         let mut turned_away = self.turned_away.iter();
-        let waits = turned_away.any(|(name, first)| self.goes_first(name, first.seq));
+        let waits = turned_away.any(|(name, (seq, _))| self.goes_first(name, *seq));
         if !waits {
             self.not_due.clear();
         }
@@ -181,20 +169,9 @@ impl Assembly {
             if let Some(partial) = self.remove(stale)
                 && !partial.follows(part)
             {
-                let first = TurnedAway {
-                    seq: partial.seq,
-                    reserved: partial.reserved,
-                    asked_ms: None,
-                };
+                let first = (partial.seq, partial.reserved);
                 self.turned_away.insert(partial.name, first);
             }
-        }
-        if self
-            .turned_away
-            .get(&name)
-            .is_some_and(|first| first.seq == part.seq)
-        {
-            self.turned_away.remove(&name);
         }
         let partial = Partial::of(part);
         self.bytes += partial.bytes;
@@ -206,47 +183,32 @@ impl Assembly {
     fn turn_away(&mut self, part: &Part, reserved: usize) {
         let name = (part.namespace.clone(), part.origin);
         let room = self.turned_away.len() < limits::ORIGINS_MAX;
-        let first = TurnedAway {
-            seq: part.seq,
-            reserved,
-            asked_ms: None,
-        };
         match self.turned_away.get_mut(&name) {
-            Some(known) if known.seq < part.seq => {}
-            Some(known) => *known = first,
+            Some(first) if first.0 <= part.seq => {}
+            Some(first) => *first = (part.seq, reserved),
             None if room => {
-                self.turned_away.insert(name, first);
+                self.turned_away.insert(name, (part.seq, reserved));
             }
             None => {}
         }
     }
 
     /// Batches for which there was no room and now is: they are to be asked for.
-    pub(super) fn admitted(&mut self, now_ms: u64, bytes_max: usize) -> Vec<(Name, Seq)> {
-        self.turned_away.retain(|_, first| {
-            let asked_ms = first.asked_ms.unwrap_or(now_ms);
-            now_ms < asked_ms + ASKED_MS
-        });
-        self.others_go_first();
-        let asked = self.turned_away.values();
-        let asked = asked.filter(|first| first.asked_ms.is_some());
-        let mut promised = self.reserved + asked.map(|first| first.reserved).sum::<usize>();
+    pub(super) fn admitted(&mut self, bytes_max: usize) -> Vec<(Name, Seq)> {
+        let mut promised = self.reserved;
         let mut admitted = Vec::new();
-        for (name, first) in &self.turned_away {
-            let has_turn = first.asked_ms.is_none() && self.goes_first(name, first.seq);
-            if has_turn && (promised == 0 || promised + first.reserved <= bytes_max) {
-                promised += first.reserved;
-                admitted.push((name.clone(), first.seq));
+        let mut turned_away = std::mem::take(&mut self.turned_away);
+        turned_away.retain(|name, (seq, reserved)| {
+            let has_turn = self.goes_first(name, *seq);
+            let fits = has_turn && (promised == 0 || promised + *reserved <= bytes_max);
+            if fits {
+                promised += *reserved;
+                admitted.push((name.clone(), *seq));
             }
-        }
+            !fits
+        });
+        self.turned_away = turned_away;
         admitted
-    }
-
-    /// Room is kept for it until it begins, or does not come.
-    fn was_asked_for(&mut self, name: &Name, now_ms: u64) {
-        if let Some(first) = self.turned_away.get_mut(name) {
-            first.asked_ms = Some(now_ms);
-        }
     }
 
     fn remove(&mut self, at: usize) -> Option<Partial> {
@@ -287,22 +249,13 @@ impl Replica {
             return Ok(());
         }
         let whole = session.assembly.take(part, bytes_max);
-        let taken = match whole {
-            Some(packet) => self.assembled(now, link, (name, seq), packet),
-            None => Ok(()),
+        for (name, seq) in session.assembly.admitted(bytes_max) {
+            self.counters.parts_dropped += 1;
+            self.ask_from(now, link, name, seq.before());
+        }
+        let Some(mut packet) = whole else {
+            return Ok(());
         };
-        self.ask_for_admitted(now, peer, link);
-        taken
-    }
-
-    /// All parts of a batch are there.
-    fn assembled(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        (name, seq): (Name, Seq),
-        mut packet: Bytes,
-    ) -> Result<(), DecodeError> {
         if self.planted_mix_parts() {
             let second = packet.split_off(packet.len() / 2);
             packet = [&second[..], &packet[..]].concat().into();
@@ -311,36 +264,17 @@ impl Replica {
         match &batches[..] {
             [batch] if (&batch.namespace, batch.origin, batch.seq) == (&name.0, name.1, seq) => {
                 self.receive(now, link, batch);
+                if seq > self.history.accepted(&name.0, &name.1)
+                    && let Some(session) = self.peers.session(peer)
+                {
+                    session.assembly.was_not_due(&name, seq);
+                }
+                Ok(())
             }
-            _ => {
-                return Err(DecodeError::Unknown {
-                    what: "parts of batches",
-                    value: batches.len() as u64,
-                });
-            }
-        }
-        let is_due = seq <= self.history.accepted(&name.0, &name.1);
-        let peer = self.peers.of_link(link);
-        if !is_due && let Some(session) = peer.and_then(|peer| self.peers.session(peer)) {
-            session.assembly.was_not_due(&name, seq);
-        }
-        Ok(())
-    }
-
-    /// Asks for what was turned away, where there is room now.
-    fn ask_for_admitted(&mut self, now: Now, peer: ReplicaId, link: LinkId) {
-        let (history, bytes_max) = (&self.history, self.config.room.partial_bytes_max);
-        let Some(session) = self.peers.session(peer) else {
-            return;
-        };
-        let assembly = &mut session.assembly;
-        assembly.retain(|name, seq| seq > history.accepted(&name.0, &name.1));
-        for (name, seq) in assembly.admitted(now.mono_ms, bytes_max) {
-            let asked = self.ask_from(now, link, name.clone(), seq.before());
-            if asked && let Some(session) = self.peers.session(peer) {
-                self.counters.parts_dropped += 1;
-                session.assembly.was_asked_for(&name, now.mono_ms);
-            }
+            _ => Err(DecodeError::Unknown {
+                what: "parts of batches",
+                value: batches.len() as u64,
+            }),
         }
     }
 }
@@ -441,10 +375,9 @@ mod tests {
             if assembly.take(part, ROOM).is_some() {
                 got.push(stream);
             }
-            for (name, seq) in assembly.admitted(0, ROOM) {
+            for ((_, origin), seq) in assembly.admitted(ROOM) {
                 assert_eq!(seq, Seq(5));
-                assembly.was_asked_for(&name, 0);
-                sent.extend(all(name.1.replica.0[0]));
+                sent.extend(all(origin.replica.0[0]));
             }
         }
         assert_eq!(got, [0, 1, 2]);
@@ -458,14 +391,14 @@ mod tests {
         assembly.take(first(1), ROOM);
         for _ in 0..STALE_AFTER_PARTS {
             assembly.take(first(2), ROOM);
-            assert!(assembly.admitted(0, ROOM).is_empty());
+            assert!(assembly.admitted(ROOM).is_empty());
         }
         assembly.take(first(2), ROOM);
         assembly.take(first(2), ROOM);
         let rest = parts(2, 5, &[0; 8_000], 4_000).remove(1);
         assert!(assembly.take(rest, ROOM).is_some());
         let turned_away = ((namespace(0), origin(1, 1)), Seq(5));
-        assert!(assembly.admitted(0, ROOM).contains(&turned_away));
+        assert!(assembly.admitted(ROOM).contains(&turned_away));
     }
 
     /// Its last part came late, and begins it anew each time that the one before it is about to come.
@@ -478,7 +411,7 @@ mod tests {
         let before = parts(1, 5, &whole, 1_000).into_iter();
         let mut whole_of = before.filter_map(|part| assembly.take(part, ROOM));
         assert_eq!(whole_of.next().unwrap().len(), whole.len());
-        assert_eq!(assembly.admitted(0, ROOM), []);
+        assert_eq!(assembly.admitted(ROOM), []);
     }
 
     /// It waits for what the other brings, and there is no room to hold it back: its late parts do not take the other's place.
@@ -496,11 +429,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(assembly.take(all(1).remove(2), ROOM), None);
         }
-        assert_eq!(
-            assembly.admitted(0, ROOM).len(),
-            1,
-            "the other is asked for"
-        );
+        assert_eq!(assembly.admitted(ROOM).len(), 1, "the other is asked for");
         let taken = all(2)
             .into_iter()
             .filter_map(|part| assembly.take(part, ROOM));

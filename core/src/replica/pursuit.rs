@@ -113,25 +113,25 @@ impl Replica {
         self.ask_from(now, link, (batch.namespace.clone(), batch.origin), after);
     }
 
-    /// Asks the peer at a link for an origin's batches after a position, not too often. Says whether it did.
+    /// Asks the peer at a link for an origin's batches after a position, not too often.
     pub(super) fn ask_from(
         &mut self,
         now: Now,
         link: LinkId,
         name: (Namespace, Origin),
         after: Seq,
-    ) -> bool {
+    ) {
         let Some(peer) = self.peers.of_link(link) else {
-            return false;
+            return;
         };
         let Some(session) = self.peers.session(peer) else {
-            return false;
+            return;
         };
         let last = session.gaps.get(&name).copied();
         if last.is_some_and(|last| now.mono_ms < last + GAP_EVERY_MS)
             || session.gaps.len() > limits::ORIGINS_MAX
         {
-            return false;
+            return;
         }
         session.gaps.insert(name.clone(), now.mono_ms);
         let want = Want {
@@ -140,7 +140,6 @@ impl Replica {
             after: Some(after),
         };
         self.say(peer, link, &Message::Want(vec![want]));
-        true
     }
 
     /// Compares what peers hold with what is here, and asks for what does not come by itself.
